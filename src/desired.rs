@@ -1,0 +1,182 @@
+//! References, defaults and digests: what the revision asks for.
+//!
+//! Input: declared resources, the snapshot's listing, [`Resolutions`], the [`Floor`]. Output:
+//! [`Desired`] and diagnostics. Invariant: unchanged inputs give pointer-equal parts, so that work
+//! is decided by comparing digests. Not here: looking anything up.
+
+pub mod argv;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::build::BuildSpec;
+use crate::manifest::Place;
+use crate::resource::crib::{Naming, Sync};
+use crate::resource::runner::{BuildSettings, RunnerKind};
+use crate::resource::server::{Strategy, Transport};
+use crate::resource::workload::Security;
+use crate::resource::{Cpu, Digest, EnvValue, Memory, Name, ResourceId, Revision};
+
+/// Everything the revision asks for, resolved.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    pub revision: Revision,
+    pub naming: Naming,
+    pub sync: Sync,
+    pub runners: BTreeMap<Name, Arc<Runner>>,
+    pub servers: BTreeMap<Name, Arc<Server>>,
+    pub tools: BTreeMap<Name, Arc<Tool>>,
+    /// Resources shown with an error: their previous version stays and they are never pruned.
+    pub faulty: std::collections::BTreeSet<ResourceId>,
+}
+
+/// What the operator fixed and no repository can loosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Floor {
+    /// May `process` runners be used at all: a local `--repo` or `--allow-process`.
+    pub process: bool,
+    /// May containers run as root or add capabilities.
+    pub privileges: bool,
+    /// May Git sources be local paths (`file:` or absolute).
+    pub local_git: bool,
+}
+
+/// What only the network knows, looked up before: inputs to resolving.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolutions {
+    /// (url, ref) to the commit in hex.
+    pub git: BTreeMap<(String, String), String>,
+    /// (runner, image reference as written) to the image's id on that engine.
+    pub images: BTreeMap<(Name, String), String>,
+}
+
+/// A question whose answer [`Resolutions`] holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    Git { url: String, reference: String, credentials: Option<crate::resource::server::GitCredentials> },
+    Image { runner: Name, reference: String },
+}
+
+/// A place where things run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Runner {
+    pub name: Name,
+    pub kind: RunnerKind,
+    /// Of a Docker runner.
+    pub host: Option<String>,
+    pub attributes: serde_json::Map<String, serde_json::Value>,
+    pub build: BuildSettings,
+}
+
+/// The three digests of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Digests {
+    /// What the image is made of; none when nothing is built.
+    pub build: Option<Digest>,
+    /// What must be restarted if it changes.
+    pub workload: Digest,
+    /// What clients see.
+    pub offer: Digest,
+}
+
+/// An MCP server to run, or to reach.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub id: ResourceId,
+    pub place: Place,
+    pub labels: BTreeMap<String, String>,
+    pub digests: Digests,
+    pub build: Option<Arc<BuildSpec>>,
+    pub location: Location,
+    pub strategy: Strategy,
+    /// Whether its tools are in the catalog.
+    pub synced: bool,
+    /// Before each of its tools' names: prefixes and separators already joined.
+    pub prefix: String,
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    pub startup_timeout: Duration,
+    pub drain_timeout: Duration,
+    pub timeout: Duration,
+}
+
+/// Where a server lives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Location {
+    Runner(Arc<Workload>),
+    Remote { url: String },
+}
+
+/// All a runner needs to start one instance of a server.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    pub resource: ResourceId,
+    pub runner: Name,
+    pub program: Program,
+    pub env: BTreeMap<String, EnvValue>,
+    pub files: BTreeMap<String, EnvValue>,
+    pub transport: Transport,
+    pub limits: Limits,
+    pub security: Security,
+}
+
+/// What is executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Program {
+    /// A container of an image: named by its tag and known by its id (or, for one of our builds, by
+    /// the tag that holds the build digest).
+    Image {
+        reference: String,
+        id: Option<String>,
+        entrypoint: Option<Vec<String>>,
+        args: Option<Vec<String>>,
+    },
+    /// A command beside the daemon; `dir` is the repository folder it is declared in.
+    Command { argv: Vec<String>, dir: String },
+}
+
+/// Limits with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    pub memory: Memory,
+    pub cpu: Cpu,
+    pub pids: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: Memory(512 << 20), cpu: Cpu(1000), pids: 256 }
+    }
+}
+
+/// A command run for each call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    pub id: ResourceId,
+    pub place: Place,
+    pub labels: BTreeMap<String, String>,
+    pub digests: Digests,
+    pub build: Option<Arc<BuildSpec>>,
+    pub runner: Name,
+    /// The published name.
+    pub published: String,
+    /// The MCP definition under that name: `name`, `title`, `description`, `inputSchema`, …
+    pub definition: Arc<str>,
+    /// The image's reference and id, as [`Program::Image`] has them; none on a process runner.
+    pub image: Option<(String, Option<String>)>,
+    pub command: argv::Command,
+    pub env: BTreeMap<String, EnvValue>,
+    pub files: BTreeMap<String, EnvValue>,
+    pub dir: String,
+    pub limits: Limits,
+    pub security: Security,
+    pub timeout: Duration,
+    /// Bytes of stdout and stderr each.
+    pub max_output: u64,
+    pub success_exit_codes: Vec<i64>,
+}

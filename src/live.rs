@@ -1,0 +1,90 @@
+//! What runs, as runners report it, and what we know we made.
+//!
+//! Invariant: unknown is never absent. A runner that cannot be reached gives
+//! [`Observation::Unknown`] for everything on it, and nothing is created or pruned from that.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::{Digest, Name, ResourceId};
+
+/// What a runner calls one running thing: a container id, or a process group's own id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(pub String);
+
+impl std::fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.get(..12).unwrap_or(&self.0))
+    }
+}
+
+/// One instance of a server, read back from its labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    pub id: InstanceId,
+    pub runner: Name,
+    pub resource: ResourceId,
+    /// The workload digest it was started for.
+    pub digest: Digest,
+    /// The revision that created it; shown, never compared.
+    pub revision: String,
+    pub state: InstanceState,
+    /// Whether this daemon may go on using it: an HTTP server, a stdio server after a clean stop,
+    /// or one this process started itself.
+    pub adoptable: bool,
+    /// Whether this daemon process holds a working connection to it.
+    pub connected: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InstanceState {
+    Starting,
+    Running,
+    Exited { code: Option<i64> },
+}
+
+/// What one runner reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Observation {
+    /// It could not be asked; the message says why.
+    Unknown(String),
+    /// All instances of ours on it; empty: certainly none.
+    Present(Vec<Instance>),
+}
+
+/// What all runners report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Live {
+    pub runners: BTreeMap<Name, Observation>,
+}
+
+/// What Toolcrib made: written before it is made, dropped after it is seen gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// By instance name, which is decided before the instance exists.
+    pub entries: BTreeMap<String, Entry>,
+    /// Rebuilt from labels after a loss: prunes ask for approval.
+    pub rebuilt: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    pub runner: Name,
+    pub resource: ResourceId,
+    pub digest: Digest,
+    /// HMAC over the secrets it was started with, under the installation's random key.
+    pub secrets: Option<String>,
+}
+
+/// What a connection to a server is known by: its resource and its instance (or `remote`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamKey {
+    pub server: Name,
+    pub instance: InstanceId,
+}

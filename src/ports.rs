@@ -1,0 +1,288 @@
+//! The traits between the core and the world. Effects implement them; [`crate::reconcile`],
+//! [`crate::execute`] and [`crate::gateway`] use them; tests may stand in for them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use crate::build::BuildSpec;
+use crate::desired::{Limits, Program, Workload};
+use crate::live::{Instance, InstanceId, Inventory, UpstreamKey};
+use crate::manifest::{BlobId, Snapshot};
+use crate::resource::server::GitCredentials;
+use crate::resource::workload::Security;
+use crate::resource::{Digest, ResourceId, SecretRef};
+
+/// Whether trying again without a change can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Back off and try again.
+    Retry,
+    /// Wait for a new revision.
+    Stalled,
+}
+
+/// A failed operation of an adapter: what failed, its cause in `source`, and what next.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}")]
+pub struct PortError {
+    /// "failed to pull image `x`".
+    pub operation: String,
+    pub disposition: Disposition,
+    /// The next step for a person, when one is known.
+    pub hint: Option<String>,
+    /// The log of a failed build and the like, bounded by whoever made it.
+    pub detail: Option<String>,
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl PortError {
+    pub fn retry(operation: impl Into<String>) -> Self {
+        Self {
+            operation: operation.into(),
+            disposition: Disposition::Retry,
+            hint: None,
+            detail: None,
+            source: None,
+        }
+    }
+
+    pub fn stalled(operation: impl Into<String>) -> Self {
+        Self { disposition: Disposition::Stalled, ..Self::retry(operation) }
+    }
+
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(cause.into());
+        self
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The operation and every cause, joined with `: `.
+    pub fn chain(&self) -> String {
+        let mut text = self.operation.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+pub type PortResult<T> = Result<T, PortError>;
+
+/// The repository that is followed.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Brings the ref up to date and lists the tree it names. Everything after speaks of that commit.
+    async fn fetch(&self) -> PortResult<Snapshot>;
+    /// The contents of blobs of a snapshot fetched before, in order; each at most `max` bytes.
+    async fn read(&self, blobs: &[BlobId], max: usize) -> PortResult<Vec<Bytes>>;
+    /// Waits until the ref may have moved (a watch; polling is the caller's).
+    async fn changed(&self);
+    /// The folder commands of process runners start in, checked out for `snapshot` when it is not
+    /// the work tree itself. `None`: the source has no work tree.
+    async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>>;
+}
+
+/// Other repositories and registries: what only the network knows.
+#[async_trait]
+pub trait Lookup: Send + Sync {
+    /// The commit a branch, tag or commit of a repository names now.
+    async fn commit(
+        &self,
+        url: &str,
+        reference: &str,
+        credentials: Option<&GitCredentials>,
+    ) -> PortResult<String>;
+    /// The files of a commit below `subdir`, contents included, as an uncompressed tar.
+    async fn archive(
+        &self,
+        url: &str,
+        commit: &str,
+        subdir: Option<&str>,
+        credentials: Option<&GitCredentials>,
+    ) -> PortResult<Bytes>;
+}
+
+/// A secret in memory. It has no `Debug`, `Display` or `Serialize`, on purpose.
+#[derive(Clone)]
+pub struct SecretValue(Arc<[u8]>);
+
+impl SecretValue {
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes: call it only where they leave for the workload.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// References to values.
+pub trait Secrets: Send + Sync {
+    /// # Errors
+    /// When there is no such secret; the message names the reference, never a value.
+    fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue>;
+}
+
+/// Environment and files of one start, secrets among them.
+#[derive(Clone, Default)]
+pub struct Material {
+    pub env: BTreeMap<String, SecretValue>,
+    pub files: BTreeMap<String, SecretValue>,
+}
+
+/// What an instance is called, and what is written on it, before it exists.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Unique: `<resource>-<digest>-<random>`; the inventory holds it first.
+    pub name: String,
+    pub resource: ResourceId,
+    pub digest: Digest,
+    pub revision: String,
+}
+
+/// The two ends of a spoken connection.
+pub enum Channel {
+    /// A stream each way, one JSON-RPC message a line.
+    Stdio { reader: Box<dyn AsyncRead + Send + Unpin>, writer: Box<dyn AsyncWrite + Send + Unpin> },
+    /// Streamable HTTP at this address.
+    Http { url: String },
+}
+
+/// One command to run once.
+#[derive(Clone)]
+pub struct Run {
+    /// Unique name, as in [`Identity::name`].
+    pub name: String,
+    pub resource: ResourceId,
+    pub revision: String,
+    pub digest: Digest,
+    pub program: Program,
+    pub stdin: Option<Bytes>,
+    pub material: Material,
+    pub limits: Limits,
+    pub security: Security,
+    pub timeout: Duration,
+}
+
+/// What a run says while it goes on; ends with `Exit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEvent {
+    Stdout(Bytes),
+    Stderr(Bytes),
+    /// The exit code; negative: the signal that ended it.
+    Exit(i64),
+}
+
+/// A run in progress. Dropping it ends the run and removes what it left.
+pub struct Running {
+    pub events: tokio::sync::mpsc::Receiver<PortResult<RunEvent>>,
+    /// Cancels on drop.
+    pub guard: tokio_util::sync::DropGuard,
+}
+
+/// A place where things run.
+#[async_trait]
+pub trait Runner: Send + Sync {
+    /// All instances of ours, by label.
+    async fn observe(&self) -> PortResult<Vec<Instance>>;
+    /// The id of an image on this engine, pulled when it is not there. Process runners have none.
+    async fn image(&self, reference: &str) -> PortResult<String>;
+    /// Builds unless an image of that digest is there; `progress` hears one line a step.
+    async fn build(
+        &self,
+        build: &BuildSpec,
+        context: Bytes,
+        rebuild: bool,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> PortResult<()>;
+    /// Starts one instance; returns when it runs, not when it is healthy.
+    async fn start(
+        &self,
+        identity: &Identity,
+        workload: &Workload,
+        material: Material,
+    ) -> PortResult<Instance>;
+    /// Connects to a running instance.
+    async fn connect(&self, instance: &InstanceId) -> PortResult<Channel>;
+    /// Stops it (a polite signal, then an end after `grace`) and removes what it left.
+    async fn stop(&self, instance: &InstanceId, grace: Duration) -> PortResult<()>;
+    /// The last standard error of an instance, at most 64 KiB.
+    async fn logs(&self, instance: &InstanceId) -> PortResult<String>;
+    /// Runs a command once.
+    async fn run(&self, run: Run) -> PortResult<Running>;
+    /// Whether the place can be used.
+    async fn healthy(&self) -> PortResult<()>;
+    /// Waits until something of ours died or appeared.
+    async fn changed(&self);
+}
+
+/// What a server offers, as it said it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Offer {
+    /// `modern` or `legacy`, and the protocol version that was agreed.
+    pub protocol: String,
+    pub server_info: Option<Arc<str>>,
+    pub capabilities: Option<Arc<str>>,
+    pub instructions: Option<String>,
+    /// Raw JSON of each definition, in the server's order.
+    pub tools: Vec<Arc<str>>,
+    pub prompts: Vec<Arc<str>>,
+    pub resources: Vec<Arc<str>>,
+    pub templates: Vec<Arc<str>>,
+}
+
+/// Asks a server what it offers, and keeps the connection for calls.
+#[async_trait]
+pub trait Prober: Send + Sync {
+    /// Connects (or uses the connection there is) and lists everything, within `deadline`.
+    async fn probe(
+        &self,
+        key: &UpstreamKey,
+        channel: Channel,
+        deadline: Duration,
+        cancel: &CancellationToken,
+    ) -> PortResult<Offer>;
+    /// Lists again over the connection there is.
+    async fn refresh(&self, key: &UpstreamKey, deadline: Duration) -> PortResult<Offer>;
+    /// Lets calls in flight finish for at most `grace`, then closes.
+    async fn release(&self, key: &UpstreamKey, grace: Duration);
+}
+
+/// What survives the daemon.
+pub trait Store: Send + Sync {
+    fn inventory(&self) -> PortResult<Inventory>;
+    fn save_inventory(&self, inventory: &Inventory) -> PortResult<()>;
+    /// Small values by key, such as the era of a digest or the last applied revision.
+    fn get(&self, key: &str) -> PortResult<Option<Vec<u8>>>;
+    fn put(&self, key: &str, value: &[u8]) -> PortResult<()>;
+}
+
+/// Time, passed in so that the core never asks for it.
+pub trait Clock: Send + Sync {
+    /// Since the Unix epoch.
+    fn now(&self) -> Duration;
+}

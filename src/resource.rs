@@ -1,0 +1,225 @@
+//! The declared types: what one document of a repository may say.
+//!
+//! Input: nothing but text that [`crate::manifest`] hands to serde. Output: plain data.
+//! Invariant: whatever has one of these types is well formed by itself; references between
+//! resources are checked in [`crate::desired`]. No type here can hold a secret, only a reference
+//! to one. Not here: defaults that depend on other resources.
+
+pub mod crib;
+pub mod digest;
+pub mod policy;
+pub mod quantity;
+pub mod runner;
+pub mod server;
+pub mod tool;
+pub mod value;
+pub mod workload;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use crib::CribSpec;
+pub use digest::Digest;
+pub use policy::PolicySpec;
+pub use quantity::{Cpu, Memory, Period};
+pub use runner::RunnerSpec;
+pub use server::ServerSpec;
+pub use tool::ToolSpec;
+pub use value::{EnvValue, SecretRef};
+
+/// The group and version every document of ours carries.
+pub const API_VERSION: &str = "toolcrib.dev/v1alpha1";
+/// The group alone: a document of another group is skipped and counted.
+pub const API_GROUP: &str = "toolcrib.dev";
+
+/// A DNS-1123 label: 1 to 63 of `a-z`, `0-9` and `-`, beginning and ending with a letter or digit.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Name(Arc<str>);
+
+/// A name that is not a DNS-1123 label.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a name: 1 to 63 of a-z, 0-9 and `-`, beginning and ending with a letter or digit")]
+pub struct InvalidName(pub String);
+
+impl Name {
+    /// # Errors
+    /// When `text` is not a DNS-1123 label.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let bytes = text.as_bytes();
+        let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = (1..=63).contains(&bytes.len())
+            && bytes.iter().all(|b| edge(b) || *b == b'-')
+            && bytes.first().is_some_and(edge)
+            && bytes.last().is_some_and(edge);
+        if fits { Ok(Self(text.into())) } else { Err(InvalidName(text.to_owned())) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The kinds of resource, in the order in which they are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    Crib,
+    Runner,
+    Policy,
+    Server,
+    Tool,
+}
+
+impl Kind {
+    pub const ALL: [Self; 5] = [Self::Crib, Self::Runner, Self::Policy, Self::Server, Self::Tool];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crib => "Crib",
+            Self::Runner => "Runner",
+            Self::Policy => "Policy",
+            Self::Server => "Server",
+            Self::Tool => "Tool",
+        }
+    }
+
+    /// By the spelling of a document (`Server`) or of a command line (`server`, `servers`).
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_suffix('s').unwrap_or(text);
+        Self::ALL.into_iter().find(|kind| {
+            let name = kind.as_str();
+            name.eq_ignore_ascii_case(text) || (text == "policie" && *kind == Self::Policy)
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a resource is called everywhere: `Server/weather`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceId {
+    pub kind: Kind,
+    pub name: Name,
+}
+
+impl ResourceId {
+    pub fn new(kind: Kind, name: Name) -> Self {
+        Self { kind, name }
+    }
+
+    /// From `Kind/name`, any case of the kind.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once('/')?;
+        Some(Self { kind: Kind::parse(kind)?, name: Name::parse(name).ok()? })
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl fmt::Debug for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ResourceId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourceId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not Kind/name")))
+    }
+}
+
+/// A ref and the commit it resolved to, written `main@sha1:<commit>`; `+dirty` when a work tree
+/// with uncommitted edits was read instead of the commit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Revision {
+    /// The ref as followed, short form (`main`), or `detached`.
+    pub reference: String,
+    /// The full object id in hex: 40 digits.
+    pub commit: String,
+    pub dirty: bool,
+}
+
+impl Revision {
+    /// The first 8 digits of the commit, as people speak of it.
+    pub fn short(&self) -> &str {
+        self.commit.get(..8).unwrap_or(&self.commit)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dirty = if self.dirty { "+dirty" } else { "" };
+        write!(f, "{}@sha1:{}{dirty}", self.reference, self.commit)
+    }
+}
+
+/// `metadata` of a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Metadata {
+    /// Unique per kind.
+    pub name: Name,
+    /// For selection.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// For people and other programs; never for decisions of ours.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// The declared part of a resource, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spec {
+    Crib(Box<CribSpec>),
+    Runner(Box<RunnerSpec>),
+    Policy(Box<PolicySpec>),
+    Server(Box<ServerSpec>),
+    Tool(Box<ToolSpec>),
+}
+
+impl Spec {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Crib(_) => Kind::Crib,
+            Self::Runner(_) => Kind::Runner,
+            Self::Policy(_) => Kind::Policy,
+            Self::Server(_) => Kind::Server,
+            Self::Tool(_) => Kind::Tool,
+        }
+    }
+}
