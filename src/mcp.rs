@@ -1,1 +1,5 @@
-//! (being written)
+//! The Model Context Protocol: messages, transports and both eras, as client and as server.
+
+pub mod client;
+pub mod server;
+pub mod wire;

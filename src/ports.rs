@@ -286,3 +286,27 @@ pub trait Clock: Send + Sync {
     /// Since the Unix epoch.
     fn now(&self) -> Duration;
 }
+
+/// The runners there are now, by name.
+pub trait Runners: Send + Sync {
+    fn get(&self, name: &crate::resource::Name) -> Option<Arc<dyn Runner>>;
+}
+
+/// What goes on beside a call: hearing of its end, telling of its course.
+#[derive(Clone, Default)]
+pub struct CallContext {
+    /// Cancelled when the client went away or said so.
+    pub cancel: CancellationToken,
+    /// Where progress and log messages go; none when nobody listens. Bounded: a full channel drops
+    /// messages of progress, never the result.
+    pub events: Option<tokio::sync::mpsc::Sender<CallEvent>>,
+}
+
+/// A message about a call under way: the `params` of the notification, as raw JSON.
+#[derive(Clone, Debug)]
+pub enum CallEvent {
+    /// `notifications/progress`, without its token: the receiver puts in the one of its own client.
+    Progress { progress: f64, total: Option<f64>, message: Option<String> },
+    /// `notifications/message`: raw params.
+    Log(Arc<str>),
+}

@@ -1,0 +1,1 @@
+//! Our side as a server: streamable HTTP in both eras.
