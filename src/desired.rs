@@ -31,6 +31,9 @@ pub struct Desired {
     pub tools: BTreeMap<Name, Arc<Tool>>,
     /// Resources shown with an error: their previous version stays and they are never pruned.
     pub faulty: std::collections::BTreeSet<ResourceId>,
+    /// Resources that wait for an answer [`Resolutions`] does not hold yet. Not an error: their
+    /// previous version stays meanwhile, and they are never pruned.
+    pub pending: std::collections::BTreeSet<ResourceId>,
 }
 
 /// What the operator fixed and no repository can loosen.
@@ -45,12 +48,16 @@ pub struct Floor {
 }
 
 /// What only the network knows, looked up before: inputs to resolving.
+///
+/// A missing answer makes a resource pending; an `Err` (the message) makes it faulty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolutions {
     /// (url, ref) to the commit in hex.
-    pub git: BTreeMap<(String, String), String>,
+    pub git: BTreeMap<(String, String), Result<String, String>>,
     /// (runner, image reference as written) to the image's id on that engine.
-    pub images: BTreeMap<(Name, String), String>,
+    pub images: BTreeMap<(Name, String), Result<String, String>>,
+    /// Contents of files of the snapshot that resources refer to (policy modules).
+    pub blobs: BTreeMap<crate::manifest::BlobId, bytes::Bytes>,
 }
 
 /// A question whose answer [`Resolutions`] holds.

@@ -25,6 +25,8 @@ impl std::fmt::Display for InstanceId {
 #[serde(rename_all = "camelCase")]
 pub struct Instance {
     pub id: InstanceId,
+    /// The name it was given before it existed: the inventory's key.
+    pub name: String,
     pub runner: Name,
     pub resource: ResourceId,
     /// The workload digest it was started for.
