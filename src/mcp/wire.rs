@@ -3,6 +3,11 @@
 //! Definitions, arguments and results are raw JSON from end to end: a field nobody here knows
 //! arrives as it was sent. Source: JSON-RPC 2.0; MCP 2025-11-25 and 2026-07-28, `basic`.
 
+pub mod raw;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -46,6 +51,15 @@ impl ErrorObject {
     pub fn new(code: i64, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), data: None }
     }
+
+    /// The error of a peer; one that is no error object is kept in `data`.
+    fn from_raw(raw: &RawValue) -> Self {
+        serde_json::from_str(raw.get()).unwrap_or_else(|_| Self {
+            code: code::INTERNAL_ERROR,
+            message: "the error of the answer has no code and message".to_owned(),
+            data: Some(raw.to_owned()),
+        })
+    }
 }
 
 /// Which generation of the protocol a peer speaks.
@@ -56,4 +70,269 @@ pub enum Era {
     Modern,
     /// 2025-11-25 and older: `initialize`, sessions.
     Legacy,
+}
+
+/// Longest message that is taken from anybody: what rmcp and the SDKs for Python and TypeScript
+/// carry without trouble, and room for a base64 image of 12 MB.
+pub const MAX_MESSAGE: usize = 16 << 20;
+
+/// Why bytes are no message.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("the message is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("the message is not JSON")]
+    Json(#[source] serde_json::Error),
+    #[error("the message is not JSON-RPC 2.0: {0}")]
+    Invalid(&'static str),
+    #[error("{0} is not an object")]
+    NotObject(&'static str),
+}
+
+impl WireError {
+    /// The code a server answers such a message with.
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Json(_) => code::PARSE_ERROR,
+            Self::TooLong(_) | Self::Invalid(_) => code::INVALID_REQUEST,
+            Self::NotObject(_) => code::INVALID_PARAMS,
+        }
+    }
+}
+
+/// The id of a request, as it was written: a JSON number or string.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(Arc<str>);
+
+impl Id {
+    pub fn number(id: u64) -> Self {
+        Self(id.to_string().into())
+    }
+
+    /// An id out of a message or a `requestId`; none when it is neither a number nor a string.
+    pub fn from_raw(raw: &RawValue) -> Option<Self> {
+        let first = raw.get().as_bytes().first()?;
+        matches!(first, b'"' | b'-' | b'0'..=b'9').then(|| Self(raw.get().into()))
+    }
+
+    /// The number, when it is one that [`Id::number`] could have written.
+    pub fn as_u64(&self) -> Option<u64> {
+        self.0.parse().ok()
+    }
+
+    /// The JSON text.
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One message, borrowed from the bytes it came in.
+#[derive(Debug)]
+pub enum Message<'a> {
+    Request {
+        id: Id,
+        method: Cow<'a, str>,
+        params: Option<&'a RawValue>,
+    },
+    Notification {
+        method: Cow<'a, str>,
+        params: Option<&'a RawValue>,
+    },
+    /// The id is none when the peer could not read the id of the request.
+    Response {
+        id: Option<Id>,
+        outcome: Result<&'a RawValue, ErrorObject>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// Tells `null` from absent.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+/// Reads one message of at most `max` bytes. Batches (2025-03-26 only) are refused.
+pub fn parse(bytes: &[u8], max: usize) -> Result<Message<'_>, WireError> {
+    if bytes.len() > max {
+        return Err(WireError::TooLong(max));
+    }
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(WireError::Invalid("batches are not supported"));
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => WireError::Invalid("a member has the wrong type"),
+        _ => WireError::Json(error),
+    })?;
+    if envelope.jsonrpc.as_deref() != Some("2.0") {
+        return Err(WireError::Invalid("`jsonrpc` is not \"2.0\""));
+    }
+    let id = envelope.id.filter(|id| id.get() != "null");
+    let id = match id.map(|raw| Id::from_raw(raw).ok_or(WireError::Invalid("`id` is no number or string"))) {
+        Some(id) => Some(id?),
+        None => None,
+    };
+    match (envelope.method, envelope.error, envelope.result) {
+        (Some(method), None, None) => Ok(match (id, envelope.id) {
+            (Some(id), _) => Message::Request { id, method, params: envelope.params },
+            (None, None) => Message::Notification { method, params: envelope.params },
+            (None, Some(_)) => return Err(WireError::Invalid("the `id` of a request is null")),
+        }),
+        (None, Some(error), _) => Ok(Message::Response { id, outcome: Err(ErrorObject::from_raw(error)) }),
+        (None, None, Some(result)) if id.is_some() => Ok(Message::Response { id, outcome: Ok(result) }),
+        _ => Err(WireError::Invalid("it is no request, notification or response")),
+    }
+}
+
+/// Writes a request. `params` is JSON text; it is put in as it is, as below.
+pub fn request(id: &Id, method: &str, params: Option<&str>) -> String {
+    message(Some(id.as_json()), &[("method", &quote(method))], ("params", params))
+}
+
+/// Writes a notification.
+pub fn notification(method: &str, params: Option<&str>) -> String {
+    message(None, &[("method", &quote(method))], ("params", params))
+}
+
+/// Writes the answer to a request that went well.
+pub fn response(id: &Id, result: &str) -> String {
+    message(Some(id.as_json()), &[], ("result", Some(result)))
+}
+
+/// Writes the answer to a request that did not; without `id` when it could not be read.
+pub fn failure(id: Option<&Id>, error: &ErrorObject) -> String {
+    let data = error.data.as_ref().map(|data| data.get());
+    let mut object = format!("{{\"code\":{},\"message\":{}", error.code, quote(&error.message));
+    if let Some(data) = data {
+        object.push_str(",\"data\":");
+        object.push_str(data);
+    }
+    object.push('}');
+    message(Some(id.map_or("null", Id::as_json)), &[], ("error", Some(&object)))
+}
+
+fn message(id: Option<&str>, members: &[(&str, &str)], last: (&str, Option<&str>)) -> String {
+    let mut text = String::with_capacity(96 + last.1.map_or(0, str::len));
+    text.push_str("{\"jsonrpc\":\"2.0\"");
+    for (key, value) in id.map(|id| ("id", id)).iter().chain(members) {
+        push_member(&mut text, key, value);
+    }
+    if let Some(value) = last.1 {
+        push_member(&mut text, last.0, value);
+    }
+    text.push('}');
+    text
+}
+
+/// `text` is an object still open; `key` needs no escapes.
+fn push_member(text: &mut String, key: &str, value: &str) {
+    if !text.ends_with('{') {
+        text.push(',');
+    }
+    text.push('"');
+    text.push_str(key);
+    text.push_str("\":");
+    text.push_str(value);
+}
+
+/// A string as JSON.
+pub fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_message_is_told_from_the_others() {
+        let cases = [
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request 1 ping -"),
+            (
+                r#" {"id":"a\u0062","params":{"x": 1 },"method":"m","jsonrpc":"2.0","new":0}"#,
+                r#"request "a\u0062" m {"x": 1 }"#,
+            ),
+            (r#"{"jsonrpc":"2.0","method":"n","params":null}"#, "notification n -"),
+            (r#"{"jsonrpc":"2.0","id":-7,"result":null}"#, "result -7 null"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"a":1.0},"error":null}"#, r#"result 1 {"a":1.0}"#),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}"#, "error null -32700 no"),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"error":"bad"}"#,
+                "error 1 -32603 the error of the answer has no code and message",
+            ),
+        ];
+        for (text, kind) in cases {
+            assert_eq!(told(&parse(text.as_bytes(), MAX_MESSAGE).expect(text)), kind);
+        }
+    }
+
+    fn told(message: &Message<'_>) -> String {
+        let raw = |raw: &Option<&RawValue>| raw.map_or("-", RawValue::get).to_owned();
+        match message {
+            Message::Request { id, method, params } => {
+                format!("request {} {method} {}", id.as_json(), raw(params))
+            }
+            Message::Notification { method, params } => format!("notification {method} {}", raw(params)),
+            Message::Response { id, outcome } => {
+                let id = id.as_ref().map_or("null", Id::as_json);
+                match outcome {
+                    Ok(result) => format!("result {id} {}", result.get()),
+                    Err(error) => format!("error {id} {} {}", error.code, error.message),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_with_the_right_code() {
+        let cases = [
+            ("{", code::PARSE_ERROR),
+            ("[]", code::INVALID_REQUEST),
+            ("1", code::INVALID_REQUEST),
+            (r#"{"id":1,"method":"m"}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","method":"m","method":"n"}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1}"#, code::INVALID_REQUEST),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#, code::INVALID_REQUEST),
+        ];
+        for (text, expected) in cases {
+            let error = parse(text.as_bytes(), MAX_MESSAGE).expect_err(text);
+            assert_eq!(error.code(), expected, "{text}: {error}");
+        }
+        assert!(matches!(parse(b"{}   ", 4), Err(WireError::TooLong(4))));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let id = Id::number(7);
+        let error = ErrorObject {
+            data: RawValue::from_string("[ 1]".to_owned()).ok(),
+            ..ErrorObject::new(1, "a\"b")
+        };
+        for (text, kind) in [
+            (request(&id, "tools/call", Some("{\"a\":  1}")), "request 7 tools/call {\"a\":  1}"),
+            (notification("n/x", None), "notification n/x -"),
+            (response(&id, "{}"), "result 7 {}"),
+            (failure(Some(&id), &error), "error 7 1 a\"b"),
+            (failure(None, &error), "error null 1 a\"b"),
+        ] {
+            assert_eq!(told(&parse(text.as_bytes(), MAX_MESSAGE).expect(kind)), kind);
+        }
+        assert_eq!(id.as_u64(), Some(7));
+    }
 }

@@ -1,0 +1,237 @@
+//! Changing one member of a JSON object that is otherwise left byte for byte as it came.
+//!
+//! Input: the raw object. Output: its text with members of it, or of its `_meta`, put in, replaced or
+//! taken out. Invariant: every byte outside the members named is kept. Not here: reading messages.
+
+use std::borrow::Cow;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{WireError, quote};
+
+/// One member of an object, with where its value stands in the text.
+pub struct Member<'a> {
+    pub key: Cow<'a, str>,
+    pub value: &'a RawValue,
+    /// Key and value as written, without the comma.
+    written: &'a str,
+    start: usize,
+}
+
+/// The members of an object, in order. Fails when `raw` is something else.
+pub fn members<'a>(raw: &'a RawValue, what: &'static str) -> Result<Vec<Member<'a>>, WireError> {
+    let text = raw.get();
+    let pairs = serde_json::Deserializer::from_str(text)
+        .deserialize_map(Pairs)
+        .map_err(|_| WireError::NotObject(what))?;
+    let mut before = 1;
+    let member = |(key, value): (Cow<'a, str>, &'a RawValue)| {
+        // Both are slices of `text`.
+        let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
+        let end = start + value.get().len();
+        let written = text.get(before..end).unwrap_or_default();
+        before = end;
+        let written = written.trim_start_matches([',', ' ', '\t', '\r', '\n']);
+        Member { key, value, written, start }
+    };
+    Ok(pairs.into_iter().map(member).collect())
+}
+
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(Key(key)) = map.next_key()? {
+            pairs.push((key, map.next_value()?));
+        }
+        Ok(pairs)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The value of a member. Of a key that is there twice it is the last, as most parsers have it.
+pub fn get<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
+    members(object, "").ok()?.into_iter().rev().find(|member| member.key == key).map(|member| member.value)
+}
+
+/// The value of a member that is a string.
+pub fn get_str<'a>(object: &'a RawValue, key: &str) -> Option<Cow<'a, str>> {
+    text_of(get(object, key)?)
+}
+
+/// The value of a member of the object's `_meta`.
+pub fn get_meta<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
+    get(get(object, "_meta")?, key)
+}
+
+/// A JSON string's text; none when it is something else.
+pub fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Key<'_>>(raw.get()).ok().map(|Key(text)| text)
+}
+
+/// Replaces (or adds) members of the top level. `entries`: keys that need no escapes, values as JSON
+/// text. Every occurrence of a key that is there twice goes.
+pub fn set(object: &RawValue, entries: &[(&str, &str)]) -> Result<String, WireError> {
+    edit(object, entries, "the value")
+}
+
+/// Replaces (or adds) one member that is a string, such as the `name` of a call.
+pub fn set_str(object: &RawValue, key: &str, value: &str) -> Result<Box<RawValue>, WireError> {
+    into_raw(set(object, &[(key, &quote(value))])?)
+}
+
+/// Replaces (or adds) members of the `_meta` of `params`; without `params` it makes them.
+pub fn set_meta(params: Option<&RawValue>, entries: &[(&str, &str)]) -> Result<String, WireError> {
+    let Some(params) = params else { return Ok(format!("{{\"_meta\":{}}}", object_of(entries))) };
+    if entries.is_empty() {
+        return Ok(params.get().to_owned());
+    }
+    let meta = match get(params, "_meta").filter(|meta| meta.get() != "null") {
+        Some(meta) => edit(meta, entries, "`_meta`")?,
+        None => object_of(entries),
+    };
+    edit(params, &[("_meta", &meta)], "`params`")
+}
+
+/// Takes members out of the `_meta` of an object; without `_meta` it is returned as it came.
+pub fn remove_meta(object: &RawValue, keys: &[&str]) -> Result<String, WireError> {
+    let Some(meta) = get(object, "_meta") else { return Ok(object.get().to_owned()) };
+    let kept: Vec<_> = members(meta, "`_meta`")?;
+    if !kept.iter().any(|member| keys.contains(&member.key.as_ref())) {
+        return Ok(object.get().to_owned());
+    }
+    let kept: Vec<_> =
+        kept.iter().filter(|member| !keys.contains(&member.key.as_ref())).map(|m| m.written).collect();
+    edit(object, &[("_meta", &format!("{{{}}}", kept.join(",")))], "the value")
+}
+
+/// Text that is known to be JSON, as a value.
+pub fn into_raw(text: String) -> Result<Box<RawValue>, WireError> {
+    RawValue::from_string(text).map_err(WireError::Json)
+}
+
+/// An object of nothing but `entries`.
+pub fn object_of(entries: &[(&str, &str)]) -> String {
+    let mut text = "{".to_owned();
+    for (key, value) in entries {
+        super::push_member(&mut text, key, value);
+    }
+    text.push('}');
+    text
+}
+
+/// The first occurrence of a key is replaced where it stands, later ones are dropped, and keys that
+/// are not there come first.
+fn edit(object: &RawValue, entries: &[(&str, &str)], what: &'static str) -> Result<String, WireError> {
+    let members = members(object, what)?;
+    let text = object.get();
+    let added: usize = entries.iter().map(|(key, value)| key.len() + value.len() + 4).sum();
+    let mut out = String::with_capacity(text.len() + added);
+    out.push('{');
+    for (key, value) in entries {
+        if !members.iter().any(|member| member.key == *key) {
+            super::push_member(&mut out, key, value);
+        }
+    }
+    if out.len() > 1 && !members.is_empty() {
+        out.push(',');
+    }
+    let mut copied = 1;
+    let mut seen: Vec<&str> = Vec::new();
+    for member in &members {
+        let Some((key, value)) = entries.iter().find(|(key, _)| member.key == *key) else { continue };
+        let end = member.start + member.value.get().len();
+        if seen.contains(key) {
+            // The comma before it goes with it.
+            let from = end - member.written.len();
+            let kept = text.get(copied..from).unwrap_or_default();
+            out.push_str(kept.trim_end().strip_suffix(',').unwrap_or(kept));
+        } else {
+            seen.push(key);
+            out.push_str(text.get(copied..member.start).unwrap_or_default());
+            out.push_str(value);
+        }
+        copied = end;
+    }
+    out.push_str(text.get(copied..).unwrap_or_default());
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).expect("JSON")
+    }
+
+    #[test]
+    fn what_is_not_named_stays_byte_for_byte() {
+        let cases = [
+            (r#"{}"#, r#"{"_meta":{"t":1}}"#),
+            (r#"{ }"#, r#"{"_meta":{"t":1} }"#),
+            (r#"{"a" : 1.50e3,"é":"\u00e9"}"#, r#"{"_meta":{"t":1},"a" : 1.50e3,"é":"\u00e9"}"#),
+            (r#"{"a":{"_meta":{"t":2}}, "_meta":{}}"#, r#"{"a":{"_meta":{"t":2}}, "_meta":{"t":1}}"#),
+            (r#"{"_meta" : {"x" :[1, 2],"t":9} ,"b":0}"#, r#"{"_meta" : {"x" :[1, 2],"t":1} ,"b":0}"#),
+            (r#"{"_meta":null,"b":0}"#, r#"{"_meta":{"t":1},"b":0}"#),
+            (r#"{"\u005fmeta":{"t":3}}"#, r#"{"\u005fmeta":{"t":1}}"#),
+            (r#"{"_meta":{"t":3, "t":4,"u":5}}"#, r#"{"_meta":{"t":1,"u":5}}"#),
+        ];
+        for (before, after) in cases {
+            assert_eq!(set_meta(Some(&raw(before)), &[("t", "1")]).expect(before), after);
+        }
+        assert_eq!(set_meta(None, &[("t", "1")]).expect("made"), r#"{"_meta":{"t":1}}"#);
+        assert!(set_meta(Some(&raw("[1]")), &[("t", "1")]).is_err());
+        assert!(set_meta(Some(&raw(r#"{"_meta":7}"#)), &[("t", "1")]).is_err());
+    }
+
+    #[test]
+    fn keys_are_taken_out_of_meta_alone() {
+        let cases = [
+            (r#"{"t":1}"#, r#"{"t":1}"#),
+            (r#"{"t":1,"_meta":{"k" : 2}}"#, r#"{"t":1,"_meta":{"k" : 2}}"#),
+            (r#"{"t":1,"_meta":{"k" : 2 , "t":3}, "z":[]}"#, r#"{"t":1,"_meta":{"k" : 2}, "z":[]}"#),
+            (r#"{"_meta":{"t":3,"k":{"t":1}}}"#, r#"{"_meta":{"k":{"t":1}}}"#),
+            (r#"{"_meta":{"t":3}}"#, r#"{"_meta":{}}"#),
+        ];
+        for (before, after) in cases {
+            assert_eq!(remove_meta(&raw(before), &["t"]).expect(before), after);
+        }
+    }
+
+    #[test]
+    fn a_string_is_replaced_where_it_stands() {
+        let call = raw("{\"arguments\": {\"name\":\"x\"},\n \"name\": \"weather_forecast\"}");
+        let renamed = set_str(&call, "name", "fore\"cast").expect("an object");
+        assert_eq!(renamed.get(), "{\"arguments\": {\"name\":\"x\"},\n \"name\": \"fore\\\"cast\"}");
+        assert_eq!(get_str(&renamed, "name").expect("there"), "fore\"cast");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_edit_reads_back(keys in proptest::collection::vec("[a-c\"é]{0,2}", 0..6), value in 0..9u32) {
+            let members: Vec<_> = keys.iter().enumerate().map(|(n, k)| format!("{}: {n}", quote(k))).collect();
+            let before = raw(&format!("{{{}}}", members.join(" ,")));
+            let after = raw(&set(&before, &[("a", &value.to_string())]).expect("an object"));
+            proptest::prop_assert_eq!(get(&after, "a").expect("set").get(), value.to_string());
+            let rest = |object: &RawValue| -> Vec<String> {
+                members_of(object).into_iter().filter(|member| !member.starts_with("\"a\":")).collect()
+            };
+            proptest::prop_assert_eq!(rest(&before), rest(&after));
+        }
+    }
+
+    fn members_of(object: &RawValue) -> Vec<String> {
+        members(object, "").expect("an object").iter().map(|m| m.written.to_owned()).collect()
+    }
+}
