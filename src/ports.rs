@@ -1,7 +1,7 @@
 //! The traits between the core and the world. Effects implement them; [`crate::reconcile`],
 //! [`crate::execute`] and [`crate::gateway`] use them; tests may stand in for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +172,26 @@ pub enum Channel {
     Http { url: String },
 }
 
+/// The contents a build is made from.
+#[derive(Clone, Debug, Default)]
+pub struct BuildInput {
+    pub files: BuildFiles,
+    /// The contents of [`BuildSpec::ca`], exactly when that is given.
+    pub ca: Option<Bytes>,
+}
+
+/// Contents in the shape the build's [`crate::build::Context`] asks for.
+#[derive(Clone, Debug, Default)]
+pub enum BuildFiles {
+    /// Of `Context::Snapshot`: one each for its `files`, in their order.
+    Snapshot(Vec<Bytes>),
+    /// Of `Context::Git`: the uncompressed tar of [`Lookup::archive`].
+    Archive(Bytes),
+    /// Of `Context::Empty`.
+    #[default]
+    Empty,
+}
+
 /// One command to run once.
 #[derive(Clone)]
 pub struct Run {
@@ -211,11 +231,16 @@ pub trait Runner: Send + Sync {
     async fn observe(&self) -> PortResult<Vec<Instance>>;
     /// The id of an image on this engine, pulled when it is not there. Process runners have none.
     async fn image(&self, reference: &str) -> PortResult<String>;
+    /// Whether an image of that build digest is here, so that nothing need be read or fetched for
+    /// [`Runner::build`]. Process runners build nothing.
+    async fn built(&self, _build: &BuildSpec) -> PortResult<bool> {
+        Ok(false)
+    }
     /// Builds unless an image of that digest is there; `progress` hears one line a step.
     async fn build(
         &self,
         build: &BuildSpec,
-        context: Bytes,
+        input: BuildInput,
         rebuild: bool,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> PortResult<()>;
@@ -238,6 +263,14 @@ pub trait Runner: Send + Sync {
     async fn healthy(&self) -> PortResult<()>;
     /// Waits until something of ours died or appeared.
     async fn changed(&self);
+    /// Removes what runs of an earlier daemon left; called once, before the first run.
+    async fn sweep(&self) -> PortResult<()> {
+        Ok(())
+    }
+    /// Removes images of ours whose build digest is not in `keep`.
+    async fn collect(&self, _keep: &BTreeSet<Digest>) -> PortResult<()> {
+        Ok(())
+    }
 }
 
 /// What a server offers, as it said it.
