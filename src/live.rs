@@ -14,9 +14,16 @@ use crate::resource::{Digest, Name, ResourceId};
 #[serde(transparent)]
 pub struct InstanceId(pub String);
 
+impl InstanceId {
+    /// The one "instance" of a server that runs elsewhere.
+    pub fn remote(url: &str) -> Self {
+        Self(format!("remote {url}"))
+    }
+}
+
 impl std::fmt::Display for InstanceId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.get(..12).unwrap_or(&self.0))
+        f.write_str(&self.0)
     }
 }
 
@@ -37,8 +44,6 @@ pub struct Instance {
     /// Whether this daemon may go on using it: an HTTP server, a stdio server after a clean stop,
     /// or one this process started itself.
     pub adoptable: bool,
-    /// Whether this daemon process holds a working connection to it.
-    pub connected: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,0 +1,209 @@
+//! One resource at a time: what it needs to become what is desired.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Action, Blocked, Change, Input, Plan, Step};
+use crate::build::BuildSpec;
+use crate::desired::{Location, Server, Workload};
+use crate::live::{Instance, InstanceId, InstanceState, Live, Observation, UpstreamKey};
+use crate::resource::server::Strategy;
+use crate::resource::{Kind, Name, ResourceId};
+
+/// Runners that could not be asked, with the reason.
+pub(super) fn unknown_runners(live: &Live) -> BTreeMap<&Name, &str> {
+    live.runners
+        .iter()
+        .filter_map(|(name, seen)| match seen {
+            Observation::Unknown(why) => Some((name, why.as_str())),
+            Observation::Present(_) => None,
+        })
+        .collect()
+}
+
+/// Instances of servers, in the order of their names.
+pub(super) fn by_server(live: &Live) -> BTreeMap<Name, Vec<&Instance>> {
+    let mut map: BTreeMap<Name, Vec<&Instance>> = BTreeMap::new();
+    for seen in live.runners.values() {
+        let Observation::Present(instances) = seen else { continue };
+        for instance in instances.iter().filter(|instance| instance.resource.kind == Kind::Server) {
+            map.entry(instance.resource.name.clone()).or_default().push(instance);
+        }
+    }
+    for instances in map.values_mut() {
+        instances.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    map
+}
+
+/// Images that tools need.
+pub(super) fn tools(input: &Input<'_>, plan: &mut Plan) {
+    for tool in input.desired.tools.values() {
+        if let Some(build) = &tool.build
+            && !hold(input, &tool.id, plan)
+        {
+            build_step(input, &tool.id, &tool.runner, build, plan);
+        }
+    }
+}
+
+/// The index of the step that makes the image, when one is needed.
+fn build_step(
+    input: &Input<'_>,
+    id: &ResourceId,
+    runner: &Name,
+    build: &Arc<BuildSpec>,
+    plan: &mut Plan,
+) -> Option<usize> {
+    let rebuild = input.rebuild.contains(id);
+    if input.built.contains(&build.digest) && !rebuild {
+        return None;
+    }
+    let same = |step: &Step| match &step.action {
+        Action::Build { build: other, runner: on, .. } => other.digest == build.digest && on == runner,
+        _ => false,
+    };
+    let there = plan.steps.iter().position(same);
+    Some(there.unwrap_or_else(|| {
+        let reason = if rebuild { "asked for" } else { "no image of this digest is known" };
+        let action = Action::Build { runner: runner.clone(), build: Arc::clone(build), rebuild };
+        push(plan, id, action, reason, Vec::new())
+    }))
+}
+
+fn push(plan: &mut Plan, id: &ResourceId, action: Action, reason: &str, needs: Vec<usize>) -> usize {
+    plan.steps.push(Step { resource: id.clone(), action, reason: reason.to_owned(), needs });
+    plan.steps.len() - 1
+}
+
+/// Whether the resource waits for its back-off; says so in the report.
+fn hold(input: &Input<'_>, id: &ResourceId, plan: &mut Plan) -> bool {
+    if input.rebuild.contains(id) {
+        return false;
+    }
+    let Some(until) = input.held.get(id) else { return false };
+    plan.blocked.push(Blocked { resource: id.clone(), reason: until.clone() });
+    true
+}
+
+/// What one server needs. `own` are its instances on every runner.
+pub(super) fn server(
+    input: &Input<'_>,
+    server: &Arc<Server>,
+    own: &[&Instance],
+    unknown: &BTreeMap<&Name, &str>,
+    plan: &mut Plan,
+) {
+    match &server.location {
+        Location::Remote { url } => {
+            let key = UpstreamKey { server: server.id.name.clone(), instance: InstanceId::remote(url) };
+            if !input.connected.contains(&key) && !hold(input, &server.id, plan) {
+                let action = Action::Reach { server: Arc::clone(server), url: url.clone() };
+                push(plan, &server.id, action, "not connected", Vec::new());
+            }
+            stop_all(server, own, "runs elsewhere now", &[], plan);
+        }
+        Location::Runner(workload) => {
+            if let Some(why) = unknown.get(&workload.runner) {
+                let reason = format!("runner `{}` cannot be asked: {why}", workload.runner);
+                plan.blocked.push(Blocked { resource: server.id.clone(), reason });
+            } else {
+                on_runner(input, server, workload, own, plan);
+            }
+        }
+    }
+}
+
+fn on_runner(
+    input: &Input<'_>,
+    server: &Arc<Server>,
+    workload: &Workload,
+    own: &[&Instance],
+    plan: &mut Plan,
+) {
+    let usable = |instance: &Instance| {
+        instance.runner == workload.runner
+            && instance.digest == server.digests.workload
+            && !matches!(instance.state, InstanceState::Exited { .. })
+            && !input.broken.contains(&instance.id)
+            && !input.rebuild.contains(&server.id)
+    };
+    let connected = |instance: &Instance| {
+        let key = UpstreamKey { server: server.id.name.clone(), instance: instance.id.clone() };
+        input.connected.contains(&key)
+    };
+    let usable: Vec<&Instance> = own.iter().copied().filter(|instance| usable(instance)).collect();
+    let keep = usable
+        .iter()
+        .find(|instance| connected(instance))
+        .or_else(|| usable.iter().find(|instance| instance.adoptable))
+        .copied();
+    let rest: Vec<&Instance> =
+        own.iter().copied().filter(|instance| keep.is_none_or(|kept| kept.id != instance.id)).collect();
+    match keep {
+        Some(instance) if connected(instance) => stop_all(server, &rest, "superseded", &[], plan),
+        Some(instance) => {
+            let action = Action::Adopt { server: Arc::clone(server), instance: instance.clone() };
+            let adopted = push(plan, &server.id, action, "runs with the wanted digest", Vec::new());
+            stop_all(server, &rest, "superseded", &[adopted], plan);
+        }
+        None => start(input, server, workload, &rest, plan),
+    }
+}
+
+fn start(input: &Input<'_>, server: &Arc<Server>, workload: &Workload, old: &[&Instance], plan: &mut Plan) {
+    if hold(input, &server.id, plan) {
+        return;
+    }
+    let built =
+        server.build.as_ref().and_then(|build| build_step(input, &server.id, &workload.runner, build, plan));
+    let (change, reason) = why(server, old, input.broken);
+    let action = Action::Start {
+        runner: workload.runner.clone(),
+        server: Arc::clone(server),
+        name: free_name(input, server, old),
+        change,
+    };
+    let mut needs: Vec<usize> = built.into_iter().collect();
+    if server.strategy == Strategy::Recreate {
+        let first = plan.steps.len();
+        stop_all(server, old, "replaced; it goes first", &needs, plan);
+        needs.extend(first..plan.steps.len());
+        push(plan, &server.id, action, reason, needs);
+    } else {
+        let started = push(plan, &server.id, action, reason, needs);
+        stop_all(server, old, "replaced", &[started], plan);
+    }
+}
+
+fn why(server: &Server, old: &[&Instance], broken: &BTreeSet<InstanceId>) -> (Change, &'static str) {
+    match old.iter().find(|instance| instance.digest == server.digests.workload) {
+        Some(instance) if matches!(instance.state, InstanceState::Exited { .. }) => {
+            (Change::Restart, "it ended")
+        }
+        Some(instance) if broken.contains(&instance.id) => (Change::Restart, "it does not answer"),
+        Some(_) => (Change::Restart, "its connection cannot be taken over"),
+        None if old.is_empty() => (Change::Create, "does not run"),
+        None => (Change::Replace, "its workload changed"),
+    }
+}
+
+/// `<name>-<digest>-<n>` with the smallest `n` that neither an instance nor the inventory has.
+fn free_name(input: &Input<'_>, server: &Server, own: &[&Instance]) -> String {
+    let stem = format!("{}-{}", server.id.name, server.digests.workload.short());
+    let taken = |name: &str| {
+        input.inventory.entries.contains_key(name) || own.iter().any(|instance| instance.name == name)
+    };
+    (1_u32..).map(|n| format!("{stem}-{n}")).find(|name| !taken(name)).unwrap_or(stem)
+}
+
+fn stop_all(server: &Server, instances: &[&Instance], reason: &str, needs: &[usize], plan: &mut Plan) {
+    for instance in instances {
+        let action = Action::Stop {
+            instance: (*instance).clone(),
+            grace: server.drain_timeout,
+            change: Change::Replace,
+        };
+        push(plan, &server.id, action, reason, needs.to_vec());
+    }
+}
