@@ -6,15 +6,17 @@
 
 pub mod argv;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::build::BuildSpec;
-use crate::manifest::Place;
+use crate::manifest::{BlobId, Diagnostic, Manifest, Place, Snapshot};
 use crate::resource::crib::{Naming, Sync};
+use crate::resource::policy::{Enforcement, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Strategy, Transport};
 use crate::resource::workload::Security;
@@ -29,11 +31,38 @@ pub struct Desired {
     pub runners: BTreeMap<Name, Arc<Runner>>,
     pub servers: BTreeMap<Name, Arc<Server>>,
     pub tools: BTreeMap<Name, Arc<Tool>>,
+    /// Rules, in the order of their names: what `policy` compiles.
+    pub policies: BTreeMap<Name, Arc<PolicySource>>,
     /// Resources shown with an error: their previous version stays and they are never pruned.
-    pub faulty: std::collections::BTreeSet<ResourceId>,
+    pub faulty: BTreeSet<ResourceId>,
     /// Resources that wait for an answer [`Resolutions`] does not hold yet. Not an error: their
     /// previous version stays meanwhile, and they are never pruned.
-    pub pending: std::collections::BTreeSet<ResourceId>,
+    pub pending: BTreeSet<ResourceId>,
+}
+
+/// One `Policy` with the text of its modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySource {
+    pub id: ResourceId,
+    pub place: Place,
+    pub package: String,
+    pub version: RegoVersion,
+    pub points: Vec<Point>,
+    pub enforcement: Enforcement,
+    /// Path in the repository (for rules written in place: of the manifest) and text.
+    pub modules: Vec<(String, Arc<str>)>,
+    /// Over all of the above but the place.
+    pub digest: Digest,
+}
+
+/// The outcome of [`resolve`].
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub desired: Desired,
+    /// Faults of resolving, in the order of places; those of parsing are the manifest's.
+    pub diagnostics: Vec<Diagnostic>,
+    /// A fault in a `Crib` or a `Policy`: the whole revision is refused and the last good one stays.
+    pub refused: bool,
 }
 
 /// What the operator fixed and no repository can loosen.
@@ -56,8 +85,8 @@ pub struct Resolutions {
     pub git: BTreeMap<(String, String), Result<String, String>>,
     /// (runner, image reference as written) to the image's id on that engine.
     pub images: BTreeMap<(Name, String), Result<String, String>>,
-    /// Contents of files of the snapshot that resources refer to (policy modules).
-    pub blobs: BTreeMap<crate::manifest::BlobId, bytes::Bytes>,
+    /// Contents of the files that [`blobs`] names.
+    pub blobs: BTreeMap<BlobId, Bytes>,
 }
 
 /// A question whose answer [`Resolutions`] holds.
@@ -186,4 +215,41 @@ pub struct Tool {
     /// Bytes of stdout and stderr each.
     pub max_output: u64,
     pub success_exit_codes: Vec<i64>,
+}
+
+/// What must be looked up before [`resolve`].
+pub fn questions(manifest: &Manifest, snapshot: &Snapshot, floor: &Floor) -> BTreeSet<Question> {
+    let _ = (manifest, snapshot, floor);
+    BTreeSet::new()
+}
+
+/// The files whose contents [`resolve`] needs in [`Resolutions::blobs`]: policy modules and ignore
+/// files of build contexts. Each is read up to [`crate::manifest::MAX_MANIFEST_BYTES`].
+pub fn blobs(manifest: &Manifest, snapshot: &Snapshot) -> BTreeSet<BlobId> {
+    let _ = (manifest, snapshot);
+    BTreeSet::new()
+}
+
+/// Joins everything. `previous` is what the last accepted revision asked for: a resource with a fault
+/// keeps its version there, and one whose inputs are the same is reused as it is.
+pub fn resolve(
+    manifest: &Manifest,
+    snapshot: &Snapshot,
+    resolutions: &Resolutions,
+    floor: &Floor,
+    previous: Option<&Desired>,
+) -> Resolved {
+    let _ = (manifest, resolutions, floor, previous);
+    let desired = Desired {
+        revision: snapshot.revision.clone(),
+        naming: Naming::default(),
+        sync: Sync::default(),
+        runners: BTreeMap::new(),
+        servers: BTreeMap::new(),
+        tools: BTreeMap::new(),
+        policies: BTreeMap::new(),
+        faulty: BTreeSet::new(),
+        pending: BTreeSet::new(),
+    };
+    Resolved { desired, diagnostics: Vec::new(), refused: false }
 }

@@ -1,11 +1,18 @@
 //! A snapshot's files to typed resources and diagnostics.
+//!
+//! Input: the listing of a [`Snapshot`], contents of the blobs that [`wanted`] names, and the
+//! [`Manifest`] of the revision before. Output: [`Manifest`]. Invariants: a file is parsed once for
+//! each blob id; what cannot be read keeps what was last read from it; nothing in a file can make this
+//! panic or run without bound. Not here: references between resources ([`crate::desired`]), reading
+//! blobs.
 
 pub mod diagnostic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{Metadata, ResourceId, Revision, Spec};
@@ -113,11 +120,17 @@ pub const MAX_FILES: usize = 1_000_000;
 pub const MAX_MANIFEST_BYTES: usize = 8 << 20;
 
 /// A resource as declared, and where.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Declared {
     pub metadata: Metadata,
     pub spec: Spec,
+    /// Where its document begins.
     pub place: Place,
+    /// The file's text, shared by all resources of the file, from which [`Declared::locate`] reads
+    /// the place of a field when a diagnostic needs it.
+    pub text: Arc<str>,
+    /// Which document of the file, from 0.
+    pub document: usize,
 }
 
 impl Declared {
@@ -138,5 +151,69 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// What one file says.
+#[derive(Clone, Debug)]
+pub struct ParsedFile {
+    pub resources: Vec<Arc<Declared>>,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Documents of other API groups, or of none.
+    pub skipped: usize,
+    /// Resources that are declared here with an error.
+    pub faulty: BTreeSet<ResourceId>,
+    /// Some part could not even be told to belong to a resource: everything last read from this file
+    /// is kept.
+    pub broken: bool,
+}
+
+/// What all files say together.
+#[derive(Clone, Debug, Default)]
+pub struct Manifest {
+    /// By id. For a faulty resource this is what was last read of it.
+    pub resources: BTreeMap<ResourceId, Arc<Declared>>,
+    /// In the order of files and lines.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Resources declared with an error, whether an earlier version is kept or there is none.
+    pub faulty: BTreeSet<ResourceId>,
+    /// Documents of other API groups, or of none.
+    pub skipped: usize,
+    /// What each file said, by the blob it was read from.
+    pub files: BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>,
+}
+
+/// The blobs that must be read before [`load`] can be called, beyond those in `contents`. Read them
+/// (each at most [`MAX_MANIFEST_BYTES`] + 1 bytes), add them, and ask again until the answer is empty:
+/// which files are ignored is known only once the ignore files are there.
+pub fn wanted(
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+    contents: &BTreeMap<BlobId, Bytes>,
+) -> Vec<BlobId> {
+    let _ = (snapshot, previous, contents);
+    Vec::new()
+}
+
+/// Parses what changed since `previous` and puts everything together. A wanted blob that is missing
+/// from `contents` counts as a file that cannot be read.
+pub fn load(
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+    contents: &BTreeMap<BlobId, Bytes>,
+) -> Manifest {
+    let _ = (snapshot, previous, contents);
+    Manifest::default()
+}
+
+/// Reads one file.
+pub fn parse_file(path: &RepoPath, bytes: &[u8]) -> ParsedFile {
+    let _ = (path, bytes);
+    ParsedFile {
+        resources: Vec::new(),
+        diagnostics: Vec::new(),
+        skipped: 0,
+        faulty: BTreeSet::new(),
+        broken: false,
     }
 }
