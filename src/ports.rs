@@ -295,7 +295,7 @@ pub trait Runner: Send + Sync {
 /// What a server offers, as it said it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Offer {
-    /// `modern` or `legacy`, and the protocol version that was agreed.
+    /// `modern` or `legacy`, and the protocol version that was agreed: `modern 2026-07-28`.
     pub protocol: String,
     pub server_info: Option<Arc<str>>,
     pub capabilities: Option<Arc<str>>,
@@ -307,6 +307,54 @@ pub struct Offer {
     pub templates: Vec<Arc<str>>,
 }
 
+impl Offer {
+    /// What to remember for [`Greeting::Resumed`].
+    pub fn handshake(&self) -> Handshake {
+        Handshake {
+            protocol: self.protocol.clone(),
+            server_info: self.server_info.clone(),
+            capabilities: self.capabilities.clone(),
+            instructions: self.instructions.clone(),
+        }
+    }
+}
+
+/// What was agreed with a server: enough to go on in the same session without asking again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handshake {
+    /// As in [`Offer::protocol`].
+    pub protocol: String,
+    pub server_info: Option<Arc<str>>,
+    pub capabilities: Option<Arc<str>>,
+    pub instructions: Option<String>,
+}
+
+/// How a server is greeted.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Greeting<'a> {
+    /// Nothing is known of it: the modern way first, then the legacy one.
+    #[default]
+    Unknown,
+    /// Its workload digest spoke this before ([`Offer::protocol`]), or `legacy` after [`NotModern`].
+    Known(&'a str),
+    /// An earlier daemon greeted this very instance and ended cleanly: no handshake.
+    Resumed(&'a Handshake),
+}
+
+/// The cause in a [`PortError`] when a server died of, or answered nonsense to, a modern greeting:
+/// start it anew and greet it as `Greeting::Known("legacy")`.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the server did not survive being greeted in the modern way; it is greeted the legacy way next")]
+pub struct NotModern;
+
+impl PortError {
+    /// Whether [`NotModern`] is the cause.
+    pub fn is_not_modern(&self) -> bool {
+        self.source.as_deref().is_some_and(|cause| cause.is::<NotModern>())
+    }
+}
+
 /// Asks a server what it offers, and keeps the connection for calls.
 #[async_trait]
 pub trait Prober: Send + Sync {
@@ -315,6 +363,7 @@ pub trait Prober: Send + Sync {
         &self,
         key: &UpstreamKey,
         channel: Channel,
+        greeting: Greeting<'_>,
         deadline: Duration,
         cancel: &CancellationToken,
     ) -> PortResult<Offer>;

@@ -28,6 +28,9 @@ pub enum CallError {
     /// The connection is gone: the server died, or was stopped.
     #[error("the server is not there: {0}")]
     Gone(String),
+    /// The server answered something that is no result: another status, garbage, too much.
+    #[error("the server's answer cannot be used: {0}")]
+    Unusable(String),
 }
 
 impl Upstreams {
