@@ -1,1 +1,227 @@
-//! (being written)
+//! What was typed to what it means.
+//!
+//! Input: flags, `TOOLCRIB_…` variables and a YAML file, in that order of precedence
+//! ([`raw::Settings`]). Output: [`Config`], checked and with every default filled in. Invariant: the
+//! environment is read here, once, and passed down; nothing else asks for it. Not here: resources,
+//! which come from the repository and can loosen nothing of this.
+
+pub mod environment;
+pub mod raw;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::desired::Floor;
+use crate::manifest::RepoPath;
+use crate::resource::{Digest, Name, Period};
+
+pub use environment::Environment;
+pub use raw::{ConfigError, Settings};
+
+/// Where MCP is served unless said otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7800";
+/// Where admin reads are served unless said otherwise.
+pub const DEFAULT_ADMIN: &str = "127.0.0.1:7801";
+/// How often a remote repository is asked for news. Often enough to feel prompt, rare enough that a
+/// forge does not mind; a local repository is watched, and asked as often in case a watch was lost.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+/// Below a second, asking would be a load on the forge.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// How far apart daemons of the same interval drift, in percent of it.
+pub const JITTER_PERCENT: u32 = 10;
+/// The name of the socket that takes changes, inside the state directory.
+pub const SOCKET: &str = "admin.sock";
+
+/// All the daemon is told by whoever starts it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub repository: Repository,
+    /// The branch or tag that is followed; none: the branch `HEAD` names at start.
+    pub reference: Option<String>,
+    /// The folder manifests are looked for in.
+    pub path: RepoPath,
+    /// Where MCP is served. Port 0: any free one.
+    pub listen: SocketAddr,
+    /// Where admin reads are served. Port 0: any free one.
+    pub admin: SocketAddr,
+    /// Everything the daemon keeps, mode 0700.
+    pub state: PathBuf,
+    pub interval: Duration,
+    /// What is written in the ownership label. Derived from repository and path, never random.
+    pub owner: Name,
+    /// Uncommitted edits of the work tree are followed instead of commits.
+    pub worktree: bool,
+    pub floor: Floor,
+    /// The address clients use, when a proxy stands before us.
+    pub public_url: Option<String>,
+    pub environment: Environment,
+    /// Our own binary, for the children that run in a process of their own.
+    pub executable: PathBuf,
+}
+
+/// What is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repository {
+    /// A folder inside a local repository, absolute.
+    Local(PathBuf),
+    /// An https or ssh address; the scp form too.
+    Remote(String),
+}
+
+impl std::fmt::Display for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Remote(url) => f.write_str(url),
+        }
+    }
+}
+
+impl Config {
+    /// Where a running daemon of this configuration takes changes.
+    pub fn socket(&self) -> PathBuf {
+        self.state.join(SOCKET)
+    }
+
+    /// # Errors
+    /// When something typed has no meaning; each names the setting and a hint.
+    pub fn new(settings: &Settings, environment: Environment) -> Result<Self, ConfigError> {
+        let typed = settings.repo.as_deref().ok_or_else(|| {
+            ConfigError::new("no repository is named")
+                .hint("pass --repo PATH or --repo URL, or set TOOLCRIB_REPO; `--repo .` follows this folder")
+        })?;
+        let repository = repository(typed)?;
+        let path = repo_path(settings.path.as_deref().unwrap_or(""))?;
+        let owner = match settings.name.as_deref() {
+            Some(name) => Name::parse(name).map_err(|error| ConfigError::setting("name", &error))?,
+            None => owner(&repository, &path)?,
+        };
+        let worktree = settings.worktree.unwrap_or(false);
+        let local = matches!(repository, Repository::Local(_));
+        if worktree && !local {
+            return Err(ConfigError::new("`worktree` needs a local repository")
+                .hint("clone the repository and pass its path to --repo"));
+        }
+        if worktree && settings.reference.is_some() {
+            return Err(ConfigError::new("`worktree` and `ref` exclude each other")
+                .hint("a work tree has the branch that is checked out: leave out --ref"));
+        }
+        let state = match &settings.state {
+            Some(state) => {
+                std::path::absolute(state).map_err(|error| ConfigError::setting("state", &error))?
+            }
+            None => environment.state_home().join(owner.as_str()),
+        };
+        Ok(Self {
+            reference: settings.reference.clone(),
+            listen: address("listen", settings.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            admin: address("admin", settings.admin.as_deref().unwrap_or(DEFAULT_ADMIN))?,
+            interval: interval(settings.interval.as_deref())?,
+            floor: Floor {
+                process: settings.allow_process.unwrap_or(local),
+                privileges: settings.allow_privileges.unwrap_or(false),
+                local_git: settings.allow_local_git.unwrap_or(false),
+            },
+            public_url: settings.public_url.as_deref().map(public_url).transpose()?,
+            executable: std::env::current_exe()
+                .map_err(|error| ConfigError::new("failed to find our own binary").caused_by(error))?,
+            repository,
+            path,
+            state,
+            owner,
+            worktree,
+            environment,
+        })
+    }
+}
+
+/// A path when it is one, else an address.
+fn repository(text: &str) -> Result<Repository, ConfigError> {
+    if text.is_empty() {
+        return Err(ConfigError::new("`repo` is empty").hint("pass a path or a URL; `.` is this folder"));
+    }
+    if let Some(path) = text.strip_prefix("file://") {
+        return local(path);
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        // The scp form has a colon before the first slash, and no such folder is there.
+        let host = text.split('/').next().unwrap_or_default();
+        let scp = host.contains(':') && !Path::new(text).exists();
+        return if scp { Ok(Repository::Remote(text.to_owned())) } else { local(text) };
+    };
+    if !["https", "http", "ssh"].contains(&scheme) {
+        return Err(ConfigError::new(format!("`repo`: addresses of scheme `{scheme}` are not followed"))
+            .hint("use https://, ssh:// or user@host:path, or a local path"));
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        return Err(ConfigError::new("`repo`: the address contains a password").hint(
+            "leave it out: other users of this machine see command lines; use ssh and an agent or key",
+        ));
+    }
+    Ok(Repository::Remote(text.to_owned()))
+}
+
+fn local(path: &str) -> Result<Repository, ConfigError> {
+    let found = std::fs::canonicalize(path).map_err(|error| {
+        ConfigError::new(format!("`repo`: there is no folder `{path}`"))
+            .caused_by(error)
+            .hint("pass the path of a Git repository, or a URL such as https://host/owner/name")
+    })?;
+    Ok(Repository::Local(found))
+}
+
+fn repo_path(text: &str) -> Result<RepoPath, ConfigError> {
+    let trimmed = text.trim_start_matches("./").trim_end_matches('/');
+    let trimmed = if trimmed == "." { "" } else { trimmed };
+    RepoPath::parse(trimmed).ok_or_else(|| {
+        ConfigError::new(format!("`path`: `{text}` is not a folder inside the repository"))
+            .hint("give it relative to the root of the repository, without `..`")
+    })
+}
+
+fn address(setting: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|error: std::net::AddrParseError| {
+        ConfigError::setting(setting, &error)
+            .hint("write ADDRESS:PORT, such as 127.0.0.1:7800; port 0 takes any free one")
+    })
+}
+
+fn interval(text: Option<&str>) -> Result<Duration, ConfigError> {
+    let Some(text) = text else { return Ok(DEFAULT_INTERVAL) };
+    let Period(period) = Period::parse(text).map_err(|error| ConfigError::setting("interval", &error))?;
+    if period < MIN_INTERVAL {
+        return Err(ConfigError::new(format!("`interval`: `{text}` is too short"))
+            .hint("a second is the least; a local repository is watched and needs no short interval"));
+    }
+    Ok(period)
+}
+
+fn public_url(text: &str) -> Result<String, ConfigError> {
+    let fits = text
+        .parse::<http::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some());
+    if fits {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err(ConfigError::new(format!("`public-url`: `{text}` is not an http or https address"))
+            .hint("write what clients use, such as https://tools.example.org"))
+    }
+}
+
+/// Names one followed folder of one repository, the same at every start.
+fn owner(repository: &Repository, path: &RepoPath) -> Result<Name, ConfigError> {
+    let text = repository.to_string();
+    let base = text.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    let base = base.strip_suffix(".git").unwrap_or(base).to_ascii_lowercase();
+    let kept: String =
+        base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    let kept = kept.trim_matches('-');
+    let digest = Digest::of("toolcrib.owner", &[text.as_str(), path.as_str()]).short();
+    let name = if kept.is_empty() { digest } else { format!("{kept}-{digest}") };
+    Name::parse(&name).map_err(|error| ConfigError::setting("name", &error))
+}
+
+#[cfg(test)]
+mod tests;

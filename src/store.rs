@@ -1,1 +1,249 @@
-//! (being written)
+//! What survives the daemon, in one file of the state directory.
+//!
+//! Input and output: [`Inventory`] and small values by key. Invariants: one daemon per state
+//! directory, held by an exclusive lock; an inventory that was saved is on the disk when the call
+//! returns; values are in memory at once and on the disk with the next inventory or at
+//! [`Redb::flush`]. All of it can be rebuilt from Git and the runners, so a file that cannot be
+//! read is moved aside, never repaired. Not here: deciding what to keep.
+
+#![expect(clippy::disallowed_methods, reason = "the state directory is made here")]
+
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::live::{Entry, Inventory};
+use crate::ports::{PortError, PortResult, Store};
+
+/// The name of the file in the state directory.
+const FILE: &str = "state.redb";
+/// Counts changes of the tables' meaning; another number is treated as a file that cannot be read.
+const SCHEMA: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const INVENTORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("inventory");
+const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
+
+/// The store of one state directory.
+pub struct Redb {
+    database: Database,
+    path: PathBuf,
+}
+
+/// Why a file was not opened.
+enum Refused {
+    /// Another process holds it.
+    Locked,
+    /// It is damaged, or of another schema.
+    Unreadable(Box<dyn std::error::Error + Send + Sync>),
+    /// The disk or its permissions.
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Redb {
+    /// Opens the store of a state directory, which is made when it is missing.
+    ///
+    /// # Errors
+    /// When another process uses the directory, or it cannot be written.
+    pub fn open(state: &Path) -> PortResult<Self> {
+        prepare(state)?;
+        let path = state.join(FILE);
+        match Self::try_open(&path) {
+            Ok(store) => Ok(store),
+            Err(Refused::Locked) => Err(locked(state)),
+            Err(Refused::Failed(cause)) => Err(failed(&path, cause)),
+            Err(Refused::Unreadable(cause)) => {
+                let aside = set_aside(&path)?;
+                tracing::error!(
+                    file = %path.display(),
+                    aside = %aside.display(),
+                    %cause,
+                    "the store cannot be read; it was moved aside and an empty one made: prunes wait for approval"
+                );
+                let store = match Self::try_open(&path) {
+                    Ok(store) => store,
+                    Err(Refused::Locked) => return Err(locked(state)),
+                    Err(Refused::Failed(cause) | Refused::Unreadable(cause)) => {
+                        return Err(failed(&path, cause));
+                    }
+                };
+                store.save_inventory(&Inventory { rebuilt: true, ..Inventory::default() })?;
+                Ok(store)
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, Refused> {
+        let fresh = !path.exists();
+        let database = Database::create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => Refused::Locked,
+            DatabaseError::Storage(redb::StorageError::Io(error)) if !damaged(&error) => {
+                Refused::Failed(error.into())
+            }
+            error => Refused::Unreadable(error.into()),
+        })?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))
+            .map_err(|error| Refused::Failed(error.into()))?;
+        let store = Self { database, path: path.to_owned() };
+        let schema = store.schema(fresh).map_err(|error| Refused::Unreadable(error.into()))?;
+        if schema == SCHEMA {
+            Ok(store)
+        } else {
+            Err(Refused::Unreadable(format!("it has schema {schema}, not {SCHEMA}").into()))
+        }
+    }
+
+    /// The schema of the file; a fresh file gets ours, with all tables in it.
+    fn schema(&self, fresh: bool) -> Result<u64, redb::Error> {
+        if fresh {
+            let write = self.database.begin_write()?;
+            write.open_table(META)?.insert("schema", SCHEMA)?;
+            write.open_table(INVENTORY)?;
+            write.open_table(VALUES)?;
+            write.commit()?;
+        }
+        let read = self.database.begin_read()?;
+        read.open_table(INVENTORY)?;
+        read.open_table(VALUES)?;
+        Ok(read.open_table(META)?.get("schema")?.map_or(0, |found| found.value()))
+    }
+
+    /// Puts on the disk what is only in memory. Called when the daemon ends.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn flush(&self) -> PortResult<()> {
+        self.write("failed to flush the store", Durability::Immediate, |_| Ok(()))
+    }
+
+    fn write(
+        &self,
+        operation: &str,
+        durability: Durability,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> PortResult<()> {
+        let outcome = || -> Result<(), redb::Error> {
+            let mut write = self.database.begin_write()?;
+            write.set_durability(durability)?;
+            change(&write)?;
+            write.commit()?;
+            Ok(())
+        };
+        outcome().map_err(|cause| self.error(operation, cause))
+    }
+
+    fn error(
+        &self,
+        operation: &str,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> PortError {
+        PortError::retry(operation)
+            .caused_by(cause)
+            .hint(format!("look at the disk that holds `{}`: is it full or read-only?", self.path.display()))
+    }
+
+    fn rows(&self) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(INVENTORY)?;
+        let mut rows = Vec::new();
+        for row in table.iter()? {
+            let (name, entry) = row?;
+            rows.push((name.value().to_owned(), entry.value().to_owned()));
+        }
+        Ok(rows)
+    }
+
+    fn value(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(VALUES)?.get(key)?.map(|found| found.value().to_owned()))
+    }
+
+    fn rebuilt(&self) -> Result<bool, redb::Error> {
+        let read = self.database.begin_read()?;
+        Ok(read.open_table(META)?.get("rebuilt")?.is_some_and(|found| found.value() == 1))
+    }
+}
+
+impl Store for Redb {
+    fn inventory(&self) -> PortResult<Inventory> {
+        const OPERATION: &str = "failed to read the inventory";
+        let rebuilt = self.rebuilt().map_err(|cause| self.error(OPERATION, cause))?;
+        let mut inventory = Inventory { rebuilt, ..Inventory::default() };
+        for (name, row) in self.rows().map_err(|cause| self.error(OPERATION, cause))? {
+            let entry: Entry = serde_json::from_slice(&row).map_err(|cause| self.error(OPERATION, cause))?;
+            inventory.entries.insert(name, entry);
+        }
+        Ok(inventory)
+    }
+
+    fn save_inventory(&self, inventory: &Inventory) -> PortResult<()> {
+        let mut rows = Vec::with_capacity(inventory.entries.len());
+        for (name, entry) in &inventory.entries {
+            let row = serde_json::to_vec(entry)
+                .map_err(|cause| self.error("failed to write the inventory", cause))?;
+            rows.push((name.as_str(), row));
+        }
+        self.write("failed to write the inventory", Durability::Immediate, |write| {
+            write.open_table(META)?.insert("rebuilt", u64::from(inventory.rebuilt))?;
+            let mut table = write.open_table(INVENTORY)?;
+            table.retain(|name, _| inventory.entries.contains_key(name))?;
+            for (name, row) in &rows {
+                if table.get(name)?.is_none_or(|found| found.value() != row.as_slice()) {
+                    table.insert(name, row.as_slice())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn get(&self, key: &str) -> PortResult<Option<Vec<u8>>> {
+        self.value(key).map_err(|cause| self.error(&format!("failed to read `{key}` of the store"), cause))
+    }
+
+    fn put(&self, key: &str, value: &[u8]) -> PortResult<()> {
+        self.write(&format!("failed to write `{key}` to the store"), Durability::None, |write| {
+            write.open_table(VALUES)?.insert(key, value)?;
+            Ok(())
+        })
+    }
+}
+
+/// Makes the state directory, readable by its owner alone.
+fn prepare(state: &Path) -> PortResult<()> {
+    let failed = |cause: std::io::Error| {
+        PortError::stalled(format!("failed to prepare state directory `{}`", state.display()))
+            .caused_by(cause)
+            .hint("name a folder that can be written with --state")
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+    std::fs::set_permissions(state, Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// Whether an error of the disk speaks of the file's content: it ends too early, or holds nonsense.
+fn damaged(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+}
+
+fn set_aside(path: &Path) -> PortResult<PathBuf> {
+    let name = |count: u32| path.with_extension(format!("redb.unreadable-{count}"));
+    // As many as anybody could wish to look at; the oldest name is used again after that.
+    let aside = (1..100).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(1));
+    std::fs::rename(path, &aside).map_err(|cause| failed(path, cause))?;
+    Ok(aside)
+}
+
+fn locked(state: &Path) -> PortError {
+    PortError::stalled(format!("another toolcrib uses this state directory: `{}`", state.display()))
+        .hint("stop it, or give this one another --name or --state")
+}
+
+fn failed(path: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
+    PortError::stalled(format!("failed to open `{}`", path.display()))
+        .caused_by(cause)
+        .hint("see that the state directory can be written, or name another with --state")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! Settings as typed, and where they were typed.
+
+#![expect(clippy::disallowed_methods, reason = "the configuration file is read here")]
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The variables of the environment that are read, by setting.
+pub mod variable {
+    pub const CONFIG: &str = "TOOLCRIB_CONFIG";
+    pub const REPO: &str = "TOOLCRIB_REPO";
+    pub const REF: &str = "TOOLCRIB_REF";
+    pub const PATH: &str = "TOOLCRIB_PATH";
+    pub const LISTEN: &str = "TOOLCRIB_LISTEN";
+    pub const ADMIN: &str = "TOOLCRIB_ADMIN";
+    pub const STATE: &str = "TOOLCRIB_STATE";
+    pub const INTERVAL: &str = "TOOLCRIB_INTERVAL";
+    pub const NAME: &str = "TOOLCRIB_NAME";
+    pub const WORKTREE: &str = "TOOLCRIB_WORKTREE";
+    pub const ALLOW_PROCESS: &str = "TOOLCRIB_ALLOW_PROCESS";
+    pub const ALLOW_PRIVILEGES: &str = "TOOLCRIB_ALLOW_PRIVILEGES";
+    pub const ALLOW_LOCAL_GIT: &str = "TOOLCRIB_ALLOW_LOCAL_GIT";
+    pub const PUBLIC_URL: &str = "TOOLCRIB_PUBLIC_URL";
+    /// Level of the log: `error`, `warn`, `info`, `debug`, or a filter such as `info,toolcrib::git=debug`.
+    pub const LOG: &str = "TOOLCRIB_LOG";
+    /// `text` or `json`.
+    pub const LOG_FORMAT: &str = "TOOLCRIB_LOG_FORMAT";
+    /// `text` or `json`: the form of what commands print.
+    pub const OUTPUT: &str = "TOOLCRIB_OUTPUT";
+    /// The MCP endpoint that `call` speaks to.
+    pub const URL: &str = "TOOLCRIB_URL";
+}
+
+/// Bytes of a configuration file. A full one has less than 2 KiB.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Every setting, optional as typed. The keys of the file are the names of the flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// Repository to follow: a local path, or an https or ssh URL.
+    #[arg(long, value_name = "PATH|URL", env = variable::REPO, hide_env_values = true)]
+    pub repo: Option<String>,
+    /// Branch or tag to follow [default: the branch HEAD names at start].
+    #[arg(long = "ref", value_name = "REF", env = variable::REF, hide_env_values = true)]
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// Folder of the repository that holds the manifests [default: its root].
+    #[arg(long, value_name = "DIR", env = variable::PATH, hide_env_values = true)]
+    pub path: Option<String>,
+    /// Follow uncommitted edits of the work tree too.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", env = variable::WORKTREE, hide_env_values = true)]
+    pub worktree: Option<bool>,
+    /// Where MCP is served [default: 127.0.0.1:7800].
+    #[arg(long, value_name = "ADDR", env = variable::LISTEN, hide_env_values = true, help_heading = "Endpoints")]
+    pub listen: Option<String>,
+    /// Where admin reads are served [default: 127.0.0.1:7801].
+    #[arg(long, value_name = "ADDR", env = variable::ADMIN, hide_env_values = true, help_heading = "Endpoints")]
+    pub admin: Option<String>,
+    /// The address clients use, when a proxy stands before Toolcrib.
+    #[arg(long, value_name = "URL", env = variable::PUBLIC_URL, hide_env_values = true, help_heading = "Endpoints")]
+    pub public_url: Option<String>,
+    /// Folder for everything that is kept [default: ~/.local/state/toolcrib/NAME].
+    #[arg(long, value_name = "DIR", env = variable::STATE, hide_env_values = true, help_heading = "Daemon")]
+    pub state: Option<PathBuf>,
+    /// How often the repository is asked for news [default: 60s].
+    #[arg(long, value_name = "PERIOD", env = variable::INTERVAL, hide_env_values = true, help_heading = "Daemon")]
+    pub interval: Option<String>,
+    /// What marks things as ours [default: from repository and path].
+    #[arg(long, value_name = "NAME", env = variable::NAME, hide_env_values = true, help_heading = "Daemon")]
+    pub name: Option<String>,
+    /// Allow `process` runners: commands on this machine [default: true for a local repository].
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", env = variable::ALLOW_PROCESS, hide_env_values = true, help_heading = "What a repository may do")]
+    pub allow_process: Option<bool>,
+    /// Allow containers to run as root or with capabilities.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", env = variable::ALLOW_PRIVILEGES, hide_env_values = true, help_heading = "What a repository may do")]
+    pub allow_privileges: Option<bool>,
+    /// Allow Git sources that are local paths.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", env = variable::ALLOW_LOCAL_GIT, hide_env_values = true, help_heading = "What a repository may do")]
+    pub allow_local_git: Option<bool>,
+    /// What is logged: error, warn, info, debug, or a filter [default: info].
+    #[arg(long, global = true, value_name = "LEVEL", env = variable::LOG, hide_env_values = true, help_heading = "Global options")]
+    pub log: Option<String>,
+    /// Form of the log: text or json [default: text].
+    #[arg(long, global = true, value_name = "FORMAT", env = variable::LOG_FORMAT, hide_env_values = true, help_heading = "Global options")]
+    pub log_format: Option<String>,
+}
+
+/// Something typed that has no meaning.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ConfigError {
+    message: String,
+    hint: Option<String>,
+    #[source]
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, cause: None }
+    }
+
+    pub(crate) fn setting(name: &str, error: &dyn std::fmt::Display) -> Self {
+        Self::new(format!("`{name}`: {error}"))
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The next step.
+    pub fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+/// The keys of the file, which are the flags of the same name.
+const KEYS: [&str; 15] = [
+    "repo",
+    "ref",
+    "path",
+    "worktree",
+    "listen",
+    "admin",
+    "public-url",
+    "state",
+    "interval",
+    "name",
+    "allow-process",
+    "allow-privileges",
+    "allow-local-git",
+    "log",
+    "log-format",
+];
+
+impl Settings {
+    /// From a configuration file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no YAML, or holds a key that is no setting.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let failed = || ConfigError::new(format!("failed to read configuration file `{}`", file.display()));
+        let size = std::fs::metadata(file).map_err(|error| failed().caused_by(error))?.len();
+        if size > MAX_FILE_BYTES {
+            return Err(failed().caused_by("it has more than 1 MiB"));
+        }
+        let text = std::fs::read_to_string(file).map_err(|error| failed().caused_by(error))?;
+        Self::parse(&text).map_err(|error| ConfigError {
+            message: format!("`{}`: {}", file.display(), error.message),
+            ..error
+        })
+    }
+
+    /// From the text of a configuration file; an empty one sets nothing.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let keys: Option<serde_yaml::Mapping> = serde_yaml::from_str(text).map_err(|error| {
+            ConfigError::setting("configuration", &error).hint("write one `setting: value` on each line")
+        })?;
+        let Some(keys) = keys else { return Ok(Self::default()) };
+        let known = |key: &serde_yaml::Value| key.as_str().is_some_and(|key| KEYS.contains(&key));
+        if let Some(key) = keys.keys().find(|key| !known(key)) {
+            let typed = key.as_str().unwrap_or("(not a string)");
+            return Err(ConfigError::new(format!("unknown setting `{typed}`")).hint(suggestion(typed)));
+        }
+        serde_yaml::from_str(text).map_err(|error| {
+            ConfigError::setting("configuration", &error)
+                .hint("settings are strings, except worktree and allow-*, which are true or false")
+        })
+    }
+
+    /// These settings, and those of `under` where nothing is said here.
+    #[must_use]
+    pub fn over(self, under: Self) -> Self {
+        Self {
+            repo: self.repo.or(under.repo),
+            reference: self.reference.or(under.reference),
+            path: self.path.or(under.path),
+            worktree: self.worktree.or(under.worktree),
+            listen: self.listen.or(under.listen),
+            admin: self.admin.or(under.admin),
+            public_url: self.public_url.or(under.public_url),
+            state: self.state.or(under.state),
+            interval: self.interval.or(under.interval),
+            name: self.name.or(under.name),
+            allow_process: self.allow_process.or(under.allow_process),
+            allow_privileges: self.allow_privileges.or(under.allow_privileges),
+            allow_local_git: self.allow_local_git.or(under.allow_local_git),
+            log: self.log.or(under.log),
+            log_format: self.log_format.or(under.log_format),
+        }
+    }
+}
+
+/// What to write instead of a key that is not one.
+fn suggestion(typed: &str) -> String {
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
+    match KEYS.iter().find(|key| plain(key) == plain(typed)) {
+        Some(key) => format!("write `{key}`"),
+        None => format!("the settings are {}", KEYS.join(", ")),
+    }
+}

@@ -1,0 +1,84 @@
+//! The store across restarts, locks and damage.
+
+use super::*;
+use crate::resource::{Digest, Name, ResourceId};
+
+fn inventory(names: &[&str]) -> Inventory {
+    let entry = |name: &str| Entry {
+        runner: Name::parse("local").unwrap(),
+        resource: ResourceId::parse("Server/weather").unwrap(),
+        digest: Digest::of_bytes(name.as_bytes()),
+        secrets: None,
+    };
+    Inventory {
+        entries: names.iter().map(|name| ((*name).to_owned(), entry(name))).collect(),
+        rebuilt: false,
+    }
+}
+
+#[test]
+fn what_was_saved_is_there_at_the_next_start() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().join("a/b");
+    let store = Redb::open(&folder).unwrap();
+    store.save_inventory(&inventory(&["one", "two"])).unwrap();
+    store.save_inventory(&inventory(&["two", "three"])).unwrap();
+    store.put("era", b"modern").unwrap();
+    assert_eq!(store.get("era").unwrap().as_deref(), Some(b"modern".as_slice()));
+    store.flush().unwrap();
+    drop(store);
+    let store = Redb::open(&folder).unwrap();
+    assert_eq!(store.inventory().unwrap(), inventory(&["two", "three"]));
+    assert_eq!(store.get("era").unwrap().as_deref(), Some(b"modern".as_slice()));
+    assert_eq!(store.get("nothing").unwrap(), None);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&folder.join(FILE))), (0o700, 0o600));
+}
+
+#[test]
+fn a_second_daemon_is_told_so() {
+    let state = tempfile::tempdir().unwrap();
+    let _first = Redb::open(state.path()).unwrap();
+    let error = Redb::open(state.path()).err().unwrap();
+    assert!(error.to_string().starts_with("another toolcrib uses this state directory"), "{error}");
+}
+
+#[test]
+fn a_damaged_file_is_moved_aside_and_prunes_ask_from_then_on() {
+    let cut = |file: &Path| std::fs::write(file, &std::fs::read(file).unwrap()[..100]).unwrap();
+    let garbage = |file: &Path| std::fs::write(file, b"not a database").unwrap();
+    let empty = |file: &Path| std::fs::write(file, b"").unwrap();
+    for damage in [&cut as &dyn Fn(&Path), &garbage, &empty] {
+        let state = tempfile::tempdir().unwrap();
+        let store = Redb::open(state.path()).unwrap();
+        store.save_inventory(&inventory(&["one"])).unwrap();
+        drop(store);
+        damage(&state.path().join(FILE));
+        let store = Redb::open(state.path()).unwrap();
+        assert_eq!(store.inventory().unwrap(), Inventory { rebuilt: true, ..Inventory::default() });
+        assert!(state.path().join("state.redb.unreadable-1").exists());
+    }
+}
+
+#[test]
+fn a_file_of_another_schema_is_not_interpreted() {
+    let state = tempfile::tempdir().unwrap();
+    let store = Redb::open(state.path()).unwrap();
+    store
+        .write("later", Durability::Immediate, |write| {
+            write.open_table(META)?.insert("schema", SCHEMA + 1)?;
+            Ok(())
+        })
+        .unwrap();
+    drop(store);
+    assert!(Redb::open(state.path()).unwrap().inventory().unwrap().rebuilt);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let error = Redb::open(&file.join("below")).err().unwrap();
+    assert!(error.to_string().contains("below") && error.hint.is_some(), "{error}");
+}
