@@ -166,11 +166,14 @@ pub trait Secrets: Send + Sync {
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue>;
 }
 
-/// Environment and files of one start, secrets among them.
+/// Environment and files of one start, secrets among them. Made by [`crate::secret::material`].
 #[derive(Clone, Default)]
 pub struct Material {
     pub env: BTreeMap<String, SecretValue>,
     pub files: BTreeMap<String, SecretValue>,
+    /// Those of the values above that are secrets: what the workload prints is redacted of them
+    /// with [`crate::secret::Redactor`].
+    pub secrets: Vec<SecretValue>,
 }
 
 /// What an instance is called, and what is written on it, before it exists.
@@ -410,4 +413,18 @@ pub enum CallEvent {
     Progress { progress: f64, total: Option<f64>, message: Option<String> },
     /// `notifications/message`: raw params.
     Log(Arc<str>),
+}
+
+/// Runs a `Tool` for one call. Implemented by [`crate::execute`], used by the gateway.
+#[async_trait]
+pub trait ToolExecutor: Send + Sync {
+    /// The raw JSON of a `CallToolResult`. What goes wrong is in the result (`isError`), as MCP
+    /// wants errors of tools. `revision` is the one served, written on what is started.
+    async fn execute(
+        &self,
+        tool: &Arc<crate::desired::Tool>,
+        arguments: &serde_json::Map<String, serde_json::Value>,
+        revision: &str,
+        cx: &CallContext,
+    ) -> String;
 }
