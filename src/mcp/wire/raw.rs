@@ -90,29 +90,31 @@ pub fn set_str(object: &RawValue, key: &str, value: &str) -> Result<Box<RawValue
     into_raw(set(object, &[(key, &quote(value))])?)
 }
 
-/// Replaces (or adds) members of the `_meta` of `params`; without `params` it makes them.
-pub fn set_meta(params: Option<&RawValue>, entries: &[(&str, &str)]) -> Result<String, WireError> {
-    let Some(params) = params else { return Ok(format!("{{\"_meta\":{}}}", object_of(entries))) };
-    if entries.is_empty() {
-        return Ok(params.get().to_owned());
+/// Replaces (or adds) members of the `_meta` of `params`, and takes those named in `remove` out of
+/// it; without `params` it makes them.
+pub fn edit_meta<'a>(
+    params: Option<&'a RawValue>,
+    entries: &[(&str, &str)],
+    remove: &[&str],
+) -> Result<Cow<'a, str>, WireError> {
+    let Some(params) = params else { return Ok(format!("{{\"_meta\":{}}}", object_of(entries)).into()) };
+    let meta = get(params, "_meta").filter(|meta| meta.get() != "null");
+    let present = meta.map_or(Ok(Vec::new()), |meta| members(meta, "`_meta`"))?;
+    let removed = |member: &Member<'_>| remove.contains(&member.key.as_ref());
+    if entries.is_empty() && !present.iter().any(removed) {
+        return Ok(params.get().into());
     }
-    let meta = match get(params, "_meta").filter(|meta| meta.get() != "null") {
-        Some(meta) => edit(meta, entries, "`_meta`")?,
-        None => object_of(entries),
-    };
-    edit(params, &[("_meta", &meta)], "`params`")
-}
-
-/// Takes members out of the `_meta` of an object; without `_meta` it is returned as it came.
-pub fn remove_meta(object: &RawValue, keys: &[&str]) -> Result<String, WireError> {
-    let Some(meta) = get(object, "_meta") else { return Ok(object.get().to_owned()) };
-    let kept: Vec<_> = members(meta, "`_meta`")?;
-    if !kept.iter().any(|member| keys.contains(&member.key.as_ref())) {
-        return Ok(object.get().to_owned());
+    let is = |member: &Member<'_>| entries.iter().any(|(key, _)| member.key == *key);
+    let mut text = object_of(entries);
+    text.pop();
+    for member in present.iter().filter(|member| !removed(member) && !is(member)) {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(member.written);
     }
-    let kept: Vec<_> =
-        kept.iter().filter(|member| !keys.contains(&member.key.as_ref())).map(|m| m.written).collect();
-    edit(object, &[("_meta", &format!("{{{}}}", kept.join(",")))], "the value")
+    text.push('}');
+    edit(params, &[("_meta", &text)], "`params`").map(Cow::Owned)
 }
 
 /// Text that is known to be JSON, as a value.
@@ -182,17 +184,17 @@ mod tests {
             (r#"{ }"#, r#"{"_meta":{"t":1} }"#),
             (r#"{"a" : 1.50e3,"é":"\u00e9"}"#, r#"{"_meta":{"t":1},"a" : 1.50e3,"é":"\u00e9"}"#),
             (r#"{"a":{"_meta":{"t":2}}, "_meta":{}}"#, r#"{"a":{"_meta":{"t":2}}, "_meta":{"t":1}}"#),
-            (r#"{"_meta" : {"x" :[1, 2],"t":9} ,"b":0}"#, r#"{"_meta" : {"x" :[1, 2],"t":1} ,"b":0}"#),
+            (r#"{"_meta" : {"x" :[1, 2],"t":9} ,"b":0}"#, r#"{"_meta" : {"t":1,"x" :[1, 2]} ,"b":0}"#),
             (r#"{"_meta":null,"b":0}"#, r#"{"_meta":{"t":1},"b":0}"#),
             (r#"{"\u005fmeta":{"t":3}}"#, r#"{"\u005fmeta":{"t":1}}"#),
             (r#"{"_meta":{"t":3, "t":4,"u":5}}"#, r#"{"_meta":{"t":1,"u":5}}"#),
         ];
         for (before, after) in cases {
-            assert_eq!(set_meta(Some(&raw(before)), &[("t", "1")]).expect(before), after);
+            assert_eq!(edit_meta(Some(&raw(before)), &[("t", "1")], &[]).expect(before), after);
         }
-        assert_eq!(set_meta(None, &[("t", "1")]).expect("made"), r#"{"_meta":{"t":1}}"#);
-        assert!(set_meta(Some(&raw("[1]")), &[("t", "1")]).is_err());
-        assert!(set_meta(Some(&raw(r#"{"_meta":7}"#)), &[("t", "1")]).is_err());
+        assert_eq!(edit_meta(None, &[("t", "1")], &["u"]).expect("made"), r#"{"_meta":{"t":1}}"#);
+        assert!(edit_meta(Some(&raw("[1]")), &[("t", "1")], &[]).is_err());
+        assert!(edit_meta(Some(&raw(r#"{"_meta":7}"#)), &[("t", "1")], &[]).is_err());
     }
 
     #[test]
@@ -205,7 +207,7 @@ mod tests {
             (r#"{"_meta":{"t":3}}"#, r#"{"_meta":{}}"#),
         ];
         for (before, after) in cases {
-            assert_eq!(remove_meta(&raw(before), &["t"]).expect(before), after);
+            assert_eq!(edit_meta(Some(&raw(before)), &[], &["t"]).expect(before), after);
         }
     }
 
