@@ -4,6 +4,10 @@
 //! metrics, and two health checks. Invariant: whoever cannot open the socket (mode 0600) can change
 //! nothing. Not here: MCP.
 
+pub mod listen;
+pub mod routes;
+pub mod view;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -64,4 +68,18 @@ pub struct ReconcileReply {
     pub succeeded: Option<bool>,
     /// A line for people.
     pub message: String,
+}
+
+/// The answer to a request that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Failure {
+    /// What failed, and why, in one line.
+    pub error: String,
+    /// The next step, when one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The log of a failed build and the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
