@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -427,4 +428,18 @@ pub trait ToolExecutor: Send + Sync {
         revision: &str,
         cx: &CallContext,
     ) -> String;
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Principal {
+    pub name: String,
+    pub groups: Vec<String>,
+}
+
+impl Principal {
+    /// Everybody who reaches a loopback listener.
+    pub fn local() -> Self {
+        Self { name: "local".to_owned(), groups: vec!["local".to_owned()] }
+    }
 }
