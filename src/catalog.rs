@@ -1,20 +1,38 @@
 //! The immutable list of what the endpoint offers: names, routes, definitions as raw JSON.
 //!
-//! Input: what is desired and what servers offered. Output: [`Catalog`]. Invariant: a published name
-//! never depends on what else is declared; lists are in one order; nothing of a definition is lost.
+//! Input: what is desired and what servers offered. Output: [`Catalog`] and what could not be put in
+//! it. Invariant: a published name never depends on what else is declared; lists are in one order;
+//! nothing of a definition is lost; what did not change is shared with the catalog before.
+
+mod compose;
+mod definition;
+mod header;
+mod page;
+mod settle;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::desired;
 use crate::live::UpstreamKey;
 use crate::resource::{ResourceId, Revision};
 
+pub use compose::{Input, Offered, Report, ReportKind, compose};
+pub use header::ParamHeader;
+use page::Pages;
+pub use page::{Cursor, PAGE_ENTRIES};
+
 /// One published state of the endpoint, known by (revision, generation).
 #[derive(Clone, Debug)]
 pub struct Catalog {
     pub revision: Revision,
-    /// Counts every swap since the daemon started.
+    /// Counts every composition since the daemon started.
     pub generation: u64,
     /// By published name, which is also the order of lists.
     pub tools: BTreeMap<Arc<str>, Arc<Entry>>,
@@ -22,7 +40,22 @@ pub struct Catalog {
     /// By URI.
     pub resources: BTreeMap<Arc<str>, Arc<Entry>>,
     pub templates: BTreeMap<Arc<str>, Arc<Entry>>,
+    /// Of all servers, each under its name; bounded.
     pub instructions: Option<Arc<str>>,
+    /// Whether some server completes arguments.
+    pub completions: bool,
+    /// Where a resource is read that no list names: the only server that has resources.
+    unlisted: Option<Arc<Entry>>,
+    pages: [Pages; 4],
+}
+
+/// One of the four lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
 }
 
 /// One tool, prompt, resource or template.
@@ -34,6 +67,14 @@ pub struct Entry {
     pub definition: Arc<str>,
     pub owner: ResourceId,
     pub route: Route,
+    /// The revision that last changed what a client can see of it, or what runs behind it.
+    pub revision: Arc<str>,
+    /// Parameters that clients mirror into HTTP headers.
+    pub headers: Arc<[ParamHeader]>,
+    /// The definition as it was offered.
+    source: Arc<str>,
+    /// Where `inputSchema` stands in `definition`.
+    schema: Option<Range<usize>>,
 }
 
 /// Where a call goes. Held by the call, so that a swap cannot change it under way.
@@ -43,4 +84,83 @@ pub enum Route {
     Server { server: Arc<desired::Server>, upstream: UpstreamKey, name: Arc<str> },
     /// Run for each call.
     Tool(Arc<desired::Tool>),
+}
+
+/// Which lists a client sees differently from one catalog to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub tools: bool,
+    pub prompts: bool,
+    /// Resources or templates.
+    pub resources: bool,
+}
+
+impl Changed {
+    pub fn any(self) -> bool {
+        self.tools || self.prompts || self.resources
+    }
+}
+
+impl Entry {
+    /// The JSON Schema of the arguments, as text.
+    pub fn input_schema(&self) -> Option<&str> {
+        self.definition.get(self.schema.clone()?)
+    }
+
+    /// The digests of what stands behind it.
+    pub fn digests(&self) -> &desired::Digests {
+        match &self.route {
+            Route::Server { server, .. } => &server.digests,
+            Route::Tool(tool) => &tool.digests,
+        }
+    }
+}
+
+impl Catalog {
+    /// What is served before anything is ready.
+    pub fn empty(revision: Revision) -> Self {
+        let input = Input { revision: &revision, servers: &[], tools: &[], previous: None };
+        let (mut catalog, _) = compose(&input);
+        catalog.generation = 0;
+        catalog
+    }
+
+    pub fn entries(&self, list: List) -> &BTreeMap<Arc<str>, Arc<Entry>> {
+        match list {
+            List::Tools => &self.tools,
+            List::Prompts => &self.prompts,
+            List::Resources => &self.resources,
+            List::Templates => &self.templates,
+        }
+    }
+
+    /// The JSON array that begins at `offset`, and the cursor after it. None: no page begins there.
+    /// Made at the first request, and shared with later catalogs while it is the same.
+    pub fn page(&self, list: List, offset: usize) -> Option<(Bytes, Option<Cursor>)> {
+        let (bytes, next) = self.pages.get(list as usize)?.at(offset)?;
+        let cursor = |offset| Cursor {
+            revision: self.revision.short().to_owned(),
+            generation: self.generation,
+            offset,
+        };
+        Some((bytes, next.map(cursor)))
+    }
+
+    /// Who answers for a resource: the entry of that URI, else the first template that fits, else the
+    /// only server that has resources.
+    pub fn resource(&self, uri: &str) -> Option<&Arc<Entry>> {
+        let template = || self.templates.values().find(|entry| template::fits(&entry.name, uri));
+        self.resources.get(uri).or_else(template).or(self.unlisted.as_ref())
+    }
+
+    /// What a client sees differently here than in `before`.
+    pub fn changed_since(&self, before: &Self) -> Changed {
+        let [tools, prompts, resources, templates] = &self.pages;
+        let [old_tools, old_prompts, old_resources, old_templates] = &before.pages;
+        Changed {
+            tools: tools != old_tools,
+            prompts: prompts != old_prompts,
+            resources: resources != old_resources || templates != old_templates,
+        }
+    }
 }

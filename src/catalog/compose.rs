@@ -1,0 +1,398 @@
+//! Desired resources and offers to a catalog, with what could not be put in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+
+use super::definition::Definition;
+use super::page::Pages;
+use super::settle::{Candidate, settle};
+use super::{Catalog, Entry, List, Route, header};
+use crate::desired::{self, Location, Program};
+use crate::live::UpstreamKey;
+use crate::ports::Offer;
+use crate::resource::{Kind, ResourceId, Revision};
+
+/// Characters of a published name: what every API for models accepts.
+const MAX_NAME: usize = 64;
+/// Bytes of instructions of one server, and of all: a client puts them into every conversation.
+const SERVER_INSTRUCTIONS: usize = 4 << 10;
+const ALL_INSTRUCTIONS: usize = 16 << 10;
+
+/// All that a catalog is made of.
+pub struct Input<'a> {
+    pub revision: &'a Revision,
+    /// Servers in the catalog that have an instance to call, each once.
+    pub servers: &'a [Offered],
+    pub tools: &'a [Arc<desired::Tool>],
+    /// The catalog before: incumbents keep their names, and what did not change is shared.
+    pub previous: Option<&'a Catalog>,
+}
+
+/// A server, the instance of it that answers, and what that one offers.
+#[derive(Clone)]
+pub struct Offered {
+    pub server: Arc<desired::Server>,
+    pub upstream: UpstreamKey,
+    pub offer: Arc<Offer>,
+}
+
+/// Something that is not offered, or not as its resource has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub resource: ResourceId,
+    /// The name or URI it would have.
+    pub entry: String,
+    pub kind: ReportKind,
+    /// Ends with the next step, where there is one.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportKind {
+    /// It cannot be offered as it is.
+    Hidden,
+    /// Somebody else has its name.
+    Quarantined,
+    /// It is offered, and somebody else wants its name.
+    Contested,
+}
+
+/// Makes the next catalog.
+pub fn compose(input: &Input<'_>) -> (Catalog, Vec<Report>) {
+    let mut reports = Vec::new();
+    let tools = entries(input, List::Tools, &mut reports);
+    let prompts = entries(input, List::Prompts, &mut reports);
+    let resources = entries(input, List::Resources, &mut reports);
+    let templates = entries(input, List::Templates, &mut reports);
+    let pages = |entries: &BTreeMap<Arc<str>, Arc<Entry>>, list: List| {
+        let before = input.previous.and_then(|previous| previous.pages.get(list as usize));
+        Pages::cut(entries.values().map(|entry| Arc::clone(&entry.definition)), before)
+    };
+    let catalog = Catalog {
+        revision: input.revision.clone(),
+        generation: input.previous.map_or(0, |previous| previous.generation) + 1,
+        pages: [
+            pages(&tools, List::Tools),
+            pages(&prompts, List::Prompts),
+            pages(&resources, List::Resources),
+            pages(&templates, List::Templates),
+        ],
+        tools,
+        prompts,
+        resources,
+        templates,
+        instructions: instructions(input.servers),
+        completions: published(input).any(|offered| has(offered, |capabilities| capabilities.completions)),
+        unlisted: unlisted(input),
+    };
+    (catalog, reports)
+}
+
+/// The servers whose entries are in the catalog, in the order of their ids.
+fn published<'a>(input: &'a Input<'_>) -> impl Iterator<Item = &'a Offered> {
+    let mut servers: Vec<_> = input.servers.iter().filter(|offered| offered.server.synced).collect();
+    servers.sort_by(|a, b| a.server.id.cmp(&b.server.id));
+    servers.into_iter()
+}
+
+fn entries(input: &Input<'_>, list: List, reports: &mut Vec<Report>) -> BTreeMap<Arc<str>, Arc<Entry>> {
+    let previous = input.previous.map(|catalog| catalog.entries(list));
+    let known = Known::of(previous);
+    let mut candidates = Vec::new();
+    for offered in published(input) {
+        collect(offered, list, &known, &mut candidates, reports);
+    }
+    if list == List::Tools {
+        candidates.extend(input.tools.iter().map(candidate_of_tool));
+    }
+    let revision: Arc<str> = input.revision.to_string().into();
+    let settled = settle(candidates, list, previous, reports);
+    let entry = |candidate: Candidate| {
+        let before = previous.and_then(|entries| entries.get(candidate.name.as_str()));
+        match publish(&candidate, list, before, &revision) {
+            Ok(entry) => Some((Arc::clone(&entry.name), entry)),
+            Err(reason) => {
+                reports.push(hidden(&candidate.owner, list, &candidate.name, &reason));
+                None
+            }
+        }
+    };
+    settled.into_iter().filter_map(entry).collect()
+}
+
+/// Servers' own names by definition, so that what was read once is not read again.
+struct Known<'a>(HashMap<*const u8, &'a Arc<Entry>>);
+
+impl<'a> Known<'a> {
+    fn of(previous: Option<&'a BTreeMap<Arc<str>, Arc<Entry>>>) -> Self {
+        let entries = previous.into_iter().flat_map(BTreeMap::values);
+        Self(entries.map(|entry| (entry.source.as_ptr(), entry)).collect())
+    }
+
+    fn name(&self, source: &Arc<str>) -> Option<Arc<str>> {
+        let entry = self.0.get(&source.as_ptr()).filter(|entry| Arc::ptr_eq(&entry.source, source))?;
+        match &entry.route {
+            Route::Server { name, .. } => Some(Arc::clone(name)),
+            Route::Tool(_) => None,
+        }
+    }
+}
+
+/// What a server offers for one list, under the names it would have.
+fn collect(
+    offered: &Offered,
+    list: List,
+    known: &Known<'_>,
+    candidates: &mut Vec<Candidate>,
+    reports: &mut Vec<Report>,
+) {
+    let server = &offered.server;
+    let filter = match Filter::of(server).map_err(|error| (list == List::Tools).then_some(error)) {
+        Ok(filter) => filter,
+        Err(reason) => {
+            reports.extend(reason.map(|reason| hidden(&server.id, list, "*", &reason)));
+            return;
+        }
+    };
+    let image = image(server);
+    for source in offered.definitions(list) {
+        let read = || Definition::read(source, list).map(|definition| Arc::from(definition.name.as_ref()));
+        let own: Arc<str> = match known.name(source).map_or_else(read, Ok) {
+            Ok(name) => name,
+            Err(reason) => {
+                reports.push(hidden(&server.id, list, "?", &reason));
+                continue;
+            }
+        };
+        if list == List::Tools && !filter.takes(&own) {
+            continue;
+        }
+        let prefixed = matches!(list, List::Tools | List::Prompts);
+        let name = if prefixed { format!("{}{own}", server.prefix) } else { own.to_string() };
+        if prefixed && !publishable(&name) {
+            let reason = format!(
+                "a published name has 1 to {MAX_NAME} of A-Z, a-z, 0-9, `_` and `-`; change the server's prefix, or exclude it"
+            );
+            reports.push(hidden(&server.id, list, &name, &reason));
+            continue;
+        }
+        let route =
+            Route::Server { server: Arc::clone(server), upstream: offered.upstream.clone(), name: own };
+        let (owner, source) = (server.id.clone(), Arc::clone(source));
+        candidates.push(Candidate { name, owner, route, source, image: image.clone() });
+    }
+}
+
+fn candidate_of_tool(tool: &Arc<desired::Tool>) -> Candidate {
+    let image = tool.image.as_ref().map(|(reference, id)| named_image(reference, id.as_deref()));
+    Candidate {
+        name: tool.published.clone(),
+        owner: tool.id.clone(),
+        route: Route::Tool(Arc::clone(tool)),
+        source: Arc::clone(&tool.definition),
+        image,
+    }
+}
+
+/// The entry of a candidate: the one before when a client can see no difference, or a new one.
+fn publish(
+    candidate: &Candidate,
+    list: List,
+    before: Option<&Arc<Entry>>,
+    revision: &Arc<str>,
+) -> Result<Arc<Entry>, String> {
+    let digests = match &candidate.route {
+        Route::Server { server, .. } => &server.digests,
+        Route::Tool(tool) => &tool.digests,
+    };
+    let same = |before: &&Arc<Entry>| {
+        before.owner == candidate.owner && before.digests() == digests && before.source == candidate.source
+    };
+    if let Some(before) = before.filter(same) {
+        if before.route.is(&candidate.route) {
+            return Ok(Arc::clone(before));
+        }
+        return Ok(Arc::new(Entry { route: candidate.route.clone(), ..Entry::clone(before) }));
+    }
+    let definition = Definition::read(&candidate.source, list)?;
+    let headers = match (list, definition.get("inputSchema")) {
+        (List::Tools, Some(schema)) => header::read(schema)?,
+        _ => Arc::default(),
+    };
+    let provenance = provenance(revision, &candidate.owner, digests, candidate.image.as_deref());
+    let published = definition.publish(&candidate.name, &provenance);
+    Ok(Arc::new(Entry {
+        name: candidate.name.as_str().into(),
+        definition: published.text.into(),
+        owner: candidate.owner.clone(),
+        route: candidate.route.clone(),
+        revision: Arc::clone(revision),
+        headers,
+        source: Arc::clone(&candidate.source),
+        schema: published.schema,
+    }))
+}
+
+/// Members of `_meta`, as JSON without braces.
+fn provenance(revision: &str, owner: &ResourceId, digests: &desired::Digests, image: Option<&str>) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut text = format!(
+        "\"dev.toolcrib/revision\":{},\"dev.toolcrib/resource\":\"{owner}\",\"dev.toolcrib/digest\":\"{}\"",
+        quoted(revision),
+        digests.workload
+    );
+    if let Some(image) = image {
+        text.push_str(",\"dev.toolcrib/image\":");
+        text.push_str(&quoted(image));
+    }
+    text
+}
+
+fn image(server: &desired::Server) -> Option<Arc<str>> {
+    match &server.location {
+        Location::Runner(workload) => match &workload.program {
+            Program::Image { reference, id, .. } => Some(named_image(reference, id.as_deref())),
+            Program::Command { .. } => None,
+        },
+        Location::Remote { .. } => None,
+    }
+}
+
+/// `reference@id`: what was asked for and what it was.
+fn named_image(reference: &str, id: Option<&str>) -> Arc<str> {
+    match id {
+        Some(id) if !reference.contains('@') => format!("{reference}@{id}").into(),
+        _ => reference.into(),
+    }
+}
+
+/// `^[a-zA-Z0-9_-]{1,64}$`.
+fn publishable(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+fn hidden(owner: &ResourceId, list: List, entry: &str, reason: &str) -> Report {
+    Report {
+        resource: owner.clone(),
+        entry: entry.to_owned(),
+        kind: ReportKind::Hidden,
+        message: format!("{} `{entry}` is not offered: {reason}", list.noun()),
+    }
+}
+
+/// `include` and `exclude` of a server, over its own names.
+struct Filter {
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+}
+
+impl Filter {
+    fn of(server: &desired::Server) -> Result<Self, String> {
+        let include = if server.include.is_empty() { None } else { Some(globs(&server.include)?) };
+        Ok(Self { include, exclude: globs(&server.exclude)? })
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|include| include.is_match(name)) && !self.exclude.is_match(name)
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, String> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern).map_err(|error| format!("`{pattern}` is not a pattern: {error}"))?);
+    }
+    set.build().map_err(|error| format!("the patterns are too large: {error}"))
+}
+
+impl Route {
+    /// Whether it is the very same, not only an equal one.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tool(a), Self::Tool(b)) => Arc::ptr_eq(a, b),
+            (
+                Self::Server { server: a, upstream: x, name: n },
+                Self::Server { server: b, upstream: y, name: m },
+            ) => Arc::ptr_eq(a, b) && x == y && n == m,
+            _ => false,
+        }
+    }
+}
+
+impl Offered {
+    fn definitions(&self, list: List) -> &[Arc<str>] {
+        match list {
+            List::Tools => &self.offer.tools,
+            List::Prompts => &self.offer.prompts,
+            List::Resources => &self.offer.resources,
+            List::Templates => &self.offer.templates,
+        }
+    }
+}
+
+/// Which of its capabilities decide where requests go. Their contents do not matter here.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Capabilities {
+    #[serde(deserialize_with = "given")]
+    completions: bool,
+    #[serde(deserialize_with = "given")]
+    resources: bool,
+}
+
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(from).map(|_| true)
+}
+
+fn has(offered: &Offered, which: impl Fn(&Capabilities) -> bool) -> bool {
+    let text = offered.offer.capabilities.as_deref().unwrap_or("{}");
+    serde_json::from_str(text).is_ok_and(|capabilities| which(&capabilities))
+}
+
+/// The only server that has resources: it may have more of them than it lists.
+fn unlisted(input: &Input<'_>) -> Option<Arc<Entry>> {
+    let mut servers = published(input).filter(|offered| has(offered, |capabilities| capabilities.resources));
+    let (offered, None) = (servers.next()?, servers.next()) else { return None };
+    let route = Route::Server {
+        server: Arc::clone(&offered.server),
+        upstream: offered.upstream.clone(),
+        name: Arc::default(),
+    };
+    Some(Arc::new(Entry {
+        name: Arc::default(),
+        definition: Arc::default(),
+        owner: offered.server.id.clone(),
+        route,
+        revision: input.revision.to_string().into(),
+        headers: Arc::default(),
+        source: Arc::default(),
+        schema: None,
+    }))
+}
+
+fn instructions(servers: &[Offered]) -> Option<Arc<str>> {
+    let mut servers: Vec<_> = servers.iter().filter(|offered| offered.server.synced).collect();
+    servers.sort_by(|a, b| a.server.id.cmp(&b.server.id));
+    let mut all = String::new();
+    for offered in servers {
+        debug_assert_eq!(offered.server.id.kind, Kind::Server);
+        let Some(text) = offered.offer.instructions.as_deref().map(str::trim).filter(|text| !text.is_empty())
+        else {
+            continue;
+        };
+        if !all.is_empty() {
+            all.push_str("\n\n");
+        }
+        all.push_str(&format!("# {}\n\n{}", offered.server.id.name, cut(text, SERVER_INSTRUCTIONS)));
+    }
+    (!all.is_empty()).then(|| cut(&all, ALL_INSTRUCTIONS).into())
+}
+
+/// The longest beginning of at most `max` bytes that is whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
