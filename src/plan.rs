@@ -97,7 +97,7 @@ pub struct Blocked {
 
 /// Works out the plan.
 pub fn plan(input: &Input<'_>) -> Plan {
-    let mut plan = Plan { steps: Vec::new(), blocked: Vec::new(), hash: Digest::of_bytes(b"") };
+    let mut plan = empty();
     let unknown = diff::unknown_runners(input.live);
     let mut instances = diff::by_server(input.live);
     diff::tools(input, &mut plan);
@@ -108,6 +108,11 @@ pub fn plan(input: &Input<'_>) -> Plan {
     prune::orphans(input, instances, &mut plan);
     plan.hash = display::hash(&plan.steps);
     plan
+}
+
+/// The plan before anything was read: nothing is wanted, nothing is known.
+pub fn empty() -> Plan {
+    Plan { steps: Vec::new(), blocked: Vec::new(), hash: display::hash(&[]) }
 }
 
 impl Plan {

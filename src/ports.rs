@@ -18,7 +18,7 @@ use crate::live::{Instance, InstanceId, Inventory, UpstreamKey};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
 use crate::resource::server::GitCredentials;
 use crate::resource::workload::Security;
-use crate::resource::{Digest, ResourceId, SecretRef};
+use crate::resource::{Digest, EnvValue, ResourceId, SecretRef};
 
 /// Whether trying again without a change can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ pub trait Secrets: Send + Sync {
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue>;
 }
 
-/// Environment and files of one start, secrets among them. Made by [`crate::secret::material`].
+/// Environment and files of one start, secrets among them. Made by [`Material::resolve`].
 #[derive(Clone, Default)]
 pub struct Material {
     pub env: BTreeMap<String, SecretValue>,
@@ -175,6 +175,39 @@ pub struct Material {
     /// Those of the values above that are secrets: what the workload prints is redacted of them
     /// with [`crate::secret::Redactor`].
     pub secrets: Vec<SecretValue>,
+}
+
+impl Material {
+    /// Resolves the declared environment and files of one start.
+    ///
+    /// # Errors
+    /// When a secret is missing; the message says for which variable or file.
+    pub fn resolve(
+        secrets: &dyn Secrets,
+        env: &BTreeMap<String, EnvValue>,
+        files: &BTreeMap<String, EnvValue>,
+    ) -> PortResult<Self> {
+        let mut material = Self::default();
+        for (declared, values, what) in
+            [(env, &mut material.env, "environment variable"), (files, &mut material.files, "file")]
+        {
+            for (name, value) in declared {
+                let value = match value {
+                    EnvValue::Literal(text) => SecretValue::new(text.as_bytes()),
+                    EnvValue::Secret(reference) => {
+                        let secret = secrets.resolve(reference).map_err(|error| PortError {
+                            operation: format!("failed to resolve {what} `{name}`: {}", error.operation),
+                            ..error
+                        })?;
+                        material.secrets.push(secret.clone());
+                        secret
+                    }
+                };
+                values.insert(name.clone(), value);
+            }
+        }
+        Ok(material)
+    }
 }
 
 /// What an instance is called, and what is written on it, before it exists.
@@ -375,6 +408,8 @@ pub trait Prober: Send + Sync {
     async fn refresh(&self, key: &UpstreamKey, deadline: Duration) -> PortResult<Offer>;
     /// Lets calls in flight finish for at most `grace`, then closes.
     async fn release(&self, key: &UpstreamKey, grace: Duration);
+    /// The connections that work now.
+    fn connected(&self) -> BTreeSet<UpstreamKey>;
 }
 
 /// What survives the daemon.
@@ -395,6 +430,22 @@ pub trait Clock: Send + Sync {
 /// The runners there are now, by name.
 pub trait Runners: Send + Sync {
     fn get(&self, name: &crate::resource::Name) -> Option<Arc<dyn Runner>>;
+}
+
+/// Makes and drops adapters as the repository declares runners.
+pub trait RunnerPool: Runners {
+    /// From now on these and no others; adapters of unchanged runners stay.
+    fn set(&self, runners: &BTreeMap<crate::resource::Name, Arc<crate::desired::Runner>>);
+}
+
+/// Where a pass puts what it made.
+pub trait Publisher: Send + Sync {
+    /// What is served now.
+    fn current(&self) -> Option<Arc<crate::catalog::Catalog>>;
+    /// Serves this from now on. Rules first, so that nobody sees an entry its rules would hide.
+    fn publish(&self, catalog: Arc<crate::catalog::Catalog>, policies: Arc<crate::policy::PolicySet>);
+    /// Says how everything is.
+    fn status(&self, status: Arc<crate::status::Status>);
 }
 
 /// What goes on beside a call: hearing of its end, telling of its course.

@@ -1,1 +1,354 @@
-//! (being written)
+//! From a moved ref to a served catalog: one loop, level-triggered.
+//!
+//! Input: events, which say when and never what. Output: a catalog and a status, published whenever
+//! they change. The loop itself never waits for anything slow: fetching, looking up, observing,
+//! building, starting and stopping are jobs ([`job`]), at most one for each thing, and each that ends
+//! makes the loop look again. So a newer commit pre-empts at once, a build survives as long as it is
+//! wanted, and whatever is ready is served while the rest is still on its way.
+//!
+//! ```text
+//! ref moved -> fetch -> read (parse, resolve, admit) -> publish what is ready
+//!                                   |
+//!              observe -> plan -> jobs -> settle -> publish -> observe ...
+//! ```
+//!
+//! Invariants: the plan is computed by [`crate::plan::plan`] and nothing else; the inventory is
+//! written before an instance is made and after it is seen gone; an observation during which
+//! something changed is thrown away; the last good catalog is served whatever fails.
+
+pub mod backoff;
+pub mod job;
+mod launch;
+mod read;
+mod report;
+mod serve;
+mod settle;
+pub mod trigger;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::desired::{Desired, Floor, Question, Resolutions};
+use crate::live::{InstanceId, Inventory, Live, UpstreamKey};
+use crate::manifest::{Diagnostic, Manifest, Snapshot};
+use crate::plan::{Plan, PlanView};
+use crate::policy::PolicySet;
+use crate::ports::{Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store};
+use crate::resource::{Digest, Name, ResourceId};
+use crate::status::Status;
+use backoff::Backoff;
+use job::{Done, Key};
+use serve::Serving;
+pub use trigger::Cause;
+
+/// Everything the loop needs of the world.
+#[derive(Clone)]
+pub struct Ports {
+    pub source: Arc<dyn Source>,
+    pub lookup: Arc<dyn Lookup>,
+    pub runners: Arc<dyn RunnerPool>,
+    pub prober: Arc<dyn Prober>,
+    pub secrets: Arc<dyn Secrets>,
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub publisher: Arc<dyn Publisher>,
+}
+
+/// What wakes the loop.
+pub enum Event {
+    /// The ref may have moved, or it is time: fetch.
+    Fetch(Cause),
+    /// Something of ours died or appeared: look.
+    Look(Cause),
+    /// A server says that its list changed, or its connection closed.
+    Upstream(UpstreamKey),
+    /// A person asks.
+    Ask(Ask),
+}
+
+/// What a person may ask of the loop, and where the answer goes.
+pub enum Ask {
+    /// Fetch and converge now; `rebuild` forces one resource's build and restart. Answered at once,
+    /// or with `wait` when nothing is left to do.
+    Reconcile {
+        rebuild: Option<ResourceId>,
+        wait: bool,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    /// The plan as the next step would apply it.
+    Plan(oneshot::Sender<PlanView>),
+    /// Lets the plan with this hash prune above the budget.
+    Approve(Digest),
+    Suspend(bool),
+}
+
+type Jobs = FuturesUnordered<Pin<Box<dyn Future<Output = (Key, Done)> + Send>>>;
+
+/// The loop and all it knows.
+pub struct Reconciler {
+    ports: Ports,
+    floor: Floor,
+    status: Status,
+    snapshot: Option<Arc<Snapshot>>,
+    manifest: Option<Manifest>,
+    desired: Option<Arc<Desired>>,
+    diagnostics: Vec<Diagnostic>,
+    source_error: Option<PortError>,
+    /// Why the newest revision was refused as a whole.
+    refused: bool,
+    policies: Arc<PolicySet>,
+    questions: BTreeSet<Question>,
+    resolutions: Resolutions,
+    serving: BTreeMap<Name, Serving>,
+    tools: BTreeMap<Name, serve::Located>,
+    /// Why a tool or server is not offered, or not wholly.
+    unoffered: BTreeMap<ResourceId, String>,
+    live: Live,
+    inventory: Inventory,
+    built: BTreeSet<Digest>,
+    broken: BTreeSet<InstanceId>,
+    rebuild: BTreeSet<ResourceId>,
+    approved: Option<Digest>,
+    backoff: Backoff,
+    plan: Option<Plan>,
+    jobs: Jobs,
+    running: BTreeMap<Key, Running>,
+    /// Counts what changed live, so that an observation made meanwhile is known to be stale.
+    epoch: u64,
+    fetch_again: bool,
+    observe_again: bool,
+    waiting: Vec<oneshot::Sender<Result<(), String>>>,
+    pass: trigger::PassClock,
+    suspended: bool,
+}
+
+/// A job under way.
+struct Running {
+    cancel: CancellationToken,
+    /// The digest it works for, when it works for one.
+    digest: Option<Digest>,
+}
+
+impl Reconciler {
+    /// # Errors
+    /// When the inventory cannot be read.
+    pub fn new(ports: Ports, floor: Floor, status: Status) -> Result<Self, PortError> {
+        let inventory = ports.store.inventory()?;
+        Ok(Self {
+            ports,
+            floor,
+            status,
+            snapshot: None,
+            manifest: None,
+            desired: None,
+            diagnostics: Vec::new(),
+            source_error: None,
+            refused: false,
+            policies: Arc::default(),
+            questions: BTreeSet::new(),
+            resolutions: Resolutions::default(),
+            serving: BTreeMap::new(),
+            tools: BTreeMap::new(),
+            unoffered: BTreeMap::new(),
+            live: Live::default(),
+            inventory,
+            built: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            rebuild: BTreeSet::new(),
+            approved: None,
+            backoff: Backoff::default(),
+            plan: None,
+            jobs: FuturesUnordered::new(),
+            running: BTreeMap::new(),
+            epoch: 0,
+            fetch_again: false,
+            observe_again: false,
+            waiting: Vec::new(),
+            pass: trigger::PassClock::default(),
+            suspended: false,
+        })
+    }
+
+    /// Runs until `shutdown`; jobs under way are then cancelled and awaited by their owners.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+        self.publish_status();
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                // Cancel-safe: a token.
+                () = shutdown.cancelled() => break,
+                // Cancel-safe: `recv` loses nothing.
+                event = events.recv() => match event {
+                    None => break,
+                    Some(event) => {
+                        self.take(event);
+                        while let Ok(event) = events.try_recv() {
+                            self.take(event);
+                        }
+                    }
+                },
+                // Cancel-safe: the jobs stay in their set.
+                Some((key, done)) = self.jobs.next() => {
+                    self.running.remove(&key);
+                    self.settle(done).await;
+                }
+                () = tokio::time::sleep(wake) => self.look(),
+            }
+            self.answer_waiting();
+        }
+        for job in self.running.values() {
+            job.cancel.cancel();
+        }
+    }
+
+    /// Converges once: fetches, applies, and returns the status when nothing is left to do.
+    pub async fn once(mut self) -> Status {
+        self.take(Event::Fetch(Cause::Start));
+        while let Some((key, done)) = self.jobs.next().await {
+            self.running.remove(&key);
+            self.settle(done).await;
+        }
+        self.publish_status();
+        self.status
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Fetch(cause) => {
+                if cause == Cause::Timer {
+                    self.ask_again();
+                }
+                self.fetch(cause);
+            }
+            Event::Look(cause) => {
+                tracing::debug!(%cause, "looking");
+                self.look();
+            }
+            Event::Upstream(key) => self.upstream_changed(key),
+            Event::Ask(ask) => self.asked(ask),
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Reconcile { rebuild, wait, answer } => {
+                if let Some(id) = rebuild {
+                    self.backoff.forgive(&id);
+                    self.rebuild.insert(id);
+                }
+                self.fetch(Cause::Asked);
+                if wait {
+                    self.waiting.push(answer);
+                } else {
+                    drop(answer.send(Ok(())));
+                }
+            }
+            Ask::Plan(answer) => {
+                let plan = self.plan.as_ref().map_or_else(|| self.plan_now().view(), Plan::view);
+                drop(answer.send(plan));
+            }
+            Ask::Approve(hash) => {
+                self.approved = Some(hash);
+                self.inventory.rebuilt = false;
+                self.look();
+            }
+            Ask::Suspend(suspended) => {
+                self.suspended = suspended;
+                if !suspended {
+                    self.fetch(Cause::Asked);
+                }
+                self.publish_status();
+            }
+        }
+    }
+
+    /// How long until somebody's back-off ends; far away when nobody waits.
+    fn next_wake(&self) -> Duration {
+        let now = self.ports.clock.now();
+        let next = self.backoff.next(now).map(|until| until.saturating_sub(now));
+        next.unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(10))
+    }
+
+    /// Answers those who wait for quiet, when it is quiet.
+    fn answer_waiting(&mut self) {
+        if !self.jobs.is_empty() || self.waiting.is_empty() {
+            return;
+        }
+        let failed: Vec<String> = self
+            .status
+            .resources
+            .iter()
+            .filter(|(_, status)| status.ready() == Some(false))
+            .map(|(id, _)| id.to_string())
+            .collect();
+        for waiting in self.waiting.drain(..) {
+            let answer = match (&self.source_error, failed.is_empty()) {
+                (Some(error), _) => Err(error.chain()),
+                (None, true) => Ok(()),
+                (None, false) => Err(format!("not ready: {}", failed.join(", "))),
+            };
+            drop(waiting.send(answer));
+        }
+    }
+
+    /// Starts a job unless one with this key is under way.
+    fn spawn(
+        &mut self,
+        key: Key,
+        digest: Option<Digest>,
+        job: impl FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = Done> + Send>>,
+    ) -> bool {
+        if self.running.contains_key(&key) {
+            return false;
+        }
+        let cancel = CancellationToken::new();
+        let work = job(cancel.clone());
+        self.running.insert(key.clone(), Running { cancel, digest });
+        self.jobs.push(Box::pin(async move { (key, work.await) }));
+        true
+    }
+
+    fn fetch(&mut self, cause: Cause) {
+        if self.suspended && cause != Cause::Asked {
+            return;
+        }
+        tracing::debug!(%cause, "fetching");
+        self.pass.began(&*self.ports.clock, cause);
+        let ports = self.ports.clone();
+        if !self.spawn(Key::Fetch, None, |_| Box::pin(job::fetch(ports))) {
+            self.fetch_again = true;
+        }
+    }
+
+    /// Observes, and then plans and applies.
+    fn look(&mut self) {
+        let Some(desired) = &self.desired else { return };
+        if self.suspended {
+            return;
+        }
+        let runners: Vec<Name> = desired.runners.keys().cloned().collect();
+        let (ports, epoch) = (self.ports.clone(), self.epoch);
+        if !self.spawn(Key::Observe, None, |_| Box::pin(job::observe(ports, runners, epoch))) {
+            self.observe_again = true;
+        }
+    }
+
+    fn upstream_changed(&mut self, key: UpstreamKey) {
+        let Some(serving) = self.serving.get(&key.server).filter(|serving| serving.key == key) else {
+            return self.look();
+        };
+        if !self.ports.prober.connected().contains(&key) {
+            return self.look();
+        }
+        let (ports, deadline) = (self.ports.clone(), serving.server.startup_timeout);
+        self.spawn(Key::Refresh(key.clone()), None, |_| Box::pin(job::refresh(ports, key, deadline)));
+    }
+}

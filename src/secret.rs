@@ -15,7 +15,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::ports::{Material, PortError, PortResult, SecretValue, Secrets};
-use crate::resource::{EnvValue, SecretRef};
+use crate::resource::SecretRef;
 
 pub use redact::Redactor;
 
@@ -68,37 +68,6 @@ fn from_file(path: &str) -> PortResult<SecretValue> {
         }
     }
     Ok(SecretValue::new(bytes))
-}
-
-/// Resolves the declared environment and files of one start.
-///
-/// # Errors
-/// When a secret is missing; the message says for which variable or file.
-pub fn material(
-    secrets: &dyn Secrets,
-    env: &BTreeMap<String, EnvValue>,
-    files: &BTreeMap<String, EnvValue>,
-) -> PortResult<Material> {
-    let mut material = Material::default();
-    for (declared, values, what) in
-        [(env, &mut material.env, "environment variable"), (files, &mut material.files, "file")]
-    {
-        for (name, value) in declared {
-            let value = match value {
-                EnvValue::Literal(text) => SecretValue::new(text.as_bytes()),
-                EnvValue::Secret(reference) => {
-                    let secret = secrets.resolve(reference).map_err(|error| PortError {
-                        operation: format!("failed to resolve {what} `{name}`: {}", error.operation),
-                        ..error
-                    })?;
-                    material.secrets.push(secret.clone());
-                    secret
-                }
-            };
-            values.insert(name.clone(), value);
-        }
-    }
-    Ok(material)
 }
 
 /// What tells whether the same material is given again, without telling what it is: an HMAC-SHA-256
@@ -162,7 +131,7 @@ mod tests {
     fn names_what_is_missing() {
         let env =
             BTreeMap::from([("TOKEN".to_owned(), EnvValue::Secret(SecretRef::Env("NOT_SET_9".to_owned())))]);
-        let error = material(&LocalSecrets, &env, &BTreeMap::new()).err().unwrap();
+        let error = Material::resolve(&LocalSecrets, &env, &BTreeMap::new()).err().unwrap();
         assert_eq!(
             error.operation,
             "failed to resolve environment variable `TOKEN`: secret `env: NOT_SET_9` is not set"

@@ -1,0 +1,333 @@
+//! The work that takes time, each piece by itself: fetch, look up, observe, build, start, adopt,
+//! refresh, stop. A job owns what it needs, decides nothing and ends in a [`Done`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Ports;
+use crate::build::{BuildSpec, Context};
+use crate::desired::{Location, Program, Question, Server, Workload};
+use crate::live::{Instance, Live, Observation, UpstreamKey};
+use crate::manifest::{BlobId, MAX_MANIFEST_BYTES, RepoPath, Snapshot};
+use crate::ports::{
+    BuildFiles, BuildInput, Greeting, Handshake, Identity, Material, Offer, PortError, PortResult,
+};
+use crate::resource::server::Transport;
+use crate::resource::{Digest, Name, ResourceId};
+
+/// An engine answers a listing in milliseconds; past this it counts as unknown.
+const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
+/// A stopped probe leaves this long to its instance before it is killed.
+const FAILED_GRACE: Duration = Duration::from_secs(2);
+/// A file of a build context; larger ones belong in an image or a volume.
+const MAX_CONTEXT_FILE: usize = 512 << 20;
+
+/// What a job is known by: at most one of each runs at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    Fetch,
+    Observe,
+    Lookup(Question),
+    /// By digest: resources that want the same image share its build.
+    Build(Digest),
+    /// Start, adopt or reach: one change of a resource at a time.
+    Resource(ResourceId),
+    Refresh(UpstreamKey),
+    /// By instance name.
+    Stop(String),
+}
+
+/// How a job ended.
+pub enum Done {
+    Fetched(PortResult<Snapshot>),
+    Observed { epoch: u64, live: Live },
+    Answered(Question, Result<String, String>),
+    Built { id: ResourceId, digest: Digest, result: PortResult<()> },
+    Serving { id: ResourceId, digest: Digest, result: Result<Box<Proven>, Failed> },
+    Refreshed { key: UpstreamKey, result: PortResult<Offer> },
+    Stopped { instance: Instance, result: PortResult<()> },
+}
+
+/// A server that answered.
+pub struct Proven {
+    pub server: Arc<Server>,
+    pub key: UpstreamKey,
+    pub offer: Offer,
+}
+
+/// A server that did not.
+pub struct Failed {
+    pub error: PortError,
+    /// The instance that was tried and still runs.
+    pub instance: Option<Instance>,
+    /// Nobody wants the answer any more.
+    pub cancelled: bool,
+}
+
+pub async fn fetch(ports: Ports) -> Done {
+    Done::Fetched(ports.source.fetch().await)
+}
+
+pub async fn observe(ports: Ports, runners: Vec<Name>, epoch: u64) -> Done {
+    let asked = runners.into_iter().map(|name| {
+        let runner = ports.runners.get(&name);
+        async move {
+            let seen = match runner {
+                None => Observation::Unknown("it is not set up".to_owned()),
+                Some(runner) => match timeout(OBSERVE_LIMIT, runner.observe()).await {
+                    Err(_) => Observation::Unknown(format!("no answer within {} s", OBSERVE_LIMIT.as_secs())),
+                    Ok(Err(error)) => Observation::Unknown(error.chain()),
+                    Ok(Ok(instances)) => Observation::Present(instances),
+                },
+            };
+            (name, seen)
+        }
+    });
+    Done::Observed { epoch, live: Live { runners: join_all(asked).await.into_iter().collect() } }
+}
+
+pub async fn look_up(ports: Ports, question: Question) -> Done {
+    let answer = match &question {
+        Question::Git { url, reference, credentials } => {
+            ports.lookup.commit(url, reference, credentials.as_ref()).await
+        }
+        Question::Image { runner, reference } => match ports.runners.get(runner) {
+            Some(runner) => runner.image(reference).await,
+            None => Err(PortError::retry(format!("runner `{runner}` is not set up"))),
+        },
+    };
+    let answer = answer.map_err(|error| match &error.hint {
+        Some(hint) => format!("{}; {hint}", error.chain()),
+        None => error.chain(),
+    });
+    Done::Answered(question, answer)
+}
+
+/// Makes an image, unless it is there.
+pub async fn build(ports: Ports, id: ResourceId, runner: Name, spec: Arc<BuildSpec>, rebuild: bool) -> Done {
+    let digest = spec.digest;
+    let result = async {
+        let Some(engine) = ports.runners.get(&runner) else {
+            return Err(PortError::retry(format!("runner `{runner}` is not set up")));
+        };
+        if !rebuild && engine.built(&spec).await? {
+            return Ok(());
+        }
+        tracing::info!(resource = %id, digest = %digest.short(), image = %spec.tag, "building");
+        let input = contents(&ports, &spec).await?;
+        let told = id.clone();
+        let progress = move |line: &str| tracing::info!(resource = %told, "build: {line}");
+        engine.build(&spec, input, rebuild, &progress).await
+    }
+    .await;
+    Done::Built { id, digest, result }
+}
+
+/// Reads what the build's context and CA consist of.
+async fn contents(ports: &Ports, spec: &BuildSpec) -> PortResult<BuildInput> {
+    let ca = match &spec.ca {
+        Some(entry) => ports.source.read(&[entry.id], MAX_MANIFEST_BYTES).await?.into_iter().next(),
+        None => None,
+    };
+    let files = match &spec.context {
+        Context::Snapshot { files } => {
+            let ids: Vec<_> = files.values().map(|entry| entry.id).collect();
+            BuildFiles::Snapshot(ports.source.read(&ids, MAX_CONTEXT_FILE).await?)
+        }
+        Context::Git { url, commit, subdir, credentials } => {
+            let tar = ports.lookup.archive(url, commit, subdir.as_deref(), credentials.as_ref()).await?;
+            BuildFiles::Archive(tar)
+        }
+        Context::Empty => BuildFiles::Empty,
+    };
+    Ok(BuildInput { files, ca })
+}
+
+/// Starts an instance and proves it healthy; takes it away again when it is not.
+pub async fn start(
+    ports: Ports,
+    server: Arc<Server>,
+    workload: Arc<Workload>,
+    identity: Identity,
+    snapshot: Arc<Snapshot>,
+    cancel: CancellationToken,
+) -> Done {
+    let id = server.id.clone();
+    let digest = server.digests.workload;
+    let result = started(&ports, &server, &workload, &identity, &snapshot, &cancel).await;
+    Done::Serving { id, digest, result }
+}
+
+async fn started(
+    ports: &Ports,
+    server: &Arc<Server>,
+    workload: &Workload,
+    identity: &Identity,
+    snapshot: &Snapshot,
+    cancel: &CancellationToken,
+) -> Result<Box<Proven>, Failed> {
+    let nothing = |error| Failed { error, instance: None, cancelled: false };
+    let Some(runner) = ports.runners.get(&workload.runner) else {
+        return Err(nothing(PortError::retry(format!("runner `{}` is not set up", workload.runner))));
+    };
+    let workload = located(ports, workload, snapshot).await.map_err(nothing)?;
+    // Twice at most: a server that dies of the modern greeting is started anew and greeted the legacy way.
+    let mut greeted_anew = false;
+    loop {
+        let material = Material::resolve(&*ports.secrets, &workload.env, &workload.files).map_err(nothing)?;
+        let instance = runner.start(identity, &workload, material).await.map_err(nothing)?;
+        let mut error = match prove(ports, server, &instance, None, cancel).await {
+            Ok(proven) => return Ok(proven),
+            Err(error) if cancel.is_cancelled() => {
+                return Err(Failed { error, instance: Some(instance), cancelled: true });
+            }
+            Err(error) => error,
+        };
+        if let Ok(log) = runner.logs(&instance.id).await
+            && !log.trim().is_empty()
+        {
+            error.detail.get_or_insert(log);
+        }
+        let key = UpstreamKey { server: server.id.name.clone(), instance: instance.id.clone() };
+        ports.prober.release(&key, Duration::ZERO).await;
+        let left = runner.stop(&instance.id, FAILED_GRACE).await.is_err().then_some(instance);
+        if !error.is_not_modern() || greeted_anew || left.is_some() {
+            return Err(Failed { error, instance: left, cancelled: false });
+        }
+        greeted_anew = true;
+        remember(ports, &protocol_key(server.digests.workload), b"legacy");
+    }
+}
+
+/// Where the protocol a digest spoke is remembered.
+fn protocol_key(digest: Digest) -> String {
+    format!("protocol/{}", digest.hex())
+}
+
+/// Where the handshake with an instance is remembered.
+fn handshake_key(instance: &str) -> String {
+    format!("handshake/{instance}")
+}
+
+/// What is remembered only saves time: a store that fails is logged, not obeyed.
+fn remember(ports: &Ports, key: &str, value: &[u8]) {
+    if let Err(error) = ports.store.put(key, value) {
+        tracing::warn!(key, error = %error.chain(), "not remembered");
+    }
+}
+
+fn recall(ports: &Ports, key: &str) -> Option<Vec<u8>> {
+    ports.store.get(key).ok().flatten()
+}
+
+async fn prove(
+    ports: &Ports,
+    server: &Arc<Server>,
+    instance: &Instance,
+    resumed: Option<&Handshake>,
+    cancel: &CancellationToken,
+) -> PortResult<Box<Proven>> {
+    let key = UpstreamKey { server: server.id.name.clone(), instance: instance.id.clone() };
+    let Some(runner) = ports.runners.get(&instance.runner) else {
+        return Err(PortError::retry(format!("runner `{}` is not set up", instance.runner)));
+    };
+    let known = recall(ports, &protocol_key(server.digests.workload));
+    let known = known.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let greeting = match (resumed, known) {
+        (Some(handshake), _) => Greeting::Resumed(handshake),
+        (None, Some(protocol)) => Greeting::Known(protocol),
+        (None, None) => Greeting::Unknown,
+    };
+    let channel = runner.connect(&instance.id).await?;
+    let offer = ports.prober.probe(&key, channel, greeting, server.startup_timeout, cancel).await?;
+    remember(ports, &protocol_key(server.digests.workload), offer.protocol.as_bytes());
+    if let Ok(handshake) = serde_json::to_vec(&offer.handshake()) {
+        remember(ports, &handshake_key(&instance.name), &handshake);
+    }
+    Ok(Box::new(Proven { server: Arc::clone(server), key, offer }))
+}
+
+/// Connects to an instance that runs already.
+pub async fn adopt(ports: Ports, server: Arc<Server>, instance: Instance, cancel: CancellationToken) -> Done {
+    let id = server.id.clone();
+    let digest = server.digests.workload;
+    // A session over stdio goes on where the last daemon left it; over HTTP a new one is cheap.
+    let stdio =
+        matches!(&server.location, Location::Runner(workload) if workload.transport == Transport::Stdio);
+    let resumed = recall(&ports, &handshake_key(&instance.name))
+        .filter(|_| stdio)
+        .and_then(|bytes| serde_json::from_slice::<Handshake>(&bytes).ok());
+    let result = prove(&ports, &server, &instance, resumed.as_ref(), &cancel).await.map_err(|error| Failed {
+        error,
+        instance: Some(instance),
+        cancelled: cancel.is_cancelled(),
+    });
+    Done::Serving { id, digest, result }
+}
+
+/// Connects to a server that runs elsewhere.
+pub async fn reach(ports: Ports, server: Arc<Server>, url: String, cancel: CancellationToken) -> Done {
+    let id = server.id.clone();
+    let digest = server.digests.workload;
+    let instance = crate::live::InstanceId::remote(&url);
+    let key = UpstreamKey { server: server.id.name.clone(), instance };
+    let channel = crate::ports::Channel::Http { url };
+    let result =
+        match ports.prober.probe(&key, channel, Greeting::Unknown, server.startup_timeout, &cancel).await {
+            Ok(offer) => Ok(Box::new(Proven { server, key, offer })),
+            Err(error) => Err(Failed { error, instance: None, cancelled: cancel.is_cancelled() }),
+        };
+    Done::Serving { id, digest, result }
+}
+
+/// Lists again what a server offers.
+pub async fn refresh(ports: Ports, key: UpstreamKey, deadline: Duration) -> Done {
+    let result = ports.prober.refresh(&key, deadline).await;
+    Done::Refreshed { key, result }
+}
+
+/// Lets calls end, then stops the instance and removes what it left.
+pub async fn stop(ports: Ports, instance: Instance, grace: Duration) -> Done {
+    let key = UpstreamKey { server: instance.resource.name.clone(), instance: instance.id.clone() };
+    ports.prober.release(&key, grace).await;
+    let result = match ports.runners.get(&instance.runner) {
+        Some(runner) => runner.stop(&instance.id, FAILED_GRACE.max(Duration::from_secs(10))).await,
+        None => Err(PortError::retry(format!("runner `{}` is not set up", instance.runner))),
+    };
+    Done::Stopped { instance, result }
+}
+
+/// A command's folder as an absolute path, with the files of the commit in it.
+async fn located(ports: &Ports, workload: &Workload, snapshot: &Snapshot) -> PortResult<Workload> {
+    let mut workload = workload.clone();
+    if let Program::Command { dir, .. } = &mut workload.program {
+        *dir = folder(ports, snapshot, dir).await?;
+    }
+    Ok(workload)
+}
+
+/// The absolute path of a folder of the snapshot, its files checked out.
+pub async fn folder(ports: &Ports, snapshot: &Snapshot, dir: &str) -> PortResult<String> {
+    let Some(path) = RepoPath::parse(dir) else {
+        return Err(PortError::stalled(format!("`{dir}` is not a folder of the repository")));
+    };
+    match ports.source.checkout_dir(snapshot, &path).await? {
+        Some(folder) => Ok(folder.to_string_lossy().into_owned()),
+        None => Err(PortError::stalled(format!("the source cannot check out `{dir}`"))),
+    }
+}
+
+/// Reads blobs as a map; one that is larger than a manifest may be is left out.
+pub async fn read(ports: &Ports, ids: &[BlobId]) -> PortResult<BTreeMap<BlobId, Bytes>> {
+    let sizes = ports.source.sizes(ids).await?;
+    let fits = |(id, size): (&BlobId, u64)| (size <= MAX_MANIFEST_BYTES as u64).then_some(*id);
+    let ids: Vec<BlobId> = ids.iter().zip(sizes).filter_map(fits).collect();
+    let bytes = ports.source.read(&ids, MAX_MANIFEST_BYTES).await?;
+    Ok(ids.into_iter().zip(bytes).collect())
+}

@@ -1,0 +1,171 @@
+//! From a plan to jobs. Nothing is decided here: a step is launched when what it needs is done and
+//! nothing else is under way on the same thing.
+
+use std::sync::Arc;
+
+use super::job::{self, Key};
+use super::{Reconciler, Running};
+use crate::desired::Location;
+use crate::live::Entry;
+use crate::plan::{self, Action, Plan, Step};
+use crate::ports::Identity;
+
+/// Builds side by side: each uses a core or more.
+const MAX_BUILDS: usize = 2;
+/// Starts side by side: bound by the engine, which starts about this many at once well.
+const MAX_STARTS: usize = 8;
+
+impl Reconciler {
+    /// The plan for what is known now.
+    pub(super) fn plan_now(&self) -> Plan {
+        let Some(desired) = &self.desired else {
+            return plan::empty();
+        };
+        let held = self.backoff.held(self.ports.clock.now());
+        let connected = self.ports.prober.connected();
+        plan::plan(&plan::Input {
+            desired,
+            live: &self.live,
+            inventory: &self.inventory,
+            built: &self.built,
+            connected: &connected,
+            broken: &self.broken,
+            held: &held,
+            rebuild: &self.rebuild,
+            approved: self.approved,
+            errors: self.diagnostics.iter().any(crate::manifest::Diagnostic::is_error) || self.refused,
+        })
+    }
+
+    /// Launches what the plan says and can begin now; cancels what nobody wants any more.
+    pub(super) fn launch(&mut self, plan: &Plan) {
+        self.cancel_unwanted(plan);
+        for step in &plan.steps {
+            // A step with needs comes up again, without them, when they are done.
+            if step.needs.is_empty() {
+                self.launch_step(step);
+            }
+        }
+    }
+
+    fn launch_step(&mut self, step: &Step) {
+        let id = &step.resource;
+        match &step.action {
+            Action::Build { runner, build, rebuild } => {
+                if self.count(Kind::Build) >= MAX_BUILDS {
+                    return;
+                }
+                let (ports, id, runner) = (self.ports.clone(), id.clone(), runner.clone());
+                let (spec, rebuild) = (Arc::clone(build), *rebuild);
+                let key = Key::Build(build.digest);
+                self.spawn(key, Some(build.digest), |_| {
+                    Box::pin(job::build(ports, id, runner, spec, rebuild))
+                });
+            }
+            Action::Start { server, name, .. } => self.start(server, name),
+            Action::Adopt { server, instance } => {
+                let (ports, server, instance) = (self.ports.clone(), Arc::clone(server), instance.clone());
+                let digest = server.digests.workload;
+                self.claim(&instance.name, &instance.runner, &server);
+                self.spawn(Key::Resource(id.clone()), Some(digest), |cancel| {
+                    Box::pin(job::adopt(ports, server, instance, cancel))
+                });
+            }
+            Action::Reach { server, url } => {
+                let (ports, server, url) = (self.ports.clone(), Arc::clone(server), url.clone());
+                let digest = server.digests.workload;
+                self.spawn(Key::Resource(id.clone()), Some(digest), |cancel| {
+                    Box::pin(job::reach(ports, server, url, cancel))
+                });
+            }
+            Action::Stop { instance, grace, .. } => {
+                let (ports, instance, grace) = (self.ports.clone(), instance.clone(), *grace);
+                self.spawn(Key::Stop(instance.name.clone()), None, |_| {
+                    Box::pin(job::stop(ports, instance, grace))
+                });
+            }
+        }
+    }
+
+    fn start(&mut self, server: &Arc<crate::desired::Server>, name: &str) {
+        let key = Key::Resource(server.id.clone());
+        let (Location::Runner(workload), Some(snapshot)) = (&server.location, &self.snapshot) else { return };
+        if self.running.contains_key(&key) || self.count(Kind::Start) >= MAX_STARTS {
+            return;
+        }
+        let identity = Identity {
+            name: name.to_owned(),
+            resource: server.id.clone(),
+            digest: server.digests.workload,
+            revision: snapshot.revision.to_string(),
+        };
+        let (ports, snapshot) = (self.ports.clone(), Arc::clone(snapshot));
+        let (server, workload) = (Arc::clone(server), Arc::clone(workload));
+        if !self.claim(name, &workload.runner, &server) {
+            return;
+        }
+        self.rebuild.remove(&server.id);
+        tracing::info!(resource = %server.id, instance = name, "starting");
+        self.spawn(key, Some(server.digests.workload), |cancel| {
+            Box::pin(job::start(ports, server, workload, identity, snapshot, cancel))
+        });
+    }
+
+    /// Writes an instance into the inventory before it exists; without that it is not made.
+    fn claim(&mut self, name: &str, runner: &crate::resource::Name, server: &crate::desired::Server) -> bool {
+        if self.inventory.entries.contains_key(name) {
+            return true;
+        }
+        let entry = Entry {
+            runner: runner.clone(),
+            resource: server.id.clone(),
+            digest: server.digests.workload,
+            secrets: None,
+        };
+        self.inventory.entries.insert(name.to_owned(), entry);
+        self.save_inventory()
+    }
+
+    pub(super) fn save_inventory(&self) -> bool {
+        match self.ports.store.save_inventory(&self.inventory) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(error = %error.chain(), "the inventory cannot be written; nothing is started");
+                false
+            }
+        }
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        let is = |key: &&Key| match kind {
+            Kind::Build => matches!(key, Key::Build(_)),
+            Kind::Start => matches!(key, Key::Resource(_)),
+        };
+        self.running.keys().filter(is).count()
+    }
+
+    /// Ends waits for a version of a server that is not wanted any more. Builds go on while their
+    /// digest is wanted by anybody.
+    fn cancel_unwanted(&mut self, plan: &Plan) {
+        let Some(desired) = &self.desired else { return };
+        let wanted = |key: &Key, running: &Running| match key {
+            Key::Resource(id) => {
+                let now = desired.servers.get(&id.name).map(|server| server.digests.workload);
+                now == running.digest || desired.pending.contains(id)
+            }
+            _ => true,
+        };
+        for (key, running) in &self.running {
+            if !wanted(key, running) {
+                running.cancel.cancel();
+            }
+        }
+        self.plan = Some(plan.clone());
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Build,
+    Start,
+}

@@ -1,0 +1,222 @@
+//! From a snapshot to what is desired: read, parse, look up, resolve, compile the rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::job::{self, Key};
+use super::{Event, Reconciler};
+use crate::desired::{self, Desired, PolicySource, Question};
+use crate::manifest::{self, Manifest, RepoPath, Snapshot};
+use crate::policy::{self, PolicySet};
+use crate::ports::{PortError, PortResult};
+use crate::reconcile::Cause;
+
+/// Reads of one snapshot: each finds at least one more file, and ignore files nest no deeper.
+const MAX_ROUNDS: usize = 32;
+
+impl Reconciler {
+    /// A fetch ended.
+    pub(super) async fn fetched(&mut self, result: PortResult<Snapshot>) {
+        let again = std::mem::take(&mut self.fetch_again);
+        let read = match result {
+            Ok(snapshot) => self.read(snapshot).await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(()) => self.source_error = None,
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), hint = error.hint, "the source cannot be read; what is served stays");
+                self.source_error = Some(error);
+            }
+        }
+        self.ask_questions();
+        self.publish().await;
+        self.look();
+        self.publish_status();
+        if again {
+            self.take(Event::Fetch(Cause::Commit));
+        }
+    }
+
+    async fn read(&mut self, snapshot: Snapshot) -> PortResult<()> {
+        let snapshot = match &self.snapshot {
+            Some(old) if old.revision == snapshot.revision && Arc::ptr_eq(&old.files, &snapshot.files) => {
+                Arc::clone(old)
+            }
+            _ => Arc::new(snapshot),
+        };
+        let manifest = self.manifest(&snapshot).await?;
+        let files: Vec<_> = desired::blobs(&manifest, &snapshot)
+            .into_iter()
+            .filter(|id| !self.resolutions.blobs.contains_key(id))
+            .collect();
+        self.resolutions.blobs.extend(job::read(&self.ports, &files).await?);
+        self.questions = desired::questions(&manifest, &snapshot, &self.floor);
+        self.manifest = Some(manifest);
+        self.snapshot = Some(snapshot);
+        self.resolve();
+        Ok(())
+    }
+
+    async fn manifest(&self, snapshot: &Snapshot) -> PortResult<Manifest> {
+        let mut contents = BTreeMap::new();
+        for _ in 0..MAX_ROUNDS {
+            let wanted = manifest::wanted(snapshot, self.manifest.as_ref(), &contents);
+            let missing: Vec<_> = wanted.into_iter().filter(|id| !contents.contains_key(id)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            let read = job::read(&self.ports, &missing).await?;
+            if read.is_empty() {
+                break;
+            }
+            contents.extend(read);
+        }
+        Ok(manifest::load(snapshot, self.manifest.as_ref(), &contents))
+    }
+
+    /// Resolves what was read with the answers there are, and takes it unless it is refused.
+    pub(super) fn resolve(&mut self) {
+        let (Some(snapshot), Some(manifest)) = (&self.snapshot, &self.manifest) else { return };
+        let previous = self.desired.as_deref();
+        let resolved = desired::resolve(manifest, snapshot, &self.resolutions, &self.floor, previous);
+        self.diagnostics = manifest.diagnostics.clone();
+        self.diagnostics.extend(resolved.diagnostics);
+        let compiled = if resolved.refused { Err(Vec::new()) } else { self.rules(&resolved.desired) };
+        match compiled {
+            Ok(policies) => {
+                self.refused = false;
+                self.policies = policies;
+                self.accept(resolved.desired);
+            }
+            Err(diagnostics) => {
+                self.refused = true;
+                self.diagnostics.extend(diagnostics);
+                tracing::error!(
+                    revision = %snapshot.revision,
+                    "refused: a fault in the Crib or a Policy; what is served stays"
+                );
+            }
+        }
+        self.diagnostics.sort();
+        self.diagnostics.dedup();
+        for diagnostic in &self.diagnostics {
+            tracing::debug!("{diagnostic}");
+        }
+    }
+
+    fn accept(&mut self, desired: Desired) {
+        self.ports.runners.set(&desired.runners);
+        let digest = |id: &crate::resource::ResourceId| match id.kind {
+            crate::resource::Kind::Server => desired.servers.get(&id.name).map(|server| server.digests),
+            _ => desired.tools.get(&id.name).map(|tool| tool.digests),
+        };
+        self.backoff.keep(|id, failed| {
+            digest(id).is_some_and(|digests| digests.workload == failed || digests.build == Some(failed))
+        });
+        self.desired = Some(Arc::new(desired));
+        self.plan = None;
+    }
+
+    /// The rules of the revision; those of the one before when they are the same.
+    fn rules(&self, desired: &Desired) -> Result<Arc<PolicySet>, Vec<crate::manifest::Diagnostic>> {
+        let same = self.desired.as_ref().is_some_and(|old| {
+            old.policies.len() == desired.policies.len()
+                && old
+                    .policies
+                    .iter()
+                    .zip(&desired.policies)
+                    .all(|((a, old), (b, new))| a == b && old.digest == new.digest)
+        });
+        if same {
+            return Ok(Arc::clone(&self.policies));
+        }
+        let sources = desired.policies.values().map(|source| rules_of(source)).collect();
+        PolicySet::compile(sources).map(Arc::new)
+    }
+
+    /// Starts looking up what is not known yet.
+    pub(super) fn ask_questions(&mut self) {
+        let open: Vec<Question> =
+            self.questions.iter().filter(|question| !self.answered(question)).cloned().collect();
+        for question in open {
+            let ports = self.ports.clone();
+            let asked = question.clone();
+            self.spawn(Key::Lookup(question), None, |_| Box::pin(job::look_up(ports, asked)));
+        }
+    }
+
+    /// Asks everything again: refs and tags move, engines and registries come back.
+    pub(super) fn ask_again(&mut self) {
+        for question in self.questions.clone() {
+            let ports = self.ports.clone();
+            let asked = question.clone();
+            self.spawn(Key::Lookup(question), None, |_| Box::pin(job::look_up(ports, asked)));
+        }
+    }
+
+    fn answered(&self, question: &Question) -> bool {
+        match question {
+            Question::Git { url, reference, .. } => {
+                self.resolutions.git.contains_key(&(url.clone(), reference.clone()))
+            }
+            Question::Image { runner, reference } => {
+                self.resolutions.images.contains_key(&(runner.clone(), reference.clone()))
+            }
+        }
+    }
+
+    /// An answer came. A failed lookup never takes a good answer away.
+    pub(super) async fn answer(&mut self, question: Question, answer: Result<String, String>) {
+        let changed = match &question {
+            Question::Git { url, reference, .. } => {
+                settle(&mut self.resolutions.git, (url.clone(), reference.clone()), answer)
+            }
+            Question::Image { runner, reference } => {
+                settle(&mut self.resolutions.images, (runner.clone(), reference.clone()), answer)
+            }
+        };
+        if changed {
+            self.resolve();
+            self.publish().await;
+            self.look();
+            self.publish_status();
+        }
+    }
+
+    pub(super) fn first_error(&self) -> Option<&PortError> {
+        self.source_error.as_ref()
+    }
+}
+
+/// Puts an answer in its place; whether that changed anything.
+fn settle<K: Ord>(
+    answers: &mut BTreeMap<K, Result<String, String>>,
+    key: K,
+    answer: Result<String, String>,
+) -> bool {
+    let old = answers.get(&key);
+    if old == Some(&answer) || (answer.is_err() && matches!(old, Some(Ok(_)))) {
+        return false;
+    }
+    answers.insert(key, answer);
+    true
+}
+
+fn rules_of(source: &PolicySource) -> policy::Source {
+    let file = |name: &str| RepoPath::parse(name).unwrap_or_else(|| source.place.file.clone());
+    let module = |(name, text): &(String, Arc<str>)| policy::Module {
+        file: file(name),
+        line: if *name == source.place.file.as_str() { source.place.line } else { 1 },
+        text: Arc::clone(text),
+    };
+    policy::Source {
+        id: source.id.clone(),
+        place: source.place.clone(),
+        package: source.package.clone(),
+        version: source.version,
+        modules: source.modules.iter().map(module).collect(),
+        points: source.points.clone(),
+        enforcement: source.enforcement,
+    }
+}

@@ -1,0 +1,296 @@
+//! What the loop knows, as status.
+
+use std::collections::BTreeMap;
+
+use super::Reconciler;
+use super::backoff::What;
+use super::job::Key;
+use crate::desired::{Digests, Location};
+use crate::live::{Instance, InstanceState, Observation};
+use crate::manifest::{Diagnostic, Place};
+use crate::resource::{Kind, Name, ResourceId};
+use crate::status::{
+    self, Condition, ConditionStatus, ConditionType, Counts, DigestStatus, InstanceStatus, ResourceStatus,
+    Timestamp, reason,
+};
+
+/// A statement on its way to being a condition.
+type Finding = (ConditionStatus, &'static str, String);
+
+impl Reconciler {
+    /// Publishes how everything is.
+    pub(super) fn publish_status(&mut self) {
+        let now = Timestamp(self.ports.clock.now().as_secs());
+        let served = self.ports.publisher.current();
+        let generation = served.as_ref().map_or(0, |catalog| catalog.generation);
+        self.status.generation = generation;
+        self.status.suspended = self.suspended;
+        self.status.attempted = self.snapshot.as_ref().map(|snapshot| snapshot.revision.clone());
+        self.status.skipped = self.manifest.as_ref().map_or(0, |manifest| manifest.skipped as u64);
+        let mut offers: BTreeMap<ResourceId, Vec<String>> = BTreeMap::new();
+        if let Some(catalog) = &served {
+            self.status.served = Some(catalog.revision.clone());
+            self.status.catalog = Counts {
+                tools: catalog.tools.len() as u64,
+                prompts: catalog.prompts.len() as u64,
+                resources: catalog.resources.len() as u64,
+                templates: catalog.templates.len() as u64,
+            };
+            for entry in catalog.tools.values() {
+                offers.entry(entry.owner.clone()).or_default().push(entry.name.to_string());
+            }
+        }
+        let before = std::mem::take(&mut self.status.resources);
+        let mut resources = BTreeMap::new();
+        for id in self.known() {
+            let old = before.get(&id);
+            let mut status = self.resource(&id);
+            status.offers = offers.remove(&id).unwrap_or_default();
+            let mut conditions = old.map(|old| old.conditions.clone()).unwrap_or_default();
+            for (kind, (value, reason, message)) in self.findings(&id) {
+                let condition = Condition::new(kind, value, reason, message, now).observed(generation);
+                status::set(&mut conditions, condition);
+            }
+            status.conditions = conditions;
+            resources.insert(id, status);
+        }
+        self.status.resources = resources;
+        for (kind, (value, reason, message)) in self.daemon_findings() {
+            let condition = Condition::new(kind, value, reason, message, now).observed(generation);
+            status::set(&mut self.status.conditions, condition);
+        }
+        self.ports.publisher.status(std::sync::Arc::new(self.status.clone()));
+    }
+
+    /// Everything declared, and everything still served though its declaration is at fault.
+    fn known(&self) -> Vec<ResourceId> {
+        let mut ids: std::collections::BTreeSet<ResourceId> = std::collections::BTreeSet::new();
+        if let Some(manifest) = &self.manifest {
+            ids.extend(manifest.resources.keys().cloned());
+            ids.extend(manifest.faulty.iter().cloned());
+        }
+        ids.extend(self.diagnostics.iter().filter_map(|diagnostic| diagnostic.resource.clone()));
+        ids.into_iter().collect()
+    }
+
+    fn resource(&self, id: &ResourceId) -> ResourceStatus {
+        let mut status = ResourceStatus::default();
+        let Some(desired) = &self.desired else { return status };
+        let digests = |digests: &Digests| DigestStatus {
+            build: digests.build,
+            workload: Some(digests.workload),
+            offer: Some(digests.offer),
+        };
+        let place = |place: &Place| Some(place.to_string());
+        match id.kind {
+            Kind::Server => {
+                if let Some(server) = desired.servers.get(&id.name) {
+                    status.digests = digests(&server.digests);
+                    status.place = place(&server.place);
+                    if let Location::Runner(workload) = &server.location {
+                        status.runner = Some(workload.runner.clone());
+                    }
+                }
+                status.instances = self.instances(&id.name).map(instance_status).collect();
+            }
+            Kind::Tool => {
+                if let Some(tool) = desired.tools.get(&id.name) {
+                    status.digests = digests(&tool.digests);
+                    status.place = place(&tool.place);
+                    status.runner = Some(tool.runner.clone());
+                }
+            }
+            Kind::Crib | Kind::Runner | Kind::Policy => {}
+        }
+        if status.place.is_none() {
+            let declared = self.manifest.as_ref().and_then(|manifest| manifest.resources.get(id));
+            status.place = declared.map(|declared| declared.place.to_string());
+        }
+        status.revision = Some(desired.revision.clone());
+        status
+    }
+
+    fn instances<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Instance> {
+        let present = |seen: &'a Observation| match seen {
+            Observation::Present(instances) => instances.as_slice(),
+            Observation::Unknown(_) => &[],
+        };
+        self.live
+            .runners
+            .values()
+            .flat_map(present)
+            .filter(move |instance| instance.resource.kind == Kind::Server && instance.resource.name == *name)
+    }
+
+    fn findings(&self, id: &ResourceId) -> Vec<(ConditionType, Finding)> {
+        use ConditionStatus::{False, True};
+        let busy = self.running.contains_key(&Key::Resource(id.clone()));
+        let ready = self.ready_finding(id);
+        let stalled = self.backoff.get(id).filter(|wait| wait.until.is_none());
+        let moving = busy || (ready.0 == False && self.fault(id).is_none() && stalled.is_none());
+        let mut findings = vec![
+            (
+                ConditionType::Reconciling,
+                match moving {
+                    true => (True, reason::PROGRESSING, "work is under way".to_owned()),
+                    false => (False, reason::IDLE, String::new()),
+                },
+            ),
+            (
+                ConditionType::Stalled,
+                match stalled {
+                    Some(wait) => (True, failed(wait.what), wait.error.clone()),
+                    None => (False, reason::IDLE, String::new()),
+                },
+            ),
+        ];
+        if id.kind == Kind::Server {
+            findings.push((ConditionType::Healthy, self.healthy(id)));
+        }
+        findings.push((ConditionType::Ready, ready));
+        findings
+    }
+
+    /// The first error a person made about this resource.
+    fn fault(&self, id: &ResourceId) -> Option<&Diagnostic> {
+        self.diagnostics
+            .iter()
+            .find(|diagnostic| diagnostic.is_error() && diagnostic.resource.as_ref() == Some(id))
+    }
+
+    fn healthy(&self, id: &ResourceId) -> Finding {
+        let Some(serving) = self.serving.get(&id.name) else {
+            return (ConditionStatus::False, reason::STARTING, "no instance has answered yet".to_owned());
+        };
+        if self.ports.prober.connected().contains(&serving.key) {
+            (ConditionStatus::True, reason::RUNNING, "the instance answers".to_owned())
+        } else {
+            (ConditionStatus::False, reason::CRASH_LOOP, "the instance does not answer".to_owned())
+        }
+    }
+
+    fn ready_finding(&self, id: &ResourceId) -> Finding {
+        use ConditionStatus::{False, True};
+        if let Some(fault) = self.fault(id) {
+            let place = fault.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+            let hint = fault.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            return (False, reason::INVALID_MANIFEST, format!("{place}{}{hint}", fault.message));
+        }
+        if let Some(blocked) = self.unknown_runner(id) {
+            return (False, reason::RUNNER_UNREACHABLE, blocked);
+        }
+        if let Some(wait) = self.backoff.get(id).filter(|wait| wait.what != What::Crash) {
+            let hint = wait.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            let detail = wait.detail.as_ref().map(|detail| format!("\n{}", tail(detail))).unwrap_or_default();
+            return (False, failed(wait.what), format!("{}{hint}{detail}", wait.error));
+        }
+        let desired = self.desired.as_ref();
+        if desired.is_some_and(|desired| desired.pending.contains(id)) {
+            return (False, reason::PROGRESSING, "its image or commit is being looked up".to_owned());
+        }
+        match id.kind {
+            Kind::Server => self.server_ready(id),
+            Kind::Tool => match (self.unoffered.get(id), self.tools.contains_key(&id.name)) {
+                (Some(why), offered) => {
+                    let reason = if offered { reason::NAME_COLLISION } else { reason::BUILDING };
+                    (False, reason, why.clone())
+                }
+                (None, true) => (True, reason::SERVED, "offered".to_owned()),
+                (None, false) => (False, reason::PROGRESSING, "not offered yet".to_owned()),
+            },
+            Kind::Crib | Kind::Runner | Kind::Policy => (True, reason::SERVED, "in force".to_owned()),
+        }
+    }
+
+    fn server_ready(&self, id: &ResourceId) -> Finding {
+        use ConditionStatus::{False, True};
+        let wanted = self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name));
+        match (self.serving.get(&id.name), wanted) {
+            (Some(serving), Some(server)) if serving.server.digests == server.digests => {
+                if let Some(wait) = self.backoff.get(id).filter(|wait| wait.failures > 1) {
+                    return (False, reason::CRASH_LOOP, wait.error.clone());
+                }
+                match self.unoffered.get(id) {
+                    Some(why) => (False, reason::UNPUBLISHABLE, why.clone()),
+                    None => (True, reason::SERVED, format!("{} tools listed", serving.offer.tools.len())),
+                }
+            }
+            (Some(_), _) => {
+                (False, reason::STARTING, "the version before is served while this one starts".to_owned())
+            }
+            (None, Some(server)) => {
+                let building = server.build.as_ref().is_some_and(|build| !self.built.contains(&build.digest));
+                let reason = if building { reason::BUILDING } else { reason::STARTING };
+                (False, reason, "no instance has answered yet".to_owned())
+            }
+            (None, None) => (False, reason::INVALID_MANIFEST, "there is no version to serve".to_owned()),
+        }
+    }
+
+    fn unknown_runner(&self, id: &ResourceId) -> Option<String> {
+        let desired = self.desired.as_ref()?;
+        let runner = match id.kind {
+            Kind::Server => match &desired.servers.get(&id.name)?.location {
+                Location::Runner(workload) => &workload.runner,
+                Location::Remote { .. } => return None,
+            },
+            Kind::Runner => &id.name,
+            _ => return None,
+        };
+        match self.live.runners.get(runner)? {
+            Observation::Unknown(why) => Some(format!("runner `{runner}` cannot be asked: {why}")),
+            Observation::Present(_) => None,
+        }
+    }
+
+    fn daemon_findings(&self) -> Vec<(ConditionType, Finding)> {
+        use ConditionStatus::{False, True};
+        let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+        let ready = match (self.first_error(), &self.desired) {
+            (Some(error), _) => (False, reason::FETCH_FAILED, error.chain()),
+            (None, _) if self.refused => {
+                let first = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
+                let message = first.map(|first| first.message.clone()).unwrap_or_default();
+                (False, reason::REFUSED, format!("the revision is refused as a whole: {message}"))
+            }
+            (None, None) => (False, reason::WAITING_FOR_SOURCE, "nothing was read yet".to_owned()),
+            (None, Some(_)) if errors > 0 => {
+                (False, reason::INVALID_MANIFEST, format!("{errors} errors; the rest is served"))
+            }
+            (None, Some(_)) => (True, reason::SERVED, "the newest revision is served".to_owned()),
+        };
+        let moving = match self.running.is_empty() {
+            true => (False, reason::IDLE, String::new()),
+            false => (True, reason::PROGRESSING, "work is under way".to_owned()),
+        };
+        vec![(ConditionType::Ready, ready), (ConditionType::Reconciling, moving)]
+    }
+}
+
+/// The last lines of a log: what a condition can hold.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+fn failed(what: What) -> &'static str {
+    match what {
+        What::Build => reason::BUILD_FAILED,
+        What::Start => reason::START_FAILED,
+        What::Crash => reason::CRASH_LOOP,
+    }
+}
+
+fn instance_status(instance: &Instance) -> InstanceStatus {
+    let state = match instance.state {
+        InstanceState::Starting => "starting",
+        InstanceState::Running => "running",
+        InstanceState::Exited { .. } => "exited",
+    };
+    InstanceStatus {
+        id: instance.id.clone(),
+        name: instance.name.clone(),
+        state: state.to_owned(),
+        digest: instance.digest,
+    }
+}

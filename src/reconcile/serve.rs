@@ -1,0 +1,184 @@
+//! What is offered now: the newest version of everything that is ready.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Reconciler;
+use super::job;
+use crate::catalog::{self, Catalog, Offered};
+use crate::desired::{Location, Server, Tool};
+use crate::live::UpstreamKey;
+use crate::ports::Offer;
+use crate::resource::{Kind, Name, ResourceId};
+
+/// A server that is offered: its version, the instance that answers, and what that one lists.
+pub(super) struct Serving {
+    pub(super) server: Arc<Server>,
+    pub(super) key: UpstreamKey,
+    pub(super) offer: Arc<Offer>,
+}
+
+/// A tool as declared, and with its folder as an absolute path.
+pub(super) struct Located {
+    declared: Arc<Tool>,
+    ready: Arc<Tool>,
+}
+
+impl Reconciler {
+    /// Composes the catalog of what is ready and serves it, when it differs from what is served.
+    pub(super) async fn publish(&mut self) {
+        let Some(desired) = self.desired.clone() else { return };
+        self.follow_servers(&desired);
+        self.follow_tools(&desired).await;
+        let servers: Vec<Offered> = self
+            .serving
+            .values()
+            .filter(|serving| serving.server.synced)
+            .map(|serving| Offered {
+                server: Arc::clone(&serving.server),
+                upstream: serving.key.clone(),
+                offer: Arc::clone(&serving.offer),
+            })
+            .collect();
+        let tools: Vec<Arc<Tool>> = self.tools.values().map(|located| Arc::clone(&located.ready)).collect();
+        let previous = self.ports.publisher.current();
+        let input = catalog::Input {
+            revision: &desired.revision,
+            servers: &servers,
+            tools: &tools,
+            previous: previous.as_deref(),
+        };
+        let (catalog, reports) = catalog::compose(&input);
+        for report in reports {
+            let text = self.unoffered.entry(report.resource).or_default();
+            if !text.is_empty() {
+                text.push_str("; ");
+            }
+            text.push_str(&report.message);
+        }
+        let catalog = Arc::new(catalog);
+        self.tell(previous.as_deref(), &catalog);
+        self.ports.publisher.publish(catalog, Arc::clone(&self.policies));
+    }
+
+    /// Servers that are gone leave at once; those whose workload is the same take their new version.
+    fn follow_servers(&mut self, desired: &crate::desired::Desired) {
+        let waiting = |id: &ResourceId| desired.faulty.contains(id) || desired.pending.contains(id);
+        self.unoffered.clear();
+        self.serving.retain(|name, serving| {
+            let Some(server) = desired.servers.get(name) else { return waiting(&serving.server.id) };
+            if server.digests.workload == serving.server.digests.workload {
+                serving.server = Arc::clone(server);
+            }
+            let moved = match &server.location {
+                Location::Remote { url } => {
+                    serving.key.instance != crate::live::InstanceId::remote(url)
+                        && matches!(serving.server.location, Location::Remote { .. })
+                }
+                Location::Runner(_) => false,
+            };
+            !moved
+        });
+    }
+
+    /// Tools whose image is there, with their folder checked out; others keep the version before.
+    async fn follow_tools(&mut self, desired: &Arc<crate::desired::Desired>) {
+        let waiting = |id: &ResourceId| desired.faulty.contains(id) || desired.pending.contains(id);
+        let mut before = std::mem::take(&mut self.tools);
+        let mut now: BTreeMap<Name, Located> = BTreeMap::new();
+        for (name, tool) in &desired.tools {
+            let old = before.remove(name);
+            if let Some(old) = old.as_ref().filter(|old| Arc::ptr_eq(&old.declared, tool)) {
+                let same = Located { declared: Arc::clone(&old.declared), ready: Arc::clone(&old.ready) };
+                now.insert(name.clone(), same);
+                continue;
+            }
+            match self.ready(tool).await {
+                Ok(ready) => {
+                    now.insert(name.clone(), Located { declared: Arc::clone(tool), ready });
+                }
+                Err(why) => {
+                    self.unoffered.insert(tool.id.clone(), why);
+                    if let Some(old) = old {
+                        now.insert(name.clone(), old);
+                    }
+                }
+            }
+        }
+        let kept = before.into_iter().filter(|(name, _)| waiting(&ResourceId::new(Kind::Tool, name.clone())));
+        now.extend(kept);
+        self.tools = now;
+    }
+
+    /// The tool as it is run, or why it cannot be yet.
+    async fn ready(&self, tool: &Arc<Tool>) -> Result<Arc<Tool>, String> {
+        if let Some(build) = &tool.build
+            && !self.built.contains(&build.digest)
+        {
+            return Err(format!("its image `{}` is not built yet", build.tag));
+        }
+        if tool.image.is_some() {
+            return Ok(Arc::clone(tool));
+        }
+        let Some(snapshot) = &self.snapshot else { return Err("there is no snapshot".to_owned()) };
+        let dir = job::folder(&self.ports, snapshot, &tool.dir).await.map_err(|error| error.chain())?;
+        Ok(Arc::new(Tool { dir, ..(**tool).clone() }))
+    }
+
+    /// One line for each swap: the commit, what changed, how long it took.
+    fn tell(&mut self, previous: Option<&Catalog>, catalog: &Catalog) {
+        let moved = previous.is_none_or(|previous| previous.revision != catalog.revision);
+        let changed = previous.is_none_or(|previous| catalog.changed_since(previous).any());
+        if !moved && !changed {
+            return;
+        }
+        let (added, changed, removed) = difference(previous, catalog);
+        let took = self.pass.ended(&*self.ports.clock);
+        let (took, cause) = took.map_or((None, None), |(took, cause)| (Some(took), Some(cause)));
+        tracing::info!(
+            revision = %catalog.revision,
+            generation = catalog.generation,
+            tools = catalog.tools.len(),
+            added = %listed(&added),
+            changed = %listed(&changed),
+            removed = %listed(&removed),
+            cause = cause.map(|cause| cause.to_string()),
+            took_ms = took.map(|took| took.as_millis()),
+            "serving"
+        );
+    }
+}
+
+/// Names a log line holds before it says how many more there are.
+const LISTED: usize = 8;
+
+fn listed(names: &[&str]) -> String {
+    match names.len() {
+        0 => "-".to_owned(),
+        count if count <= LISTED => names.join(","),
+        count => format!("{} and {} more", names[..LISTED].join(","), count - LISTED),
+    }
+}
+
+/// Names of tools that came, changed and went.
+fn difference<'a>(
+    before: Option<&'a Catalog>,
+    after: &'a Catalog,
+) -> (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>) {
+    let (mut added, mut changed, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, entry) in &after.tools {
+        match before.and_then(|before| before.tools.get(name)) {
+            None => added.push(&**name),
+            Some(old) if !Arc::ptr_eq(old, entry) && old.definition != entry.definition => {
+                changed.push(&**name)
+            }
+            Some(_) => {}
+        }
+    }
+    for name in before.iter().flat_map(|before| before.tools.keys()) {
+        if !after.tools.contains_key(name) {
+            removed.push(&**name);
+        }
+    }
+    (added, changed, removed)
+}

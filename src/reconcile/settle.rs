@@ -1,0 +1,180 @@
+//! What a job's end means for what we know.
+
+use std::sync::Arc;
+
+use super::Reconciler;
+use super::backoff::What;
+use super::job::{Done, Failed, Proven};
+use super::serve::Serving;
+use crate::live::{Instance, InstanceState, Live, Observation, UpstreamKey};
+use crate::ports::{Offer, PortError, PortResult};
+use crate::resource::{Digest, ResourceId};
+
+impl Reconciler {
+    pub(super) async fn settle(&mut self, done: Done) {
+        match done {
+            Done::Fetched(result) => self.fetched(result).await,
+            Done::Answered(question, answer) => self.answer(question, answer).await,
+            Done::Observed { epoch, live } => self.observed(epoch, live),
+            Done::Built { id, digest, result } => self.built(&id, digest, result).await,
+            Done::Serving { id, digest, result } => self.answered_or_not(&id, digest, result).await,
+            Done::Refreshed { key, result } => self.refreshed(&key, result).await,
+            Done::Stopped { instance, result } => self.stopped(&instance, result),
+        }
+    }
+
+    fn observed(&mut self, epoch: u64, live: Live) {
+        let again = std::mem::take(&mut self.observe_again);
+        if epoch != self.epoch || again {
+            return self.look();
+        }
+        self.live = live;
+        self.note_crashes();
+        let gone = self.forget_gone();
+        if gone {
+            self.save_inventory();
+        }
+        let plan = self.plan_now();
+        self.launch(&plan);
+        self.publish_status();
+    }
+
+    /// Instances that ended by themselves count as failures of their server, once each.
+    fn note_crashes(&mut self) {
+        let now = self.ports.clock.now();
+        let exited = self.live.runners.values().flat_map(|seen| match seen {
+            Observation::Present(instances) => instances.as_slice(),
+            Observation::Unknown(_) => &[],
+        });
+        let ended: Vec<(Instance, String)> = exited
+            .filter_map(|instance| match instance.state {
+                InstanceState::Exited { code } => Some((instance.clone(), ended(code))),
+                _ => None,
+            })
+            .collect();
+        for (instance, text) in ended {
+            let served = self.serving.get(&instance.resource.name);
+            let ours = served.is_some_and(|serving| serving.key.instance == instance.id);
+            if ours && self.broken.insert(instance.id.clone()) {
+                tracing::warn!(resource = %instance.resource, instance = instance.name, "{text}");
+                self.backoff.crashed(&instance.resource, instance.digest, text, now);
+            }
+        }
+    }
+
+    /// Drops from the inventory what was claimed but is certainly not there, and not being made.
+    fn forget_gone(&mut self) -> bool {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut known = std::collections::BTreeSet::new();
+        for (runner, observation) in &self.live.runners {
+            if let Observation::Present(instances) = observation {
+                known.insert(runner.clone());
+                seen.extend(instances.iter().map(|instance| instance.name.clone()));
+            }
+        }
+        let busy = |id: &ResourceId| self.running.contains_key(&super::Key::Resource(id.clone()));
+        let before = self.inventory.entries.len();
+        let mut entries = std::mem::take(&mut self.inventory.entries);
+        entries.retain(|name, entry| {
+            seen.contains(name) || !known.contains(&entry.runner) || busy(&entry.resource)
+        });
+        self.inventory.entries = entries;
+        self.inventory.entries.len() != before
+    }
+
+    async fn built(&mut self, id: &ResourceId, digest: Digest, result: PortResult<()>) {
+        match result {
+            Ok(()) => {
+                self.built.insert(digest);
+                self.backoff.succeeded(id);
+                if id.kind == crate::resource::Kind::Tool {
+                    self.rebuild.remove(id);
+                }
+                self.publish().await;
+            }
+            Err(error) => self.failed(id, digest, What::Build, &error),
+        }
+        self.look();
+        self.publish_status();
+    }
+
+    fn failed(&mut self, id: &ResourceId, digest: Digest, what: What, error: &PortError) {
+        tracing::warn!(resource = %id, error = %error.chain(), hint = error.hint, "not ready");
+        if let Some(detail) = &error.detail {
+            tracing::debug!(resource = %id, "{detail}");
+        }
+        self.rebuild.remove(id);
+        self.backoff.failed(id, digest, what, error, self.ports.clock.now());
+    }
+
+    async fn answered_or_not(
+        &mut self,
+        id: &ResourceId,
+        digest: Digest,
+        result: Result<Box<Proven>, Failed>,
+    ) {
+        self.epoch += 1;
+        match result {
+            Ok(proven) => {
+                self.backoff.succeeded(id);
+                self.broken.remove(&proven.key.instance);
+                let wanted = self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name));
+                let wanted = wanted.filter(|server| server.digests.workload == digest).cloned();
+                if let Some(server) = wanted {
+                    let serving = Serving { server, key: proven.key, offer: Arc::new(proven.offer) };
+                    self.serving.insert(id.name.clone(), serving);
+                    self.publish().await;
+                }
+            }
+            Err(Failed { cancelled: true, .. }) => {}
+            Err(Failed { error, instance, .. }) => {
+                self.broken.extend(instance.map(|instance| instance.id));
+                self.failed(id, digest, What::Start, &error);
+            }
+        }
+        self.look();
+        self.publish_status();
+    }
+
+    async fn refreshed(&mut self, key: &UpstreamKey, result: PortResult<Offer>) {
+        let Some(serving) = self.serving.get_mut(&key.server).filter(|serving| serving.key == *key) else {
+            return;
+        };
+        match result {
+            Ok(offer) if *serving.offer != offer => {
+                serving.offer = Arc::new(offer);
+                self.publish().await;
+                self.publish_status();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(server = %key.server, error = %error.chain(), "the server did not list again; what is served stays");
+                self.look();
+            }
+        }
+    }
+
+    fn stopped(&mut self, instance: &Instance, result: PortResult<()>) {
+        self.epoch += 1;
+        match result {
+            Ok(()) => {
+                self.broken.remove(&instance.id);
+                self.inventory.entries.remove(&instance.name);
+                self.save_inventory();
+                tracing::info!(resource = %instance.resource, instance = instance.name, "stopped");
+            }
+            Err(error) => {
+                tracing::warn!(instance = instance.name, error = %error.chain(), "not stopped; tried again later");
+                self.failed(&instance.resource, instance.digest, What::Start, &error);
+            }
+        }
+        self.look();
+    }
+}
+
+fn ended(code: Option<i64>) -> String {
+    match code {
+        Some(code) => format!("the instance ended by itself with code {code}"),
+        None => "the instance ended by itself".to_owned(),
+    }
+}
