@@ -8,7 +8,6 @@
 
 mod redact;
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -93,7 +92,11 @@ pub fn mac(material: &Material, key: &[u8; 32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::ports::Material;
+    use crate::resource::EnvValue;
 
     #[test]
     fn reads_files() {
