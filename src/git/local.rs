@@ -1,0 +1,178 @@
+//! A local repository, read in place: its object database, never its work tree.
+//!
+//! Input: a folder and perhaps a ref. Output: snapshots of the commit the ref names. Invariants: the
+//! ref is resolved once for each fetch; an unmoved ref gives the same snapshot again at the price of
+//! reading one file; nothing is written to the repository.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use git2::{Oid, Repository};
+
+use super::checkout::Checkouts;
+use super::objects::{Head, Objects, Resolved, head, resolve};
+use super::url::RefName;
+use super::watch::{Changes, Target, Watched};
+use super::{blocking, snapshot_of};
+use crate::manifest::{BlobId, RepoPath, Snapshot};
+use crate::ports::{PortResult, Source};
+
+/// What is followed.
+#[derive(Clone, Debug)]
+enum Followed {
+    Ref(RefName),
+    /// HEAD was detached at start: nothing can move.
+    Commit(Oid),
+}
+
+/// A local repository as the followed source.
+pub(super) struct LocalSource {
+    inner: Arc<Inner>,
+    changes: Changes,
+}
+
+struct Inner {
+    objects: Objects,
+    followed: Followed,
+    path: RepoPath,
+    checkouts: Checkouts,
+    last: Mutex<Option<(Resolved, Snapshot)>>,
+}
+
+impl LocalSource {
+    /// Opens the repository and, without `reference`, notes which branch HEAD names now.
+    pub(super) fn open(
+        repo: PathBuf,
+        reference: Option<RefName>,
+        path: RepoPath,
+        checkouts: Checkouts,
+    ) -> PortResult<Self> {
+        let objects = Objects::new(repo);
+        let followed = match reference {
+            Some(name) => {
+                objects.with(|_| Ok(()))?;
+                Followed::Ref(name)
+            }
+            None => match objects.with(head)? {
+                Head::Branch(name) => Followed::Ref(name),
+                Head::Detached(commit) => Followed::Commit(commit),
+            },
+        };
+        let inner = Inner { objects, followed, path, checkouts, last: Mutex::new(None) };
+        Ok(Self { inner: Arc::new(inner), changes: Changes::default() })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> PortResult<T> + Send + 'static,
+    ) -> PortResult<T> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner)).await
+    }
+}
+
+impl Inner {
+    fn resolve(&self, repo: &Repository) -> PortResult<Resolved> {
+        match &self.followed {
+            Followed::Ref(name) => resolve(repo, name),
+            Followed::Commit(commit) => Ok(Resolved { label: "detached".to_owned(), commit: *commit }),
+        }
+    }
+
+    fn fetch(&self) -> PortResult<Snapshot> {
+        let now = self.objects.with(|repo| self.resolve(repo))?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((resolved, snapshot)) = last.as_ref() {
+            if *resolved == now {
+                return Ok(snapshot.clone());
+            }
+            tell_rewritten(&self.objects, resolved.commit, &now);
+        }
+        let listing = self.objects.list(now.commit)?;
+        let snapshot = snapshot_of(&now, &self.path, &listing);
+        *last = Some((now, snapshot.clone()));
+        Ok(snapshot)
+    }
+}
+
+impl Watched for Inner {
+    fn targets(&self) -> PortResult<Vec<Target>> {
+        self.objects.with(|repo| {
+            Ok(vec![Target::Refs {
+                git_dir: repo.path().to_owned(),
+                common_dir: repo.commondir().to_owned(),
+            }])
+        })
+    }
+
+    fn moved(&self) -> bool {
+        let now = self.objects.with(|repo| self.resolve(repo)).ok().map(|resolved| resolved.commit);
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        now.is_some() && now != last.as_ref().map(|(resolved, _)| resolved.commit)
+    }
+}
+
+/// Commits looked at to find the former one: a push has fewer; beyond it, saying so is enough.
+const ANCESTRY: usize = 256;
+
+/// Says in the log when the new commit does not follow from the former one. It is accepted either way.
+fn tell_rewritten(objects: &Objects, former: Oid, now: &Resolved) {
+    let found = objects.with(|repo| {
+        let failed = |error| super::objects::from_git("failed to walk the history", error);
+        let mut walk = repo.revwalk().map_err(failed)?;
+        walk.push(now.commit).map_err(failed)?;
+        // A shallow clone ends before its history does: not finding the commit is no news then.
+        Ok(repo.is_shallow() || walk.take(ANCESTRY).any(|id| id.is_ok_and(|id| id == former)))
+    });
+    if matches!(found, Ok(false)) {
+        tracing::info!(
+            reference = now.label,
+            %former,
+            commit = %now.commit,
+            "the ref does not descend from the former commit: history was rewritten, or the branch went back"
+        );
+    }
+}
+
+#[async_trait]
+impl Source for LocalSource {
+    async fn fetch(&self) -> PortResult<Snapshot> {
+        self.blocking(Inner::fetch).await
+    }
+
+    async fn sizes(&self, blobs: &[BlobId]) -> PortResult<Vec<u64>> {
+        let blobs = blobs.to_vec();
+        self.blocking(move |inner| inner.objects.sizes(&blobs)).await
+    }
+
+    async fn read(&self, blobs: &[BlobId], max: usize) -> PortResult<Vec<Bytes>> {
+        let blobs = blobs.to_vec();
+        self.blocking(move |inner| inner.objects.read(&blobs, max)).await
+    }
+
+    async fn changed(&self) {
+        self.changes.next(&self.inner).await;
+    }
+
+    async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {
+        let snapshot = snapshot.clone();
+        self.blocking(move |inner| inner.checkouts.whole(&inner.objects, &snapshot).map(Some)).await
+    }
+
+    async fn checkout_dir(&self, snapshot: &Snapshot, dir: &RepoPath) -> PortResult<Option<PathBuf>> {
+        let (snapshot, dir) = (snapshot.clone(), dir.clone());
+        self.blocking(move |inner| inner.checkouts.dir(&inner.objects, &snapshot, &dir).map(Some)).await
+    }
+
+    async fn keep_checkouts(&self, in_use: &BTreeSet<PathBuf>) {
+        let in_use = in_use.clone();
+        let kept = self.blocking(move |inner| {
+            inner.checkouts.keep(&in_use);
+            Ok(())
+        });
+        let _ = kept.await;
+    }
+}
