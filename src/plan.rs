@@ -8,6 +8,8 @@
 mod diff;
 mod display;
 mod prune;
+#[cfg(test)]
+mod tests;
 
 pub use display::{PlanView, StepView};
 
@@ -52,6 +54,8 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// Over the steps alone, not the revision or the time.
     pub hash: Digest,
+    /// Where prunes wait for approval: the hash of the plan that has them.
+    pub approvable: Option<Digest>,
 }
 
 /// One idempotent thing to do. `needs` are indices of steps that come first.
@@ -112,7 +116,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
 
 /// The plan before anything was read: nothing is wanted, nothing is known.
 pub fn empty() -> Plan {
-    Plan { steps: Vec::new(), blocked: Vec::new(), hash: display::hash(&[]) }
+    Plan { steps: Vec::new(), blocked: Vec::new(), hash: display::hash(&[]), approvable: None }
 }
 
 impl Plan {

@@ -33,12 +33,15 @@ pub struct PlanView {
     pub steps: Vec<StepView>,
     pub blocked: Vec<Blocked>,
     pub hash: Digest,
+    /// Where prunes wait for approval: the hash to approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvable: Option<Digest>,
 }
 
 impl Plan {
     pub fn view(&self) -> PlanView {
         let steps = self.steps.iter().map(view).collect();
-        PlanView { steps, blocked: self.blocked.clone(), hash: self.hash }
+        PlanView { steps, blocked: self.blocked.clone(), hash: self.hash, approvable: self.approvable }
     }
 }
 

@@ -26,9 +26,10 @@ pub(super) fn orphans(input: &Input<'_>, instances: BTreeMap<Name, Vec<&Instance
     }
     let stops: Vec<Step> = claimed.iter().map(|instance| stop(instance)).collect();
     let whole: Vec<Step> = plan.steps.iter().chain(&stops).cloned().collect();
-    let approved = input.approved == Some(super::display::hash(&whole));
-    match refusal(input, claimed.len()).filter(|_| !approved) {
+    let hash = super::display::hash(&whole);
+    match refusal(input, claimed.len()).filter(|_| input.approved != Some(hash)) {
         Some(why) => {
+            plan.approvable = (!input.errors).then_some(hash);
             for instance in claimed {
                 block(plan, &instance.resource, why.clone());
             }

@@ -1,6 +1,5 @@
 //! The endpoint over a real socket, with a daemon made of fixed answers.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -46,15 +45,7 @@ impl Control for Fixed {
 }
 
 fn empty_catalog() -> Catalog {
-    Catalog {
-        revision: Revision { reference: "main".to_owned(), commit: "ab".repeat(20), dirty: false },
-        generation: 1,
-        tools: BTreeMap::new(),
-        prompts: BTreeMap::new(),
-        resources: BTreeMap::new(),
-        templates: BTreeMap::new(),
-        instructions: None,
-    }
+    Catalog::empty(Revision { reference: "main".to_owned(), commit: "ab".repeat(20), dirty: false })
 }
 
 /// One request over the socket at `path`.

@@ -1,0 +1,277 @@
+//! Laws of planning, on generated states, and the cases that have a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::{Strategy as Generate, any, prop_assert, prop_assert_eq, proptest};
+
+use super::*;
+use crate::desired::{Digests, Limits, Location, Program, Runner, Workload};
+use crate::live::{Entry, InstanceState, Observation};
+use crate::manifest::{Place, RepoPath};
+use crate::resource::runner::{BuildSettings, RunnerKind};
+use crate::resource::server::{Strategy, Transport};
+use crate::resource::workload::Security;
+use crate::resource::{Kind, Revision};
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
+    let id = ResourceId::new(Kind::Server, name(id));
+    let digest = Digest::of_bytes(format!("{id}{version}").as_bytes());
+    let workload = Workload {
+        resource: id.clone(),
+        runner: name("local"),
+        program: Program::Command { argv: vec!["serve".to_owned()], dir: String::new() },
+        env: BTreeMap::new(),
+        files: BTreeMap::new(),
+        transport: Transport::Stdio,
+        limits: Limits::default(),
+        security: Security::default(),
+    };
+    Arc::new(Server {
+        id,
+        place: Place { file: RepoPath::parse("a.yaml").unwrap(), line: 1, column: 1 },
+        labels: BTreeMap::new(),
+        digests: Digests { build: None, workload: digest, offer: digest },
+        build: None,
+        location: Location::Runner(Arc::new(workload)),
+        strategy,
+        synced: true,
+        prefix: String::new(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+        startup_timeout: Duration::from_secs(1),
+        drain_timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+    })
+}
+
+fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
+    let runner = Runner {
+        name: name("local"),
+        kind: RunnerKind::Process,
+        host: None,
+        attributes: serde_json::Map::new(),
+        build: BuildSettings::default(),
+    };
+    Desired {
+        revision: Revision { reference: "main".to_owned(), commit: "0".repeat(40), dirty: false },
+        naming: crate::resource::crib::Naming::default(),
+        sync: crate::resource::crib::Sync::default(),
+        runners: BTreeMap::from([(name("local"), Arc::new(runner))]),
+        servers: servers.into_iter().map(|server| (server.id.name.clone(), server)).collect(),
+        tools: BTreeMap::new(),
+        policies: BTreeMap::new(),
+        faulty: BTreeSet::new(),
+        pending: BTreeSet::new(),
+    }
+}
+
+/// The world a plan is about, and a way to carry a plan out in it.
+#[derive(Clone, Debug, Default)]
+struct World {
+    instances: BTreeMap<String, Instance>,
+    inventory: Inventory,
+    connected: BTreeSet<UpstreamKey>,
+    broken: BTreeSet<InstanceId>,
+}
+
+impl World {
+    fn plan(&self, desired: &Desired) -> Plan {
+        self.plan_with(desired, false, None)
+    }
+
+    fn plan_with(&self, desired: &Desired, errors: bool, approved: Option<Digest>) -> Plan {
+        let seen = Observation::Present(self.instances.values().cloned().collect());
+        let live = Live { runners: BTreeMap::from([(name("local"), seen)]) };
+        plan(&Input {
+            desired,
+            live: &live,
+            inventory: &self.inventory,
+            built: &BTreeSet::new(),
+            connected: &self.connected,
+            broken: &self.broken,
+            held: &BTreeMap::new(),
+            rebuild: &BTreeSet::new(),
+            approved,
+            errors,
+        })
+    }
+
+    fn add(&mut self, server: &Server, name: &str, adoptable: bool, state: InstanceState) {
+        let instance = Instance {
+            id: InstanceId(name.to_owned()),
+            name: name.to_owned(),
+            runner: super::tests::name("local"),
+            resource: server.id.clone(),
+            digest: server.digests.workload,
+            revision: String::new(),
+            state,
+            adoptable,
+        };
+        self.instances.insert(name.to_owned(), instance);
+        let entry = Entry {
+            runner: super::tests::name("local"),
+            resource: server.id.clone(),
+            digest: server.digests.workload,
+            secrets: None,
+        };
+        self.inventory.entries.insert(name.to_owned(), entry);
+    }
+
+    /// Carries steps out in order; at each point every need must have been met before.
+    fn apply(&mut self, plan: &Plan) {
+        for (index, step) in plan.steps.iter().enumerate() {
+            assert!(step.needs.iter().all(|need| *need < index), "needs come first");
+            match &step.action {
+                Action::Start { server, name, .. } => {
+                    assert!(!self.instances.contains_key(name), "a new name");
+                    self.add(server, name, true, InstanceState::Running);
+                    self.connect(server, name);
+                }
+                Action::Adopt { server, instance } => self.connect(server, &instance.name),
+                Action::Stop { instance, .. } => {
+                    self.instances.remove(&instance.name).unwrap();
+                    self.inventory.entries.remove(&instance.name);
+                    self.connected.retain(|key| key.instance != instance.id);
+                }
+                Action::Build { .. } | Action::Reach { .. } => {}
+            }
+        }
+    }
+
+    fn connect(&mut self, server: &Server, name: &str) {
+        let instance = InstanceId(name.to_owned());
+        self.connected.insert(UpstreamKey { server: server.id.name.clone(), instance });
+    }
+}
+
+fn any_world() -> impl Generate<Value = World> {
+    let instance = (0..4_usize, 0..3_u8, any::<bool>(), 0..3_u8, any::<bool>());
+    proptest::collection::vec(instance, 0..8).prop_map(|instances| {
+        let mut world = World::default();
+        for (index, (id, version, adoptable, state, connected)) in instances.into_iter().enumerate() {
+            let server = server(["a", "b", "c", "d"][id], version, Strategy::Surge);
+            let instance = format!("{}-{index}", server.id.name);
+            let state = match state {
+                0 => InstanceState::Exited { code: Some(1) },
+                1 => InstanceState::Starting,
+                _ => InstanceState::Running,
+            };
+            world.add(&server, &instance, adoptable, state);
+            if connected && adoptable {
+                world.connect(&server, &instance);
+            }
+        }
+        world
+    })
+}
+
+fn any_desired() -> impl Generate<Value = Desired> {
+    proptest::collection::vec((0..4_usize, 0..3_u8, any::<bool>()), 0..5).prop_map(|servers| {
+        desired(servers.into_iter().map(|(id, version, recreate)| {
+            let strategy = if recreate { Strategy::Recreate } else { Strategy::Surge };
+            server(["a", "b", "c", "d"][id], version, strategy)
+        }))
+    })
+}
+
+proptest! {
+    /// Carrying out a plan leaves nothing to do, and one proven instance of each server.
+    #[test]
+    fn a_plan_converges(world in any_world(), desired in any_desired()) {
+        let mut world = world;
+        let plan = world.plan(&desired);
+        world.apply(&plan);
+        let after = world.plan(&desired);
+        let held_back = after.blocked.len();
+        prop_assert!(after.is_empty(), "{}", after.view());
+        if held_back == 0 {
+            prop_assert_eq!(world.instances.len(), desired.servers.len());
+        }
+        for server in desired.servers.values() {
+            let own = world.instances.values().filter(|instance| instance.resource == server.id);
+            prop_assert_eq!(own.filter(|instance| instance.digest == server.digests.workload).count(), 1);
+        }
+    }
+
+    /// The same input gives the same plan, and the hash tells plans apart.
+    #[test]
+    fn a_plan_is_deterministic(world in any_world(), desired in any_desired()) {
+        let (first, second) = (world.plan(&desired), world.plan(&desired));
+        prop_assert_eq!(&first, &second);
+        prop_assert_eq!(first.hash == empty().hash, first.is_empty());
+    }
+
+    /// With an error in the desired set nothing is pruned.
+    #[test]
+    fn errors_prune_nothing(world in any_world(), desired in any_desired()) {
+        let plan = world.plan_with(&desired, true, None);
+        let pruned = |step: &Step| matches!(&step.action, Action::Stop { change: Change::Prune, .. });
+        prop_assert!(!plan.steps.iter().any(pruned));
+    }
+
+    /// What is not in the inventory is nobody's of ours, whatever its labels say.
+    #[test]
+    fn foreign_instances_are_never_pruned(world in any_world()) {
+        let mut world = world;
+        world.inventory.entries.clear();
+        prop_assert!(world.plan(&desired([])).is_empty());
+    }
+}
+
+#[test]
+fn a_new_instance_is_proven_before_the_old_one_goes() {
+    for (strategy, first) in [(Strategy::Surge, "start"), (Strategy::Recreate, "stop")] {
+        let mut world = World::default();
+        let old = server("a", 1, strategy);
+        world.add(&old, "a-1", true, InstanceState::Running);
+        world.connect(&old, "a-1");
+        let view = world.plan(&desired([server("a", 2, strategy)])).view();
+        assert_eq!(view.steps[0].action, first);
+        assert_eq!(view.steps[1].needs, [0]);
+    }
+}
+
+#[test]
+fn an_unknown_runner_changes_nothing() {
+    let desired = desired([server("a", 1, Strategy::Surge)]);
+    let live =
+        Live { runners: BTreeMap::from([(name("local"), Observation::Unknown("no answer".to_owned()))]) };
+    let world = World::default();
+    let plan = plan(&Input {
+        desired: &desired,
+        live: &live,
+        inventory: &world.inventory,
+        built: &BTreeSet::new(),
+        connected: &BTreeSet::new(),
+        broken: &BTreeSet::new(),
+        held: &BTreeMap::new(),
+        rebuild: &BTreeSet::new(),
+        approved: None,
+        errors: false,
+    });
+    assert!(plan.is_empty());
+    assert_eq!(plan.blocked.len(), 1);
+}
+
+#[test]
+fn prunes_above_the_budget_wait_for_approval_of_that_very_plan() {
+    let mut world = World::default();
+    for index in 0..8 {
+        let gone = server(&format!("s{index}"), 1, Strategy::Surge);
+        world.add(&gone, &format!("s{index}-1"), true, InstanceState::Running);
+    }
+    let desired = desired([]);
+    let held = world.plan(&desired);
+    assert!(held.is_empty());
+    assert_eq!(held.blocked.len(), 8);
+    let wanted = held.approvable.unwrap();
+    let approved = world.plan_with(&desired, false, Some(wanted));
+    assert_eq!(approved.steps.len(), 8);
+    assert_eq!(approved.hash, wanted);
+}
