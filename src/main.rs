@@ -1,1 +1,14 @@
-fn main() {}
+//! Parse arguments, run, exit code.
+
+use std::process::ExitCode;
+
+use toolcrib::runner::process;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    // Before anything else: this runs once for each process that a process runner starts.
+    if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == process::SUBCOMMAND) {
+        return process::limits_child(rest);
+    }
+    ExitCode::SUCCESS
+}
