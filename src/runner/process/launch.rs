@@ -86,7 +86,9 @@ impl Launcher {
             .name("process-runner".to_owned())
             .spawn(move || {
                 let _entered = runtime.enter();
-                queue.into_iter().for_each(|job| job());
+                for job in queue {
+                    job();
+                }
             })
             .map_err(|error| PortError::retry("failed to start a thread for processes").caused_by(error))?;
         let shared = Shared {
@@ -131,14 +133,10 @@ impl Launcher {
 
     /// Sees a process group to its end and removes what it left. Gives the exit code of its leader;
     /// negative: the signal that ended it.
-    pub(super) fn supervise(
-        &self,
-        launched: Launched,
-        stop: watch::Receiver<Option<Duration>>,
-    ) -> Supervised {
+    pub(super) fn supervise(&self, started: Launched, stop: watch::Receiver<Option<Duration>>) -> Supervised {
         let shared = self.shared.clone();
         let jobs = self.jobs.clone();
-        let Launched { child, group, leavings, .. } = launched;
+        let Launched { child, group, leavings, .. } = started;
         Supervised { shared, jobs, child, group, leavings, stop }
     }
 
@@ -192,7 +190,7 @@ impl Shared {
         let group = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
         let start = group::stat(group).map_or(0, |stat| stat.start);
         let leavings = Leavings { name: live, folders: prepared.folders };
-        let launched = Launched { child, group, start, leavings };
+        let started = Launched { child, group, start, leavings };
         let record = Record {
             name: name.clone(),
             group,
@@ -202,7 +200,7 @@ impl Shared {
             revision: request.revision.clone(),
         };
         record.write(&self.config.state).map_err(failed)?;
-        Ok(launched)
+        Ok(started)
     }
 
     /// The limit for the user's tasks: as many as there are, and `pids` more. Root has none.
@@ -259,12 +257,11 @@ impl Supervised {
                 tokio::time::timeout(grace, self.child.wait()).await.ok()
             }
         };
-        let status = match asked {
-            Some(status) => status,
-            None => {
-                group::signal(group, Signal::SIGKILL);
-                self.child.wait().await
-            }
+        let status = if let Some(status) = asked {
+            status
+        } else {
+            group::signal(group, Signal::SIGKILL);
+            self.child.wait().await
         };
         // The leader was reaped this instant; its pid, and with it the group's id, cannot have
         // gone all the way round to somebody else yet.

@@ -29,24 +29,24 @@ pub(super) async fn run(launcher: &Launcher, run: Run) -> PortResult<Running> {
     let subject = resource.to_string();
     let request =
         Request { name, resource, digest, revision, program, material, limits, security, stdin: piped };
-    let mut launched = launcher.launch(request).await?;
+    let mut started = launcher.launch(request).await?;
     let cancel = CancellationToken::new();
     let guard = cancel.clone().drop_guard();
     let (sender, events) = mpsc::channel(EVENTS);
     let mut pumps = JoinSet::new();
-    if let Some(stream) = launched.child.stdout.take() {
+    if let Some(stream) = started.child.stdout.take() {
         pumps.spawn(pump(stream, RunEvent::Stdout, sender.clone()));
     }
-    if let Some(stream) = launched.child.stderr.take() {
+    if let Some(stream) = started.child.stderr.take() {
         pumps.spawn(pump(stream, RunEvent::Stderr, sender.clone()));
     }
     // Apart from the others: what is not read of it is not waited for.
     let mut feed = JoinSet::new();
-    if let Some((pipe, bytes)) = launched.child.stdin.take().zip(stdin) {
+    if let Some((pipe, bytes)) = started.child.stdin.take().zip(stdin) {
         feed.spawn(write(pipe, bytes));
     }
     let (stop, stopped) = watch::channel(None);
-    let supervised = launcher.supervise(launched, stopped);
+    let supervised = launcher.supervise(started, stopped);
     let course = Course { supervised, stop, cancel, timeout, pumps, feed };
     launcher.tasks().spawn(async move {
         let cancel = course.cancel.clone();

@@ -65,7 +65,7 @@ impl Servers {
         workload: &Workload,
         material: Material,
     ) -> PortResult<Instance> {
-        let stdio = match workload.transport {
+        let piped = match workload.transport {
             Transport::Stdio => true,
             Transport::StreamableHttp { port, .. } => {
                 free(port)?;
@@ -82,15 +82,15 @@ impl Servers {
             material,
             limits: workload.limits.clone(),
             security: workload.security.clone(),
-            stdin: stdio,
+            stdin: piped,
         };
-        let mut launched = launcher.launch(request).await?;
-        let id = InstanceId(format!("{}-{}", launched.group, launched.start));
+        let mut started = launcher.launch(request).await?;
+        let id = InstanceId(format!("{}-{}", started.group, started.start));
         let (stdin, stdout, stderr) =
-            (launched.child.stdin.take(), launched.child.stdout.take(), launched.child.stderr.take());
+            (started.child.stdin.take(), started.child.stdout.take(), started.child.stderr.take());
         let mut kept = Vec::from_iter(stderr.map(|stream| launcher.tasks().spawn(keep(stream, log.clone()))));
         let mut pipes = None;
-        if stdio {
+        if piped {
             pipes = stdin.zip(stdout);
         } else {
             // A server over HTTP says what it has to say on either.
@@ -98,7 +98,7 @@ impl Servers {
         }
         let (stop, stopped) = watch::channel(None);
         let (exited, exit) = watch::channel(None);
-        let mut supervised = launcher.supervise(launched, stopped);
+        let mut supervised = launcher.supervise(started, stopped);
         let changes = self.changes.clone();
         let server = Arc::new(Server {
             identity: identity.clone(),
@@ -140,7 +140,7 @@ impl Servers {
                 let taken = server.pipes.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let (writer, reader) = taken.ok_or_else(|| {
                     PortError::stalled(format!("`{name}` was connected before"))
-                        .hint("a server over stdio has one connection: replace the instance")
+                        .hint("a server over piped has one connection: replace the instance")
                 })?;
                 Ok(Channel::Stdio { reader: Box::new(reader), writer: Box::new(writer) })
             }
@@ -150,7 +150,7 @@ impl Servers {
     /// Stops an instance and forgets it; nothing to do when there is none.
     pub(super) async fn stop(&self, id: &InstanceId, grace: Duration) {
         let Ok(server) = self.get(id) else { return };
-        // A stdio server that waits for the end of its input hears it now.
+        // A piped server that waits for the end of its input hears it now.
         drop(server.pipes.lock().unwrap_or_else(PoisonError::into_inner).take());
         server.stop.send_replace(Some(grace));
         // An error means that the task that would tell is gone, and the process with it.
