@@ -446,6 +446,10 @@ pub trait Publisher: Send + Sync {
     fn publish(&self, catalog: Arc<crate::catalog::Catalog>, policies: Arc<crate::policy::PolicySet>);
     /// Says how everything is.
     fn status(&self, status: Arc<crate::status::Status>);
+    /// Details of what failed: logs of builds and of instances that did not start.
+    fn failures(&self, failures: BTreeMap<ResourceId, String>);
+    /// Says whether anything is left to do: `Some` with how the pass ended and how long it took.
+    fn quiet(&self, pass: Option<(&'static str, Duration)>);
 }
 
 /// What goes on beside a call: hearing of its end, telling of its course.

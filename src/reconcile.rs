@@ -36,14 +36,14 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::desired::{Desired, Floor, Question, Resolutions};
+use crate::desired::{self, Desired, Floor, Question, Resolutions};
 use crate::live::{InstanceId, Inventory, Live, UpstreamKey};
 use crate::manifest::{Diagnostic, Manifest, Snapshot};
 use crate::plan::{Plan, PlanView};
 use crate::policy::PolicySet;
 use crate::ports::{Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store};
 use crate::resource::{Digest, Name, ResourceId};
-use crate::status::Status;
+use crate::status::{PassStatus, Status, Timestamp};
 use backoff::Backoff;
 use job::{Done, Key};
 use serve::Serving;
@@ -100,6 +100,8 @@ pub struct Reconciler {
     snapshot: Option<Arc<Snapshot>>,
     manifest: Option<Manifest>,
     desired: Option<Arc<Desired>>,
+    /// Every runner that is declared, or was and still holds something of ours.
+    runners: BTreeMap<Name, Arc<desired::Runner>>,
     diagnostics: Vec<Diagnostic>,
     source_error: Option<PortError>,
     /// Why the newest revision was refused as a whole.
@@ -126,7 +128,7 @@ pub struct Reconciler {
     fetch_again: bool,
     observe_again: bool,
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
-    pass: trigger::PassClock,
+    pass: trigger::Pass,
     suspended: bool,
 }
 
@@ -149,6 +151,7 @@ impl Reconciler {
             snapshot: None,
             manifest: None,
             desired: None,
+            runners: BTreeMap::new(),
             diagnostics: Vec::new(),
             source_error: None,
             refused: false,
@@ -172,7 +175,7 @@ impl Reconciler {
             fetch_again: false,
             observe_again: false,
             waiting: Vec::new(),
-            pass: trigger::PassClock::default(),
+            pass: trigger::Pass::default(),
             suspended: false,
         })
     }
@@ -202,7 +205,7 @@ impl Reconciler {
                 }
                 () = tokio::time::sleep(wake) => self.look(),
             }
-            self.answer_waiting();
+            self.rest();
         }
         for job in self.running.values() {
             job.cancel.cancel();
@@ -216,7 +219,7 @@ impl Reconciler {
             self.running.remove(&key);
             self.settle(done).await;
         }
-        self.publish_status();
+        self.rest();
         self.status
     }
 
@@ -277,9 +280,9 @@ impl Reconciler {
         next.unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(10))
     }
 
-    /// Answers those who wait for quiet, when it is quiet.
-    fn answer_waiting(&mut self) {
-        if !self.jobs.is_empty() || self.waiting.is_empty() {
+    /// When nothing is left to do: the pass ends, and those who wait for that are answered.
+    fn rest(&mut self) {
+        if !self.jobs.is_empty() {
             return;
         }
         let failed: Vec<String> = self
@@ -289,6 +292,24 @@ impl Reconciler {
             .filter(|(_, status)| status.ready() == Some(false))
             .map(|(id, _)| id.to_string())
             .collect();
+        if let Some((took, steps, failures)) = self.pass.end(&*self.ports.clock) {
+            let result = match (self.source_error.is_some() || failures > 0, steps) {
+                (true, _) => "failed",
+                (false, 0) => "unchanged",
+                (false, _) => "applied",
+            };
+            tracing::debug!(result, steps, took_ms = took.as_millis(), "pass ended");
+            self.status.last_pass = Some(PassStatus {
+                revision: self.status.attempted.clone(),
+                finished: Timestamp(self.ports.clock.now().as_secs()),
+                milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                result: result.to_owned(),
+                steps,
+                failed: failures,
+            });
+            self.publish_status();
+            self.ports.publisher.quiet(Some((result, took)));
+        }
         for waiting in self.waiting.drain(..) {
             let answer = match (&self.source_error, failed.is_empty()) {
                 (Some(error), _) => Err(error.chain()),
@@ -321,7 +342,7 @@ impl Reconciler {
             return;
         }
         tracing::debug!(%cause, "fetching");
-        self.pass.began(&*self.ports.clock, cause);
+        self.pass.begin(&*self.ports.clock, cause);
         let ports = self.ports.clone();
         if !self.spawn(Key::Fetch, None, |_| Box::pin(job::fetch(ports))) {
             self.fetch_again = true;
@@ -334,7 +355,9 @@ impl Reconciler {
         if self.suspended {
             return;
         }
-        let runners: Vec<Name> = desired.runners.keys().cloned().collect();
+        // Runners that are no longer declared are asked until nothing of ours is left on them.
+        let former = self.inventory.entries.values().map(|entry| &entry.runner);
+        let runners: BTreeSet<Name> = desired.runners.keys().chain(former).cloned().collect();
         let (ports, epoch) = (self.ports.clone(), self.epoch);
         if !self.spawn(Key::Observe, None, |_| Box::pin(job::observe(ports, runners, epoch))) {
             self.observe_again = true;

@@ -101,6 +101,12 @@ impl Backoff {
         self.waits.get(id)
     }
 
+    /// What each failure had to show: logs of builds and of instances.
+    pub fn details(&self) -> BTreeMap<ResourceId, String> {
+        let detail = |wait: &Wait| wait.detail.clone().unwrap_or_else(|| wait.error.clone());
+        self.waits.iter().map(|(id, wait)| (id.clone(), detail(wait))).collect()
+    }
+
     /// Who must wait now, with the reason as a plan's report has it.
     pub fn held(&self, now: Duration) -> BTreeMap<ResourceId, String> {
         let text = |wait: &Wait| match wait.until {

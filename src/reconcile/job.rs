@@ -1,7 +1,7 @@
 //! The work that takes time, each piece by itself: fetch, look up, observe, build, start, adopt,
 //! refresh, stop. A job owns what it needs, decides nothing and ends in a [`Done`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ pub async fn fetch(ports: Ports) -> Done {
     Done::Fetched(ports.source.fetch().await)
 }
 
-pub async fn observe(ports: Ports, runners: Vec<Name>, epoch: u64) -> Done {
+pub async fn observe(ports: Ports, runners: BTreeSet<Name>, epoch: u64) -> Done {
     let asked = runners.into_iter().map(|name| {
         let runner = ports.runners.get(&name);
         async move {

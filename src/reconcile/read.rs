@@ -1,6 +1,6 @@
 //! From a snapshot to what is desired: read, parse, look up, resolve, compile the rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::job::{self, Key};
@@ -10,6 +10,7 @@ use crate::manifest::{self, Manifest, RepoPath, Snapshot};
 use crate::policy::{self, PolicySet};
 use crate::ports::{PortError, PortResult};
 use crate::reconcile::Cause;
+use crate::resource::{Kind, Name, ResourceId};
 
 /// Reads of one snapshot: each finds at least one more file, and ignore files nest no deeper.
 const MAX_ROUNDS: usize = 32;
@@ -106,9 +107,12 @@ impl Reconciler {
     }
 
     fn accept(&mut self, desired: Desired) {
-        self.ports.runners.set(&desired.runners);
-        let digest = |id: &crate::resource::ResourceId| match id.kind {
-            crate::resource::Kind::Server => desired.servers.get(&id.name).map(|server| server.digests),
+        let used: BTreeSet<&Name> = self.inventory.entries.values().map(|entry| &entry.runner).collect();
+        self.runners.retain(|name, _| used.contains(name));
+        self.runners.extend(desired.runners.iter().map(|(name, runner)| (name.clone(), Arc::clone(runner))));
+        self.ports.runners.set(&self.runners);
+        let digest = |id: &ResourceId| match id.kind {
+            Kind::Server => desired.servers.get(&id.name).map(|server| server.digests),
             _ => desired.tools.get(&id.name).map(|tool| tool.digests),
         };
         self.backoff.keep(|id, failed| {

@@ -133,8 +133,7 @@ impl Reconciler {
             return;
         }
         let (added, changed, removed) = difference(previous, catalog);
-        let took = self.pass.ended(&*self.ports.clock);
-        let (took, cause) = took.map_or((None, None), |(took, cause)| (Some(took), Some(cause)));
+        let (took, cause) = self.pass.elapsed(&*self.ports.clock).unzip();
         tracing::info!(
             revision = %catalog.revision,
             generation = catalog.generation,

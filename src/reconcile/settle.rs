@@ -12,6 +12,9 @@ use crate::resource::{Digest, ResourceId};
 
 impl Reconciler {
     pub(super) async fn settle(&mut self, done: Done) {
+        if matches!(done, Done::Built { .. } | Done::Serving { .. } | Done::Stopped { .. }) {
+            self.pass.steps += 1;
+        }
         match done {
             Done::Fetched(result) => self.fetched(result).await,
             Done::Answered(question, answer) => self.answer(question, answer).await,
@@ -103,8 +106,10 @@ impl Reconciler {
         if let Some(detail) = &error.detail {
             tracing::debug!(resource = %id, "{detail}");
         }
+        self.pass.failed += 1;
         self.rebuild.remove(id);
         self.backoff.failed(id, digest, what, error, self.ports.clock.now());
+        self.ports.publisher.failures(self.backoff.details());
     }
 
     async fn answered_or_not(

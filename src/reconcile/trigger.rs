@@ -30,23 +30,33 @@ impl fmt::Display for Cause {
     }
 }
 
-/// When the pass under way began.
+/// The pass under way: from the first trigger until nothing is left to do.
 #[derive(Clone, Debug, Default)]
-pub struct PassClock {
+pub struct Pass {
     began: Option<(Duration, Cause)>,
+    /// Steps that ended, and those of them that failed.
+    pub steps: u64,
+    pub failed: u64,
 }
 
-impl PassClock {
+impl Pass {
     /// The first trigger counts: time waited is time taken.
-    pub fn began(&mut self, clock: &dyn Clock, cause: Cause) {
+    pub fn begin(&mut self, clock: &dyn Clock, cause: Cause) {
         if self.began.is_none() {
-            self.began = Some((clock.now(), cause));
+            *self = Self { began: Some((clock.now(), cause)), steps: 0, failed: 0 };
         }
     }
 
-    /// The time since it began, with its cause; and it is over.
-    pub fn ended(&mut self, clock: &dyn Clock) -> Option<(Duration, Cause)> {
-        let (began, cause) = self.began.take()?;
-        Some((clock.now().saturating_sub(began), cause))
+    /// The time since it began, with its cause.
+    pub fn elapsed(&self, clock: &dyn Clock) -> Option<(Duration, &Cause)> {
+        let (began, cause) = self.began.as_ref()?;
+        Some((clock.now().saturating_sub(*began), cause))
+    }
+
+    /// Takes the pass that ended: how long it took, its steps and its failures.
+    pub fn end(&mut self, clock: &dyn Clock) -> Option<(Duration, u64, u64)> {
+        let (took, _) = self.elapsed(clock)?;
+        let Self { steps, failed, .. } = std::mem::take(self);
+        Some((took, steps, failed))
     }
 }
