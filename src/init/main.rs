@@ -1,0 +1,202 @@
+//! crib-init: the first process of every container that Toolcrib starts.
+//!
+//! A program of its own: no dependencies, compiled by `src/init/build.rs` as one static file, embedded in
+//! Toolcrib and brought to the engine in a volume. It must run in any image, as any user, with a
+//! read-only root and without capabilities.
+//!
+//! `crib-init run [--frame] -- PROGRAM [ARG...]`
+//!
+//! It starts PROGRAM as its child with the container's own standard streams, hands on signals,
+//! reaps whatever else is orphaned, and ends with the code of PROGRAM (128 + signal when one ended
+//! it). Staying as PID 1 instead of replacing itself gives PROGRAM the usual meaning of SIGTERM,
+//! which the kernel ignores for a PID 1 without a handler, and leaves no zombies.
+//!
+//! With `--frame`, it first reads one frame from standard input: environment and files that the
+//! engine must not know. What follows the frame belongs to PROGRAM. Everything in a frame is
+//! big-endian:
+//!
+//! ```text
+//! "TCF1"  u32 length of the rest
+//!         u32 count  (u32 length, NAME)  (u32 length, VALUE)      environment
+//!         u32 count  (u32 length, PATH)  (u32 length, CONTENTS)   files, absolute paths
+//! ```
+//!
+//! Invariants: a frame that is late, cut or too large starts nothing; nothing of a frame is ever
+//! printed. Codes of its own: 125 for a bad frame or usage, 126 not executable, 127 not found.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Error, ErrorKind, Read, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::{Command, exit};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// Of a whole frame. The sender keeps the same bound; more does not fit the tmpfs for files.
+const MAX_FRAME: usize = 4 << 20;
+/// Seconds until the frame must be there: the sender is dead if it is not.
+const FRAME_SECONDS: u32 = 30;
+
+const BAD_START: i32 = 125;
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
+
+/// SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGWINCH: the same numbers on every Linux
+/// this program is built for.
+const FORWARDED: [i32; 7] = [1, 2, 3, 10, 12, 15, 28];
+const SIGALRM: i32 = 14;
+
+/// What the C library gives and `std` does not.
+mod c {
+    unsafe extern "C" {
+        pub fn signal(signal: i32, handler: usize) -> usize;
+        pub fn kill(pid: i32, signal: i32) -> i32;
+        pub fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
+        pub fn alarm(seconds: u32) -> u32;
+        pub fn _exit(code: i32) -> !;
+    }
+}
+
+/// The child, once there is one; before, the last signal that came for it, negative.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn forward(signal: i32) {
+    let child = CHILD.load(Ordering::SeqCst);
+    if child > 0 {
+        // SAFETY: `kill` may be called in a signal handler.
+        unsafe { c::kill(child, signal) };
+    } else {
+        CHILD.store(-signal, Ordering::SeqCst);
+    }
+}
+
+extern "C" fn too_late(_: i32) {
+    // SAFETY: `_exit` may be called in a signal handler.
+    unsafe { c::_exit(BAD_START) }
+}
+
+fn on(signal: i32, handler: extern "C" fn(i32)) {
+    // SAFETY: the handlers call async-signal-safe functions and touch one atomic only.
+    unsafe { c::signal(signal, handler as *const () as usize) };
+}
+
+/// What a frame brings.
+#[derive(Default)]
+struct Frame {
+    env: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+/// Reads exactly the frame and not a byte more: what follows is the program's.
+fn read_frame() -> Result<Frame, Error> {
+    // SAFETY: 0 is open as long as this process lives, and is not closed here.
+    let mut input = ManuallyDrop::new(unsafe { File::from_raw_fd(0) });
+    let mut head = [0; 8];
+    input.read_exact(&mut head)?;
+    let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+    if !head.starts_with(b"TCF1") || length > MAX_FRAME {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    let mut body = vec![0; length];
+    input.read_exact(&mut body)?;
+    parse(&body).ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
+fn parse(mut body: &[u8]) -> Option<Frame> {
+    let mut frame = Frame::default();
+    for _ in 0..number(&mut body)? {
+        let (name, value) = (bytes(&mut body)?, bytes(&mut body)?);
+        frame.env.push((String::from_utf8(name).ok()?, String::from_utf8(value).ok()?));
+    }
+    for _ in 0..number(&mut body)? {
+        let (path, contents) = (bytes(&mut body)?, bytes(&mut body)?);
+        frame.files.push((String::from_utf8(path).ok()?, contents));
+    }
+    body.is_empty().then_some(frame)
+}
+
+fn number(body: &mut &[u8]) -> Option<u32> {
+    let (head, rest) = body.split_first_chunk::<4>()?;
+    *body = rest;
+    Some(u32::from_be_bytes(*head))
+}
+
+fn bytes(body: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = number(body)? as usize;
+    let (head, rest) = body.split_at_checked(length)?;
+    *body = rest;
+    Some(head.to_vec())
+}
+
+/// Readable by the container's user alone.
+fn write_file(path: &str, contents: &[u8]) -> Result<(), Error> {
+    if let Some(folder) = Path::new(path).parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?.write_all(contents)
+}
+
+fn fail(code: i32, what: &str, cause: &Error) -> ! {
+    eprintln!("crib-init: {what}: {cause}");
+    exit(code)
+}
+
+/// Reaps until the child has ended; its code.
+fn wait(child: i32) -> i32 {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        let ended = unsafe { c::waitpid(-1, &mut status, 0) };
+        let (signal, code) = (status & 0x7f, (status >> 8) & 0xff);
+        match ended {
+            pid if pid == child => return if signal == 0 { code } else { 128 + signal },
+            -1 if Error::last_os_error().kind() != ErrorKind::Interrupted => return BAD_START,
+            _ => {}
+        }
+    }
+}
+
+fn main() {
+    for signal in FORWARDED {
+        on(signal, forward);
+    }
+    let mut args = std::env::args_os().skip(1).peekable();
+    let run = args.next().is_some_and(|arg| arg == "run");
+    let framed = args.next_if(|arg| arg == "--frame").is_some();
+    let separated = args.next().is_some_and(|arg| arg == "--");
+    let (true, true, Some(program)) = (run, separated, args.next()) else {
+        fail(
+            BAD_START,
+            "usage: crib-init run [--frame] -- PROGRAM [ARG...]",
+            &ErrorKind::InvalidInput.into(),
+        );
+    };
+    let mut command = Command::new(&program);
+    command.args(args);
+    if framed {
+        on(SIGALRM, too_late);
+        // SAFETY: no preconditions.
+        unsafe { c::alarm(FRAME_SECONDS) };
+        let frame =
+            read_frame().unwrap_or_else(|error| fail(BAD_START, "no frame on standard input", &error));
+        // SAFETY: no preconditions.
+        unsafe { c::alarm(0) };
+        for (path, contents) in &frame.files {
+            write_file(path, contents)
+                .unwrap_or_else(|error| fail(BAD_START, &format!("cannot write `{path}`"), &error));
+        }
+        command.envs(frame.env);
+    }
+    let child = command.spawn().unwrap_or_else(|error| {
+        let code = if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
+        fail(code, &format!("cannot start `{}`", program.display()), &error)
+    });
+    let pid = child.id() as i32;
+    let early = CHILD.swap(pid, Ordering::SeqCst);
+    if early < 0 {
+        // SAFETY: no preconditions.
+        unsafe { c::kill(pid, -early) };
+    }
+    exit(wait(pid))
+}
