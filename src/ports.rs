@@ -228,6 +228,10 @@ pub enum Channel {
     Http { url: String },
 }
 
+/// Hears one line a step. A type of its own, because `async_trait` would give the line of an
+/// inline `Fn(&str)` one fixed lifetime.
+pub type Progress<'a> = &'a (dyn for<'b> Fn(&'b str) + Send + Sync + 'a);
+
 /// The contents a build is made from.
 #[derive(Clone, Debug, Default)]
 pub struct BuildInput {
@@ -298,7 +302,7 @@ pub trait Runner: Send + Sync {
         build: &BuildSpec,
         input: BuildInput,
         rebuild: bool,
-        progress: &(dyn Fn(&str) + Send + Sync),
+        progress: Progress<'_>,
     ) -> PortResult<()>;
     /// Starts one instance; returns when it runs, not when it is healthy.
     async fn start(

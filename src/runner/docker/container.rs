@@ -1,0 +1,267 @@
+//! What a container is created with. Pure: everything it may do is decided here.
+//!
+//! Input: the image's own command, limits, confinement. Output: the engine's create request.
+//! Invariant: hardened unless [`Security`] loosens it: no capabilities, no new privileges, root
+//! read-only, a user without rights, bounded processes, memory and processor, no swap, no log of the engine's,
+//! no restart by the engine, never privileged, nothing of the host mounted.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
+
+use super::image::Image;
+use super::init;
+use super::labels::Labels;
+use crate::desired::{Limits, Program};
+use crate::ports::{PortError, PortResult};
+use crate::resource::workload::Security;
+
+/// Where files are put whose path is relative.
+const FILES: &str = "/run/toolcrib";
+/// A little more than the largest frame.
+const FILES_BYTES: u64 = 8 << 20;
+/// Of each path that an image declares as a volume: memory instead of an unbounded disk.
+const VOLUME_BYTES: u64 = 64 << 20;
+
+/// What standard input is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stdin {
+    /// At its end from the beginning.
+    Empty,
+    /// Closed when the first who attaches is done.
+    Once,
+    /// Open until the container ends: whoever attaches later can go on.
+    Open,
+}
+
+/// One container to create.
+pub(super) struct Container<'a> {
+    pub(super) image: &'a Image,
+    pub(super) program: &'a Program,
+    pub(super) limits: &'a Limits,
+    pub(super) security: &'a Security,
+    /// Variables that are no secrets.
+    pub(super) env: BTreeMap<&'a str, &'a str>,
+    /// Absolute paths of the files crib-init will write.
+    pub(super) files: Vec<&'a str>,
+    /// Whether crib-init has to wait for a frame.
+    pub(super) framed: bool,
+    pub(super) stdin: Stdin,
+    /// None: no network.
+    pub(super) network: Option<String>,
+    pub(super) labels: Labels,
+}
+
+impl Container<'_> {
+    pub(super) fn body(&self) -> PortResult<ContainerCreateBody> {
+        let mut entrypoint = vec![init::PATH.to_owned(), "run".to_owned()];
+        entrypoint.extend(self.framed.then(|| "--frame".to_owned()));
+        entrypoint.push("--".to_owned());
+        let mut env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if !self.image.home && !self.env.contains_key("HOME") && self.security.tmpfs.contains_key("/tmp") {
+            env.push("HOME=/tmp".to_owned());
+        }
+        let open = self.stdin != Stdin::Empty;
+        Ok(ContainerCreateBody {
+            image: Some(self.image.id.clone()),
+            entrypoint: Some(entrypoint),
+            cmd: Some(command(self.image, self.program)?),
+            env: Some(env),
+            user: Some(self.security.user.clone()),
+            labels: Some(self.labels.clone()),
+            attach_stdin: Some(open),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            open_stdin: Some(open),
+            stdin_once: Some(self.stdin == Stdin::Once),
+            tty: Some(false),
+            healthcheck: Some(HealthConfig {
+                test: Some(vec!["NONE".to_owned()]),
+                ..HealthConfig::default()
+            }),
+            stop_signal: Some("SIGTERM".to_owned()),
+            host_config: Some(self.host_config()?),
+            ..ContainerCreateBody::default()
+        })
+    }
+
+    fn host_config(&self) -> PortResult<HostConfig> {
+        let memory = i64::try_from(self.limits.memory.0).unwrap_or(i64::MAX);
+        Ok(HostConfig {
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(self.security.capabilities.clone()),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            privileged: Some(false),
+            readonly_rootfs: Some(self.security.read_only_root),
+            tmpfs: Some(self.tmpfs()?),
+            mounts: Some(vec![init::mount()]),
+            memory: Some(memory),
+            memory_swap: Some(memory),
+            nano_cpus: Some(i64::try_from(self.limits.cpu.0.saturating_mul(1_000_000)).unwrap_or(i64::MAX)),
+            pids_limit: Some(i64::from(self.limits.pids)),
+            network_mode: Some(self.network.clone().unwrap_or_else(|| "none".to_owned())),
+            ipc_mode: Some("private".to_owned()),
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            init: Some(false),
+            auto_remove: Some(false),
+            publish_all_ports: Some(false),
+            ..HostConfig::default()
+        })
+    }
+
+    /// Memory file systems: the declared ones, those the image wanted volumes for, and those that
+    /// the given files lie on.
+    fn tmpfs(&self) -> PortResult<HashMap<String, String>> {
+        let plain = "rw,noexec,nosuid,nodev,mode=1777,size=";
+        let mut mounts: HashMap<String, String> = HashMap::new();
+        for path in &self.image.volumes {
+            mounts.insert(path.trim_end_matches('/').to_owned(), format!("{plain}{VOLUME_BYTES}"));
+        }
+        for (path, size) in &self.security.tmpfs {
+            mounts.insert(path.trim_end_matches('/').to_owned(), format!("{plain}{}", size.0));
+        }
+        for path in &self.files {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let covered = |mount: &String| {
+                folder
+                    .strip_prefix(mount.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if mounts.keys().any(covered) {
+                continue;
+            }
+            let below = if folder.starts_with(FILES) { FILES } else { folder };
+            if below.matches('/').count() < 2 {
+                return Err(PortError::stalled(format!("cannot put a file at `{path}`"))
+                    .caused_by(format!(
+                        "a memory file system at `{folder}/` would hide what the image has there"
+                    ))
+                    .hint(format!("put it below `{FILES}/`, or declare a `tmpfs` it lies on")));
+            }
+            let owner = owner(&self.security.user);
+            mounts.insert(below.to_owned(), format!("rw,noexec,nosuid,nodev,{owner},size={FILES_BYTES}"));
+        }
+        Ok(mounts)
+    }
+}
+
+/// Where a file is put: relative paths lie below `/run/toolcrib`.
+pub(super) fn file_path(path: &str) -> PortResult<String> {
+    let strange = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+    if path.trim_start_matches('/').split('/').any(strange) {
+        return Err(PortError::stalled(format!("cannot put a file at `{path}`"))
+            .caused_by("it is not a plain path to a file"));
+    }
+    Ok(if path.starts_with('/') { path.to_owned() } else { format!("{FILES}/{path}") })
+}
+
+/// Closed to everybody else where the user is a number; a name is known to the image alone.
+fn owner(user: &str) -> String {
+    let (uid, gid) = user.split_once(':').unwrap_or((user, ""));
+    match (uid.parse::<u32>(), gid.parse::<u32>()) {
+        (Ok(uid), Ok(gid)) => format!("mode=0700,uid={uid},gid={gid}"),
+        (Ok(uid), Err(_)) => format!("mode=0700,uid={uid}"),
+        _ => "mode=1777".to_owned(),
+    }
+}
+
+/// What crib-init starts: as Docker reads entry points, an own one drops the image's command.
+fn command(image: &Image, program: &Program) -> PortResult<Vec<String>> {
+    let Program::Image { reference, entrypoint, args, .. } = program else {
+        return Err(PortError::stalled("cannot run a command in a container without an image")
+            .hint("give `image` or `build`, or choose a `process` runner"));
+    };
+    let default = || if entrypoint.is_some() { Vec::new() } else { image.command.clone() };
+    let mut command = entrypoint.clone().unwrap_or_else(|| image.entrypoint.clone());
+    command.extend(args.clone().unwrap_or_else(default));
+    if command.is_empty() {
+        return Err(PortError::stalled(format!("image `{reference}` does not say what to start"))
+            .hint("give the `command`"));
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Memory;
+
+    fn program(entrypoint: Option<&[&str]>, args: Option<&[&str]>) -> Program {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Program::Image {
+            reference: "x".to_owned(),
+            id: None,
+            entrypoint: entrypoint.map(owned),
+            args: args.map(owned),
+        }
+    }
+
+    #[test]
+    fn commands_are_read_as_docker_reads_them() {
+        let image =
+            Image { entrypoint: vec!["e".to_owned()], command: vec!["c".to_owned()], ..Image::default() };
+        for (entrypoint, args, expected) in [
+            (None, None, vec!["e", "c"]),
+            (Some(&["x"][..]), None, vec!["x"]),
+            (None, Some(&["y"][..]), vec!["e", "y"]),
+            (Some(&["x"][..]), Some(&["y"][..]), vec!["x", "y"]),
+            (None, Some(&[][..]), vec!["e"]),
+        ] {
+            assert_eq!(command(&image, &program(entrypoint, args)).unwrap(), expected);
+        }
+        assert!(command(&Image::default(), &program(None, None)).is_err());
+    }
+
+    fn tmpfs(files: Vec<&str>, user: &str) -> PortResult<Vec<String>> {
+        let security = Security {
+            user: user.to_owned(),
+            tmpfs: BTreeMap::from([("/tmp".to_owned(), Memory(1)), ("/var/cache/".to_owned(), Memory(2))]),
+            ..Security::default()
+        };
+        let image = Image { volumes: vec!["/data".to_owned()], ..Image::default() };
+        let container = Container {
+            image: &image,
+            program: &program(None, None),
+            limits: &Limits::default(),
+            security: &security,
+            env: BTreeMap::new(),
+            files,
+            framed: true,
+            stdin: Stdin::Open,
+            network: None,
+            labels: Labels::new(),
+        };
+        let mut mounts: Vec<_> = container.tmpfs()?.into_iter().map(|(p, o)| format!("{p} {o}")).collect();
+        mounts.sort();
+        Ok(mounts)
+    }
+
+    #[test]
+    fn files_lie_on_memory_and_hide_nothing() {
+        let base = [
+            "/data rw,noexec,nosuid,nodev,mode=1777,size=67108864",
+            "/tmp rw,noexec,nosuid,nodev,mode=1777,size=1",
+            "/var/cache rw,noexec,nosuid,nodev,mode=1777,size=2",
+        ];
+        assert_eq!(tmpfs(vec!["/tmp/a/b", "/var/cache/x"], "1").unwrap(), base);
+        let key = "/run/toolcrib rw,noexec,nosuid,nodev,mode=0700,uid=65534,gid=65534,size=8388608";
+        let expected = [&base[..1], &[key], &base[1..]].concat();
+        assert_eq!(tmpfs(vec!["/run/toolcrib/deep/key"], "65534:65534").unwrap(), expected);
+        assert!(
+            tmpfs(vec!["/etc/app/key"], "app").unwrap()[1]
+                .starts_with("/etc/app rw,noexec,nosuid,nodev,mode=1777")
+        );
+        for hiding in ["/key", "/etc/key", "/tmpfile/key"] {
+            assert!(tmpfs(vec![hiding], "1").is_err(), "{hiding}");
+        }
+    }
+
+    #[test]
+    fn paths_of_files() {
+        assert_eq!(file_path("token").unwrap(), "/run/toolcrib/token");
+        assert_eq!(file_path("/etc/app/x").unwrap(), "/etc/app/x");
+        for strange in ["", "/", "../x", "/a/../b", "a//b", "a\0"] {
+            assert!(file_path(strange).is_err(), "{strange:?}");
+        }
+    }
+}

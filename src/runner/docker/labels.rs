@@ -1,0 +1,127 @@
+//! What is written on everything that we make on an engine, and how it is read back.
+//!
+//! Invariant: a thing is ours exactly when it carries our owner. Labels of images are never read
+//! as configuration; the two we read from images (`build` and `owner`) only say whose they are.
+
+use std::collections::HashMap;
+
+use crate::live::{Instance, InstanceId, InstanceState};
+use crate::ports::Identity;
+use crate::resource::server::Transport;
+use crate::resource::{Digest, Name, ResourceId};
+
+pub(super) const OWNER: &str = "dev.toolcrib/owner";
+/// `server`, `run` or `init`.
+pub(super) const ROLE: &str = "dev.toolcrib/role";
+const KIND: &str = "dev.toolcrib/kind";
+const NAME: &str = "dev.toolcrib/name";
+const DIGEST: &str = "dev.toolcrib/digest";
+const REVISION: &str = "dev.toolcrib/revision";
+/// The name the inventory has for it.
+const INSTANCE: &str = "dev.toolcrib/instance";
+/// `stdio`, or port and path of streamable HTTP (`8000/mcp`).
+const ENDPOINT: &str = "dev.toolcrib/endpoint";
+/// Set when it was given secrets: whoever adopts it does not know them and cannot redact.
+const SECRETS: &str = "dev.toolcrib/secrets";
+/// On images: the build digest.
+pub(super) const BUILD: &str = "dev.toolcrib/build";
+
+pub(super) type Labels = HashMap<String, String>;
+
+/// A filter of the engine's lists: all of these labels.
+pub(super) fn filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
+    let labels = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    HashMap::from([("label".to_owned(), labels)])
+}
+
+pub(super) fn owned_by(labels: Option<&Labels>, owner: &str) -> bool {
+    labels.and_then(|labels| labels.get(OWNER)).is_some_and(|found| found == owner)
+}
+
+/// For a container that only fills a volume.
+pub(super) fn filler(owner: &str) -> Labels {
+    HashMap::from([(OWNER.to_owned(), owner.to_owned()), (ROLE.to_owned(), "init".to_owned())])
+}
+
+/// For a container of `identity`.
+pub(super) fn of(owner: &str, role: &str, identity: &Identity) -> Labels {
+    let Identity { name, resource, digest, revision } = identity;
+    [
+        (OWNER, owner.to_owned()),
+        (ROLE, role.to_owned()),
+        (KIND, resource.kind.to_string()),
+        (NAME, resource.name.to_string()),
+        (DIGEST, digest.to_string()),
+        (REVISION, revision.clone()),
+        (INSTANCE, name.clone()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// How a server is spoken to, and whether it was given secrets.
+pub(super) fn endpoint(labels: &mut Labels, transport: &Transport, secrets: bool) {
+    let endpoint = match transport {
+        Transport::Stdio => "stdio".to_owned(),
+        Transport::StreamableHttp { port, path } => format!("{port}{path}"),
+    };
+    labels.insert(ENDPOINT.to_owned(), endpoint);
+    if secrets {
+        labels.insert(SECRETS.to_owned(), "given".to_owned());
+    }
+}
+
+/// Port and path; `None` for stdio.
+pub(super) fn http(labels: &Labels) -> Option<(u16, &str)> {
+    let (port, path) = labels.get(ENDPOINT)?.split_at_checked(labels.get(ENDPOINT)?.find('/')?)?;
+    Some((port.parse().ok()?, path))
+}
+
+pub(super) fn has_secrets(labels: &Labels) -> bool {
+    labels.contains_key(SECRETS)
+}
+
+/// The instance a container is, when its labels are ours and whole.
+pub(super) fn instance(id: &str, runner: &Name, labels: &Labels) -> Option<Instance> {
+    let text = |key: &str| labels.get(key).map(String::as_str);
+    Some(Instance {
+        id: InstanceId(id.to_owned()),
+        name: text(INSTANCE)?.to_owned(),
+        runner: runner.clone(),
+        resource: ResourceId::parse(&format!("{}/{}", text(KIND)?, text(NAME)?))?,
+        digest: Digest::parse(text(DIGEST)?)?,
+        revision: text(REVISION)?.to_owned(),
+        state: InstanceState::Starting,
+        adoptable: false,
+        connected: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Kind;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let identity = Identity {
+            name: "weather-0123".to_owned(),
+            resource: ResourceId::new(Kind::Server, Name::parse("weather").unwrap()),
+            digest: Digest::of_bytes(b"x"),
+            revision: "main@sha1:00".to_owned(),
+        };
+        let mut labels = of("me", "server", &identity);
+        endpoint(&mut labels, &Transport::StreamableHttp { port: 8000, path: "/mcp".to_owned() }, true);
+        assert_eq!(http(&labels), Some((8000, "/mcp")));
+        assert!(has_secrets(&labels));
+        assert!(owned_by(Some(&labels), "me") && !owned_by(Some(&labels), "m") && !owned_by(None, "me"));
+
+        let read = instance("abc", &Name::parse("local").unwrap(), &labels).unwrap();
+        assert_eq!((read.name, read.resource), (identity.name, identity.resource));
+        assert_eq!((read.digest, read.revision), (identity.digest, identity.revision));
+
+        labels.remove(DIGEST);
+        assert!(instance("abc", &Name::parse("local").unwrap(), &labels).is_none());
+    }
+}

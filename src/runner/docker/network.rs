@@ -1,0 +1,59 @@
+//! The network of servers over HTTP: one for each owner, without a way out.
+//!
+//! This machine reaches the containers; they reach neither the outside nor each other.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::InspectNetworkOptions;
+
+use super::engine::{ask, found, status};
+use super::labels;
+use crate::ports::{PortError, PortResult};
+use crate::resource::Digest;
+
+/// `toolcrib-<12 digits of the owner>`: a network's name is also shown to its containers.
+pub(super) fn name(owner: &str) -> String {
+    format!("toolcrib-{}", Digest::of("docker-network", owner).short())
+}
+
+/// Creates the network of `owner` unless it is there.
+pub(super) async fn ensure(docker: &Docker, owner: &str) -> PortResult<String> {
+    let name = name(owner);
+    let operation = || format!("failed to create network `{name}`");
+    let look = async { found(docker.inspect_network(&name, None::<InspectNetworkOptions>).await) };
+    if let Some(network) = ask(operation, look).await? {
+        if network.internal == Some(true) && labels::owned_by(network.labels.as_ref(), owner) {
+            return Ok(name);
+        }
+        return Err(PortError::stalled(operation())
+            .caused_by("there is another network of that name, or one with a way out")
+            .hint(format!("look at it with `docker network inspect {name}` and remove it")));
+    }
+    let request = NetworkCreateRequest {
+        name: name.clone(),
+        driver: Some("bridge".to_owned()),
+        internal: Some(true),
+        options: Some(HashMap::from([(
+            "com.docker.network.bridge.enable_icc".to_owned(),
+            "false".to_owned(),
+        )])),
+        labels: Some(HashMap::from([(labels::OWNER.to_owned(), owner.to_owned())])),
+        ..NetworkCreateRequest::default()
+    };
+    ask(operation, docker.create_network(request)).await.map(|_| name.clone())
+}
+
+/// Removes the network of `owner` when nothing uses it.
+pub(super) async fn remove(docker: &Docker, owner: &str) -> PortResult<()> {
+    let name = name(owner);
+    ask(|| format!("failed to remove network `{name}`"), async {
+        match found(docker.remove_network(&name).await) {
+            // 403: containers are connected to it.
+            Err(error) if status(&error) == Some(403) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    })
+    .await
+}

@@ -1,0 +1,331 @@
+//! Servers: starting, finding again, connecting, stopping.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
+use tokio::io::AsyncWriteExt;
+
+use super::container::{Container, Stdin, file_path};
+use super::engine::{ask, found};
+use super::session::Session;
+use super::tail::Tail;
+use super::{Inner, frame, image, labels, launch, lock, network};
+use crate::desired::{Program, Workload};
+use crate::live::{Instance, InstanceId, InstanceState};
+use crate::ports::{Channel, Identity, Material, PortError, PortResult, SecretValue};
+use crate::resource::EnvValue;
+use crate::resource::server::Transport;
+
+/// Marks a container as being started for as long as it lives.
+struct Starting<'a> {
+    inner: &'a Inner,
+    names: Vec<String>,
+}
+
+impl Starting<'_> {
+    fn add(&mut self, name: &str) {
+        lock(&self.inner.starting).insert(name.to_owned());
+        self.names.push(name.to_owned());
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let mut starting = lock(&self.inner.starting);
+        for name in &self.names {
+            starting.remove(name);
+        }
+    }
+}
+
+impl Inner {
+    pub(super) async fn observe(&self) -> PortResult<Vec<Instance>> {
+        let listed = self.list("server").await?;
+        let there: HashSet<_> = listed.iter().filter_map(|container| container.id.clone()).collect();
+        lock(&self.sessions).retain(|id, _| there.contains(&id.0) || lock(&self.starting).contains(&id.0));
+        Ok(listed.iter().filter_map(|container| self.instance(container)).collect())
+    }
+
+    async fn list(&self, role: &str) -> PortResult<Vec<ContainerSummary>> {
+        let docker = self.engine.client().await?;
+        let filters = labels::filter(&[(labels::OWNER, &self.owner), (labels::ROLE, role)]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        ask(|| "failed to list containers".to_owned(), docker.list_containers(Some(options))).await
+    }
+
+    fn instance(&self, container: &ContainerSummary) -> Option<Instance> {
+        let id = container.id.as_deref()?;
+        let labels = container.labels.as_ref()?;
+        let mut instance = labels::instance(id, &self.name, labels)?;
+        let starting = {
+            let starting = lock(&self.starting);
+            starting.contains(&instance.name) || starting.contains(id)
+        };
+        instance.state = match container.state? {
+            _ if starting => InstanceState::Starting,
+            State::RUNNING | State::PAUSED | State::STOPPING => InstanceState::Running,
+            State::RESTARTING => InstanceState::Starting,
+            // Created and never started: whoever made it died before.
+            _ => InstanceState::Exited { code: exit_code(container.status.as_deref()) },
+        };
+        let session = lock(&self.sessions).get(&instance.id).cloned();
+        let running = instance.state == InstanceState::Running;
+        instance.connected = running && session.as_ref().is_some_and(|session| session.connected());
+        instance.adoptable = match session {
+            _ if labels::http(labels).is_some() => true,
+            Some(session) => session.fresh() || session.connected(),
+            None => self.clean || starting,
+        };
+        Some(instance)
+    }
+
+    pub(super) async fn start(
+        &self,
+        identity: &Identity,
+        workload: &Workload,
+        material: Material,
+    ) -> PortResult<Instance> {
+        let docker = self.engine.client().await?;
+        let mut starting = Starting { inner: self, names: Vec::new() };
+        starting.add(&identity.name);
+        let (plain, hidden) = part(workload, material)?;
+        let secrets = secrets(workload, &hidden);
+        let frame = frame::encode(&hidden)?;
+        let network = self.prepare(&docker, &workload.transport).await?;
+        let image = program_image(&docker, &workload.program).await?;
+        let stdin = match (&workload.transport, &frame) {
+            (Transport::Stdio, _) => Stdin::Open,
+            (Transport::StreamableHttp { .. }, Some(_)) => Stdin::Once,
+            (Transport::StreamableHttp { .. }, None) => Stdin::Empty,
+        };
+        let mut labels = labels::of(&self.owner, "server", identity);
+        labels::endpoint(&mut labels, &workload.transport, !secrets.is_empty());
+        let body = Container {
+            image: &image,
+            program: &workload.program,
+            limits: &workload.limits,
+            security: &workload.security,
+            env: plain,
+            files: hidden.files.keys().map(String::as_str).collect(),
+            framed: frame.is_some(),
+            stdin,
+            network,
+            labels,
+        }
+        .body()?;
+        let id = launch::create(&docker, &self.owner, &identity.name, body).await?;
+        starting.add(&id);
+        let stdio = workload.transport == Transport::Stdio;
+        let mut attached = launch::attach(&docker, &id, stdin != Stdin::Empty).await?;
+        launch::start(&docker, &self.init, &id).await?;
+        if let Some(frame) = frame {
+            launch::send_frame(&mut attached.input, &frame).await?;
+        }
+        let tail = Tail::new(secrets.iter());
+        let session = if stdio {
+            Session::stdio(attached, tail, &self.tasks)
+        } else {
+            // The engine closes the container's standard input: nothing more will come.
+            let _ = attached.input.shutdown().await;
+            Session::log(attached, tail, &self.tasks)
+        };
+        let id = InstanceId(id);
+        lock(&self.sessions).insert(id.clone(), Arc::new(session));
+        Ok(Instance {
+            id,
+            name: identity.name.clone(),
+            runner: self.name.clone(),
+            resource: identity.resource.clone(),
+            digest: identity.digest,
+            revision: identity.revision.clone(),
+            state: InstanceState::Running,
+            adoptable: true,
+            connected: false,
+        })
+    }
+
+    /// What a container needs on the engine before it can be created; the network it joins.
+    async fn prepare(&self, docker: &Docker, transport: &Transport) -> PortResult<Option<String>> {
+        self.init.ensure(docker, &self.owner).await?;
+        match transport {
+            Transport::Stdio => Ok(None),
+            Transport::StreamableHttp { .. } => {
+                let _one_at_a_time = self.network.lock().await;
+                network::ensure(docker, &self.owner).await.map(Some)
+            }
+        }
+    }
+
+    pub(super) async fn connect(&self, id: &InstanceId) -> PortResult<Channel> {
+        let docker = self.engine.client().await?;
+        let operation = || format!("failed to connect to container `{id}`");
+        let look = async { found(docker.inspect_container(&id.0, None::<InspectContainerOptions>).await) };
+        let container = ask(operation, look)
+            .await?
+            .ok_or_else(|| PortError::retry(operation()).caused_by("it is gone"))?;
+        let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
+        if !labels::owned_by(Some(&labels), &self.owner) {
+            return Err(PortError::stalled(operation()).caused_by("it is not ours"));
+        }
+        let known = lock(&self.sessions).get(id).cloned();
+        let Some((port, path)) = labels::http(&labels) else {
+            return self.connect_stdio(&docker, id, known, &labels).await;
+        };
+        let session = match known {
+            Some(session) => session,
+            None => self.attach_log(&docker, id, &labels).await?,
+        };
+        session.ask();
+        let network = network::name(&self.owner);
+        let address = container
+            .network_settings
+            .and_then(|settings| settings.networks)
+            .and_then(|mut networks| networks.remove(&network))
+            .and_then(|endpoint| endpoint.ip_address)
+            .filter(|address| !address.is_empty());
+        match address {
+            Some(address) => Ok(Channel::Http { url: format!("http://{address}:{port}{path}") }),
+            None => Err(PortError::retry(operation()).caused_by("it has no address: it does not run")),
+        }
+    }
+
+    async fn connect_stdio(
+        &self,
+        docker: &Docker,
+        id: &InstanceId,
+        known: Option<Arc<Session>>,
+        labels: &labels::Labels,
+    ) -> PortResult<Channel> {
+        let session = match known {
+            Some(session) => session,
+            None if self.clean => {
+                let attached = launch::attach(docker, &id.0, true).await?;
+                let session = Arc::new(Session::stdio(attached, adopted(labels), &self.tasks));
+                lock(&self.sessions).insert(id.clone(), Arc::clone(&session));
+                session
+            }
+            None => return Err(lost(id)),
+        };
+        session.take().ok_or_else(|| lost(id))
+    }
+
+    async fn attach_log(
+        &self,
+        docker: &Docker,
+        id: &InstanceId,
+        labels: &labels::Labels,
+    ) -> PortResult<Arc<Session>> {
+        let attached = launch::attach(docker, &id.0, false).await?;
+        let session = Arc::new(Session::log(attached, adopted(labels), &self.tasks));
+        lock(&self.sessions).insert(id.clone(), Arc::clone(&session));
+        Ok(session)
+    }
+
+    pub(super) async fn stop(&self, id: &InstanceId, grace: Duration) -> PortResult<()> {
+        let docker = self.engine.client().await?;
+        let Some(full) = launch::ours(&docker, &self.owner, &id.0).await? else {
+            lock(&self.sessions).remove(id);
+            return Ok(());
+        };
+        self.leaves(&full);
+        launch::stop(&self.engine, &full, grace).await?;
+        launch::remove(&docker, &full).await?;
+        lock(&self.sessions).remove(id);
+        Ok(())
+    }
+
+    pub(super) async fn logs(&self, id: &InstanceId) -> PortResult<String> {
+        let session = lock(&self.sessions).get(id).cloned();
+        Ok(session.map(|session| session.tail.text()).unwrap_or_default())
+    }
+
+    /// Removes the containers of runs and of volume filling that a dead daemon left.
+    pub(super) async fn sweep(&self) -> PortResult<()> {
+        let docker = self.engine.client().await?;
+        for role in ["run", "init"] {
+            for container in self.list(role).await? {
+                let named = |name: &String| lock(&self.starting).contains(name.trim_start_matches('/'));
+                let ours = container.names.as_ref().is_some_and(|names| names.iter().any(named));
+                if let (Some(id), false) = (container.id, ours) {
+                    launch::remove(&docker, &id).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Variables that may be seen, and all that may not.
+fn part(workload: &Workload, material: Material) -> PortResult<(BTreeMap<&str, &str>, Material)> {
+    let mut plain = BTreeMap::new();
+    let mut hidden = Material { env: material.env, files: BTreeMap::new() };
+    for (name, value) in &workload.env {
+        if let EnvValue::Literal(text) = value {
+            hidden.env.remove(name);
+            plain.insert(name.as_str(), text.as_str());
+        }
+    }
+    for (path, contents) in material.files {
+        hidden.files.insert(file_path(&path)?, contents);
+    }
+    Ok((plain, hidden))
+}
+
+/// The values that must never be shown: all that is not a literal of the manifest.
+fn secrets(workload: &Workload, hidden: &Material) -> Vec<SecretValue> {
+    let literal = |path: &str| {
+        let named = |name: &String| file_path(name).is_ok_and(|named| named == path);
+        workload.files.iter().any(|(name, value)| matches!(value, EnvValue::Literal(_)) && named(name))
+    };
+    let files = hidden.files.iter().filter(|(path, _)| !literal(path)).map(|(_, value)| value);
+    hidden.env.values().chain(files).cloned().collect()
+}
+
+pub(super) async fn program_image(docker: &Docker, program: &Program) -> PortResult<image::Image> {
+    match program {
+        Program::Image { reference, id, .. } => {
+            image::present(docker, id.as_deref().unwrap_or(reference)).await
+        }
+        Program::Command { .. } => {
+            Err(PortError::stalled("cannot run a command in a container without an image")
+                .hint("give `image` or `build`, or choose a `process` runner"))
+        }
+    }
+}
+
+/// The log of a container that another process started.
+fn adopted(labels: &labels::Labels) -> Tail {
+    if labels::has_secrets(labels) { Tail::withheld() } else { Tail::default() }
+}
+
+fn lost(id: &InstanceId) -> PortError {
+    PortError::retry(format!("failed to connect to container `{id}`"))
+        .caused_by("its standard streams were in use before, so a late answer may still come out of them")
+        .hint("it is replaced by the next pass")
+}
+
+/// From `Exited (137) 2 minutes ago`.
+fn exit_code(status: Option<&str>) -> Option<i64> {
+    status?.strip_prefix("Exited (")?.split_once(')')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_read_from_the_status() {
+        for (status, code) in [
+            (Some("Exited (137) 2 minutes ago"), Some(137)),
+            (Some("Exited (0) Less than a second ago"), Some(0)),
+            (Some("Created"), None),
+            (None, None),
+        ] {
+            assert_eq!(exit_code(status), code);
+        }
+    }
+}
