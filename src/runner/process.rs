@@ -27,7 +27,9 @@ use async_trait::async_trait;
 use crate::build::BuildSpec;
 use crate::desired::Workload;
 use crate::live::{Instance, InstanceId};
-use crate::ports::{BuildInput, Channel, Identity, Material, PortError, PortResult, Run, Runner, Running};
+use crate::ports::{
+    BuildInput, Channel, Identity, Material, PortError, PortResult, Progress, Run, Runner, Running,
+};
 use crate::resource::{Digest, Name};
 
 pub use limits::{SUBCOMMAND, limits_child};
@@ -128,7 +130,7 @@ impl Runner for ProcessRunner {
         _build: &BuildSpec,
         _input: BuildInput,
         _rebuild: bool,
-        _progress: &(dyn Fn(&str) + Send + Sync),
+        _progress: Progress<'_>,
     ) -> PortResult<()> {
         Err(no_images())
     }

@@ -11,7 +11,7 @@ const MAX_VARIABLE: usize = 128 << 10;
 
 /// Encodes environment and files; `None` when there are none.
 pub(super) fn encode(material: &Material) -> PortResult<Option<Vec<u8>>> {
-    let Material { env, files } = material;
+    let Material { env, files, secrets: _ } = material;
     if env.is_empty() && files.is_empty() {
         return Ok(None);
     }

@@ -94,7 +94,6 @@ pub(super) fn instance(id: &str, runner: &Name, labels: &Labels) -> Option<Insta
         revision: text(REVISION)?.to_owned(),
         state: InstanceState::Starting,
         adoptable: false,
-        connected: false,
     })
 }
 

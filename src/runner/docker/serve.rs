@@ -16,7 +16,7 @@ use super::tail::Tail;
 use super::{Inner, frame, image, labels, launch, lock, network};
 use crate::desired::{Program, Workload};
 use crate::live::{Instance, InstanceId, InstanceState};
-use crate::ports::{Channel, Identity, Material, PortError, PortResult, SecretValue};
+use crate::ports::{Channel, Identity, Material, PortError, PortResult};
 use crate::resource::EnvValue;
 use crate::resource::server::Transport;
 
@@ -73,8 +73,6 @@ impl Inner {
             _ => InstanceState::Exited { code: exit_code(container.status.as_deref()) },
         };
         let session = lock(&self.sessions).get(&instance.id).cloned();
-        let running = instance.state == InstanceState::Running;
-        instance.connected = running && session.as_ref().is_some_and(|session| session.connected());
         instance.adoptable = match session {
             _ if labels::http(labels).is_some() => true,
             Some(session) => session.fresh() || session.connected(),
@@ -93,7 +91,6 @@ impl Inner {
         let mut starting = Starting { inner: self, names: Vec::new() };
         starting.add(&identity.name);
         let (plain, hidden) = part(workload, material)?;
-        let secrets = secrets(workload, &hidden);
         let frame = frame::encode(&hidden)?;
         let network = self.prepare(&docker, &workload.transport).await?;
         let image = program_image(&docker, &workload.program).await?;
@@ -103,7 +100,7 @@ impl Inner {
             (Transport::StreamableHttp { .. }, None) => Stdin::Empty,
         };
         let mut labels = labels::of(&self.owner, "server", identity);
-        labels::endpoint(&mut labels, &workload.transport, !secrets.is_empty());
+        labels::endpoint(&mut labels, &workload.transport, !hidden.secrets.is_empty());
         let body = Container {
             image: &image,
             program: &workload.program,
@@ -125,7 +122,7 @@ impl Inner {
         if let Some(frame) = frame {
             launch::send_frame(&mut attached.input, &frame).await?;
         }
-        let tail = Tail::new(secrets.iter());
+        let tail = Tail::new(&hidden.secrets);
         let session = if stdio {
             Session::stdio(attached, tail, &self.tasks)
         } else {
@@ -144,7 +141,6 @@ impl Inner {
             revision: identity.revision.clone(),
             state: InstanceState::Running,
             adoptable: true,
-            connected: false,
         })
     }
 
@@ -175,11 +171,9 @@ impl Inner {
         let Some((port, path)) = labels::http(&labels) else {
             return self.connect_stdio(&docker, id, known, &labels).await;
         };
-        let session = match known {
-            Some(session) => session,
-            None => self.attach_log(&docker, id, &labels).await?,
-        };
-        session.ask();
+        if known.is_none() {
+            self.attach_log(&docker, id, &labels).await?;
+        }
         let network = network::name(&self.owner);
         let address = container
             .network_settings
@@ -213,16 +207,11 @@ impl Inner {
         session.take().ok_or_else(|| lost(id))
     }
 
-    async fn attach_log(
-        &self,
-        docker: &Docker,
-        id: &InstanceId,
-        labels: &labels::Labels,
-    ) -> PortResult<Arc<Session>> {
+    async fn attach_log(&self, docker: &Docker, id: &InstanceId, labels: &labels::Labels) -> PortResult<()> {
         let attached = launch::attach(docker, &id.0, false).await?;
-        let session = Arc::new(Session::log(attached, adopted(labels), &self.tasks));
-        lock(&self.sessions).insert(id.clone(), Arc::clone(&session));
-        Ok(session)
+        let session = Session::log(attached, adopted(labels), &self.tasks);
+        lock(&self.sessions).insert(id.clone(), Arc::new(session));
+        Ok(())
     }
 
     pub(super) async fn stop(&self, id: &InstanceId, grace: Duration) -> PortResult<()> {
@@ -262,27 +251,18 @@ impl Inner {
 /// Variables that may be seen, and all that may not.
 fn part(workload: &Workload, material: Material) -> PortResult<(BTreeMap<&str, &str>, Material)> {
     let mut plain = BTreeMap::new();
-    let mut hidden = Material { env: material.env, files: BTreeMap::new() };
+    let Material { env, files, secrets } = material;
+    let mut hidden = Material { env, files: BTreeMap::new(), secrets };
     for (name, value) in &workload.env {
         if let EnvValue::Literal(text) = value {
             hidden.env.remove(name);
             plain.insert(name.as_str(), text.as_str());
         }
     }
-    for (path, contents) in material.files {
+    for (path, contents) in files {
         hidden.files.insert(file_path(&path)?, contents);
     }
     Ok((plain, hidden))
-}
-
-/// The values that must never be shown: all that is not a literal of the manifest.
-fn secrets(workload: &Workload, hidden: &Material) -> Vec<SecretValue> {
-    let literal = |path: &str| {
-        let named = |name: &String| file_path(name).is_ok_and(|named| named == path);
-        workload.files.iter().any(|(name, value)| matches!(value, EnvValue::Literal(_)) && named(name))
-    };
-    let files = hidden.files.iter().filter(|(path, _)| !literal(path)).map(|(_, value)| value);
-    hidden.env.values().chain(files).cloned().collect()
 }
 
 pub(super) async fn program_image(docker: &Docker, program: &Program) -> PortResult<image::Image> {
@@ -299,7 +279,7 @@ pub(super) async fn program_image(docker: &Docker, program: &Program) -> PortRes
 
 /// The log of a container that another process started.
 fn adopted(labels: &labels::Labels) -> Tail {
-    if labels::has_secrets(labels) { Tail::withheld() } else { Tail::default() }
+    if labels::has_secrets(labels) { Tail::withheld() } else { Tail::new(&[]) }
 }
 
 fn lost(id: &InstanceId) -> PortError {

@@ -5,7 +5,6 @@
 //! connect is lost.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::container::{AttachContainerResults, LogOutput};
@@ -32,8 +31,6 @@ pub(super) struct Session {
     ends: Mutex<Option<(mpsc::Receiver<Bytes>, Input)>>,
     /// Gone when the container's output has ended or the reader was dropped.
     output: mpsc::WeakSender<Bytes>,
-    /// For servers over HTTP: somebody has asked for the address.
-    asked: AtomicBool,
     end: CancellationToken,
 }
 
@@ -69,6 +66,7 @@ impl Session {
                     LogOutput::StdIn { .. } | LogOutput::Console { .. } => {}
                 }
             }
+            tail.finish();
         }));
         session
     }
@@ -83,19 +81,14 @@ impl Session {
             while let Some(Ok(piece)) = pieces.next().await {
                 tail.push(piece.as_ref());
             }
+            tail.finish();
         }));
         session
     }
 
     fn new(tail: Tail, output: mpsc::WeakSender<Bytes>) -> (Self, CancellationToken) {
         let end = CancellationToken::new();
-        let session = Self {
-            tail: Arc::new(tail),
-            ends: Mutex::new(None),
-            output,
-            asked: AtomicBool::new(false),
-            end: end.clone(),
-        };
+        let session = Self { tail: Arc::new(tail), ends: Mutex::new(None), output, end: end.clone() };
         (session, end)
     }
 
@@ -115,12 +108,7 @@ impl Session {
 
     /// Whether somebody has the streams, and they work.
     pub(super) fn connected(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
-            || (self.flows() && self.ends.lock().unwrap_or_else(PoisonError::into_inner).is_none())
-    }
-
-    pub(super) fn ask(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+        self.flows() && self.ends.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     fn flows(&self) -> bool {
