@@ -1,19 +1,47 @@
 //! Our side as a client: connections to servers, by instance.
+//!
+//! Input: the two ends a runner gives, or an address. Output: [`Upstream`]s that carry calls as raw
+//! JSON, whatever era the server is of. Invariant: an answer reaches the call that asked, or nobody;
+//! a call that goes away is forgotten here and told to the server. Not here: what a server offers
+//! ([`crate::probe`]), and naming ([`crate::catalog`]).
+
+#![expect(clippy::disallowed_methods, reason = "an effect: it keeps time and draws a first id")]
+
+mod era;
+mod http;
+mod inbox;
+mod lines;
+mod link;
+mod listen;
+mod registry;
+mod stdio;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ::http::HeaderValue;
 use serde_json::value::RawValue;
+use tokio::sync::{Notify, broadcast};
+use tokio_util::task::TaskTracker;
 
-use super::wire::{Era, ErrorObject};
-use crate::live::UpstreamKey;
-use crate::ports::CallContext;
+pub use self::era::GreetError;
+pub use self::inbox::Notice;
+pub use self::registry::Upstreams;
 
-/// All connections there are. Probes make them, calls use them.
-pub struct Upstreams {}
+use self::http::headers::Mirrored;
+use self::inbox::{Events, Inbox};
+use self::link::Link;
+use super::wire::raw;
+use super::wire::{self, Era, ErrorObject, meta};
+use crate::ports::{CallContext, Channel, Greeting, Handshake};
 
-/// One connection to one instance of a server.
-pub struct Upstream {}
+/// What we say of ourselves.
+const CLIENT_INFO: &str = concat!("{\"name\":\"toolcrib\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+
+/// How long a closed connection's tasks may take to end: what they wait for are the last bytes of a
+/// peer that may be gone.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -33,26 +61,277 @@ pub enum CallError {
     Unusable(String),
 }
 
-impl Upstreams {
-    pub fn get(&self, _key: &UpstreamKey) -> Option<Arc<Upstream>> {
-        None
+/// Why a request has no result, as transports see it.
+#[derive(Debug)]
+enum Failure {
+    /// With an error of JSON-RPC.
+    Answered(ErrorObject),
+    /// Nothing was sent: no connection.
+    Unreached(String),
+    /// The connection ended before the answer.
+    Gone(String),
+    /// An HTTP status, and what is known about it.
+    Status(u16, String),
+    /// This legacy HTTP session is over; a new one can be opened.
+    SessionLost(HeaderValue),
+    /// An answer that is none.
+    Unusable(String),
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Answered(error) => Self::Server(error),
+            Failure::Unreached(reason) | Failure::Gone(reason) => Self::Gone(reason),
+            Failure::Status(status, reason) => Self::Unusable(format!("HTTP {status} {reason}")),
+            Failure::SessionLost(_) => Self::Gone("its session is over".to_owned()),
+            Failure::Unusable(reason) => Self::Unusable(reason),
+        }
     }
 }
 
+/// A request about to be sent.
+struct Outgoing<'a> {
+    id: u64,
+    /// The whole message.
+    body: String,
+    mirrored: Mirrored,
+    events: Option<&'a Events>,
+    /// Whether the server is told when nobody waits any more. The handshake must not be cancelled.
+    cancellable: bool,
+}
+
+/// `notifications/cancelled` for a request of ours.
+fn cancelled(id: u64) -> String {
+    let params = format!("{{\"requestId\":{id},\"reason\":\"the call was cancelled or ran out of time\"}}");
+    wire::notification("notifications/cancelled", Some(&params))
+}
+
+/// One connection to one instance of a server. Dropping it closes it.
+pub struct Upstream {
+    inbox: Arc<Inbox>,
+    link: Link,
+    tasks: TaskTracker,
+    era: Era,
+    handshake: Handshake,
+    in_flight: AtomicUsize,
+    idle: Notify,
+}
+
 impl Upstream {
+    /// Connects and greets within `deadline`. `changed` is called when a list of the server changed and
+    /// when the connection ended by itself.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or speaks nothing that we do.
+    pub async fn connect(
+        channel: Channel,
+        greeting: Greeting<'_>,
+        deadline: Duration,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, GreetError> {
+        // Below 2^53, which is as far as JSON numbers are exact, with room for 2^20 calls in between
+        // two daemons that take over from each other.
+        let first = u64::from(rand::random::<u32>()) << 20;
+        let inbox = Arc::new(Inbox::new(first, Box::new(changed)));
+        let tasks = TaskTracker::new();
+        let closing = CloseOnDrop(Some(Arc::clone(&inbox)));
+        let link = Link::new(channel, &inbox, &tasks).map_err(GreetError::from)?;
+        let (era, handshake) = era::greet(&link, &inbox, greeting, deadline).await?;
+        closing.keep();
+        let upstream =
+            Self { inbox, link, tasks, era, handshake, in_flight: AtomicUsize::new(0), idle: Notify::new() };
+        upstream.listen();
+        Ok(Arc::new(upstream))
+    }
+
     pub fn era(&self) -> Era {
-        Era::Modern
+        self.era
+    }
+
+    /// The protocol that was agreed, and what the server said of itself.
+    pub fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    /// Notifications of the server that belong to no call.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.inbox.notices()
     }
 
     /// Sends a request and waits for its result. `params` is the JSON object of the client's
     /// parameters; what the protocol wants in `_meta` towards this server is put in here.
+    ///
+    /// # Errors
+    /// When there is no result; the server has been told where the protocol has a way.
     pub async fn call(
         &self,
-        _method: &str,
-        _params: &RawValue,
-        _timeout: Duration,
-        _context: &CallContext,
+        method: &str,
+        params: &RawValue,
+        timeout: Duration,
+        context: &CallContext,
     ) -> Result<Box<RawValue>, CallError> {
-        Err(CallError::Gone("not connected".to_owned()))
+        let params = Some(params).filter(|params| params.get() != "null");
+        let _in_flight = InFlight::enter(self);
+        let answer = async {
+            match self.exchange(method, params, context.events.as_ref()).await {
+                Err(Failure::SessionLost(lost)) => {
+                    self.link.renew(&lost, &self.inbox).await?;
+                    self.exchange(method, params, context.events.as_ref()).await
+                }
+                outcome => outcome,
+            }
+        };
+        tokio::select! {
+            // Cancel-safe: dropping the exchange tells the server and forgets the id.
+            outcome = answer => outcome.map_err(CallError::from),
+            () = context.cancel.cancelled() => Err(CallError::Cancelled),
+            () = self.inbox.closed().cancelled() => Err(CallError::Gone(self.inbox.reason())),
+            () = tokio::time::sleep(timeout) => Err(CallError::Timeout(timeout)),
+        }
+    }
+
+    /// Sends a notification. `params` is raw JSON.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn notify(&self, method: &str, params: Option<&RawValue>) -> Result<(), CallError> {
+        let message = wire::notification(method, params.map(RawValue::get));
+        Ok(self.link.send(message).await?)
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        events: Option<&Events>,
+    ) -> Result<Box<RawValue>, Failure> {
+        let id = self.inbox.next_id();
+        let body = compose(self.era, id, method, params, events.is_some())
+            .map_err(|error| Failure::Answered(ErrorObject::new(error.code(), error.to_string())))?;
+        let mirrored = match (&self.link, self.era) {
+            (Link::Http(_), Era::Modern) => Mirrored::of(method, params),
+            _ => Mirrored::default(),
+        };
+        self.link.exchange(Outgoing { id, body, mirrored, events, cancellable: true }).await
+    }
+
+    /// Calls under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Waits until the connection is closed, by whomever.
+    pub async fn closed(&self) {
+        self.inbox.closed().cancelled().await;
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.inbox.closed().is_cancelled()
+    }
+
+    /// Lets calls under way finish for at most `grace`, then closes.
+    pub async fn drain(&self, grace: Duration) {
+        let idle = async {
+            loop {
+                let idle = self.idle.notified();
+                if self.in_flight() == 0 {
+                    return;
+                }
+                idle.await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, idle).await;
+        self.close().await;
+    }
+
+    /// Closes at once; calls under way end as gone.
+    pub async fn close(&self) {
+        if !self.is_closed()
+            && let Link::Http(http) = &self.link
+        {
+            http.end_session().await;
+        }
+        self.inbox.close("it was stopped");
+        self.tasks.close();
+        let _ = tokio::time::timeout(CLOSE, self.tasks.wait()).await;
     }
 }
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.inbox.close("nobody uses it any more");
+    }
+}
+
+/// Closes a connection whose greeting is given up.
+struct CloseOnDrop(Option<Arc<Inbox>>);
+
+impl CloseOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(inbox) = &self.0 {
+            inbox.close("it was not greeted");
+        }
+    }
+}
+
+struct InFlight<'a>(&'a Upstream);
+
+impl<'a> InFlight<'a> {
+    fn enter(upstream: &'a Upstream) -> Self {
+        upstream.in_flight.fetch_add(1, Ordering::AcqRel);
+        Self(upstream)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// A request with the `_meta` that a server of that era wants: modern servers are told version and
+/// client in each request, legacy ones must not see those keys. Our own id is the progress token; the
+/// client's token stays with us.
+fn compose(
+    era: Era,
+    id: u64,
+    method: &str,
+    params: Option<&RawValue>,
+    progress: bool,
+) -> Result<String, wire::WireError> {
+    const TOKEN: &str = "progressToken";
+    const MODERN: [(&str, &str); 3] = [
+        (meta::PROTOCOL_VERSION, "\"2026-07-28\""),
+        (meta::CLIENT_INFO, CLIENT_INFO),
+        (meta::CLIENT_CAPABILITIES, "{}"),
+    ];
+    const FOREIGN: [&str; 5] =
+        [TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_INFO, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL];
+    let written = wire::Id::number(id);
+    let mut entries = Vec::with_capacity(4);
+    let mut remove: &[&str] = &[TOKEN];
+    match era {
+        Era::Modern => entries.extend(MODERN),
+        Era::Legacy => remove = &FOREIGN,
+    }
+    if progress {
+        entries.push((TOKEN, written.as_json()));
+    }
+    let params = match (params, entries.is_empty()) {
+        (None, true) => None,
+        (params, _) => Some(raw::edit_meta(params, &entries, remove)?),
+    };
+    Ok(wire::request(&written, method, params.as_deref()))
+}
+
+#[cfg(test)]
+mod tests;

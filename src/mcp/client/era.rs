@@ -1,0 +1,291 @@
+//! The handshake: which era a server is of, and what it says of itself.
+//!
+//! A server that is not known is greeted the modern way first. What answers with anything but modern
+//! evidence, or not at all for a while, is legacy. Source: MCP 2026-07-28 `basic/versioning`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::http::Http;
+use super::http::headers::{Mirrored, Spoken};
+use super::inbox::Inbox;
+use super::link::Link;
+use super::stdio::Stdio;
+use super::{CLIENT_INFO, Failure, Outgoing, compose};
+use crate::mcp::wire::raw;
+use crate::mcp::wire::{self, Era, ErrorObject, LEGACY, LEGACY_VERSIONS, MODERN, code, meta};
+use crate::ports::{Greeting, Handshake, NotModern};
+
+/// Silence after the modern greeting, before the legacy one is sent as well. Legacy servers that
+/// ignore what they do not know answer nothing, so this is what each of them costs at its first start;
+/// servers that are only slow answer whichever greeting they like, later.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The same over HTTP, where each request is answered on its own and silence is rare.
+const HTTP_SILENCE: Duration = Duration::from_secs(10);
+
+/// Between two attempts at a server whose port is not open yet: from the first to the last.
+const RETRY: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(400)];
+
+/// Why there is no connection to a server.
+#[derive(Debug, thiserror::Error)]
+pub enum GreetError {
+    #[error("the server refused the handshake: {}", .0.message)]
+    Refused(ErrorObject),
+    #[error("the server speaks only {0}, which is not supported")]
+    Version(String),
+    #[error("the server is not there: {0}")]
+    Gone(String),
+    #[error("the server did not answer as an MCP server does: {0}")]
+    Unusable(String),
+    #[error(transparent)]
+    NotModern(#[from] NotModern),
+    #[error("the server did not answer the handshake within {0:?}{1}")]
+    Late(Duration, String),
+}
+
+impl From<Failure> for GreetError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Answered(error) => Self::Refused(error),
+            Failure::Unreached(reason) | Failure::Gone(reason) => Self::Gone(reason),
+            // What stands before a server that is about to start.
+            Failure::Status(status @ 502..=504, reason) => Self::Gone(format!("HTTP {status} {reason}")),
+            Failure::Status(status, reason) => Self::Unusable(format!("HTTP {status} {reason}")),
+            Failure::SessionLost(_) => Self::Gone("its session is over".to_owned()),
+            Failure::Unusable(reason) => Self::Unusable(reason),
+        }
+    }
+}
+
+/// The era that [`crate::ports::Offer::protocol`] names.
+pub(super) fn era_of(protocol: &str) -> Era {
+    if protocol.starts_with("modern") { Era::Modern } else { Era::Legacy }
+}
+
+/// Finds out how to speak with the server, and makes the link speak so.
+pub(super) async fn greet(
+    link: &Link,
+    inbox: &Inbox,
+    greeting: Greeting<'_>,
+    deadline: Duration,
+) -> Result<(Era, Handshake), GreetError> {
+    let known = match greeting {
+        Greeting::Resumed(handshake) => match (link, era_of(&handshake.protocol)) {
+            // A stream, or a server without sessions, goes on as it was; a legacy HTTP session
+            // belonged to the daemon that opened it.
+            (Link::Stdio(_), era) => return Ok((era, handshake.clone())),
+            (Link::Http(_), era) => Some(era),
+        },
+        Greeting::Known(protocol) => Some(era_of(protocol)),
+        Greeting::Unknown => None,
+    };
+    let last = Mutex::new(String::new());
+    let greeted = async {
+        match (link, known) {
+            (Link::Stdio(stdio), Some(Era::Legacy)) => initialize_stdio(stdio, inbox).await,
+            (Link::Stdio(stdio), _) => negotiate_stdio(stdio, inbox).await,
+            (Link::Http(http), known) => negotiate_http(http, inbox, known, &last).await,
+        }
+    };
+    let handshake = match tokio::time::timeout(deadline, greeted).await {
+        Ok(handshake) => handshake?,
+        Err(_) => {
+            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+            return Err(GreetError::Late(deadline, last));
+        }
+    };
+    Ok((era_of(&handshake.protocol), handshake))
+}
+
+async fn negotiate_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, GreetError> {
+    let mut discover = std::pin::pin!(stdio.exchange(discover(inbox)));
+    let verdict = match tokio::time::timeout(SILENCE, &mut discover).await {
+        Ok(answer) => judge(answer)?,
+        Err(_) => {
+            let mut initialize = std::pin::pin!(initialize_stdio(stdio, inbox));
+            // Whichever is answered first decides; the other one is waited for when that was a no.
+            let verdict = tokio::select! {
+                answer = &mut discover => judge(answer)?,
+                handshake = &mut initialize => match handshake {
+                    Ok(handshake) => return Ok(handshake),
+                    Err(GreetError::Refused(_)) => judge(discover.await)?,
+                    Err(error) => return Err(after_modern(error)),
+                },
+            };
+            return match verdict {
+                Verdict::Modern(handshake) => Ok(handshake),
+                Verdict::Legacy => initialize.await.map_err(after_modern),
+            };
+        }
+    };
+    match verdict {
+        Verdict::Modern(handshake) => Ok(handshake),
+        Verdict::Legacy => initialize_stdio(stdio, inbox).await.map_err(after_modern),
+    }
+}
+
+/// A legacy server that failed after a modern greeting may do better without it.
+fn after_modern(error: GreetError) -> GreetError {
+    match error {
+        GreetError::Version(_) => error,
+        _ => NotModern.into(),
+    }
+}
+
+async fn negotiate_http(
+    http: &Arc<Http>,
+    inbox: &Inbox,
+    known: Option<Era>,
+    last: &Mutex<String>,
+) -> Result<Handshake, GreetError> {
+    let mut pause = RETRY[0];
+    loop {
+        let outcome = match known {
+            Some(Era::Legacy) => initialize_http(http, inbox).await,
+            _ => discover_http(http, inbox).await,
+        };
+        match outcome {
+            Err(GreetError::Gone(reason)) => {
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = format!(", at last: {reason}");
+            }
+            outcome => return outcome,
+        }
+        // It may be about to start: the time limit of the start ends this.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY[1]);
+    }
+}
+
+async fn discover_http(http: &Arc<Http>, inbox: &Inbox) -> Result<Handshake, GreetError> {
+    let spoken = Spoken::modern();
+    let answer = http.answer(discover(inbox), Some(&spoken));
+    let verdict = match tokio::time::timeout(HTTP_SILENCE, answer).await {
+        Ok(Err(failure @ (Failure::Unreached(_) | Failure::Status(502..=504, _)))) => {
+            return Err(failure.into());
+        }
+        Ok(answer) => match judge(answer.map(|answer| answer.result)) {
+            Err(GreetError::NotModern(_)) => Verdict::Legacy,
+            verdict => verdict?,
+        },
+        Err(_) => Verdict::Legacy,
+    };
+    match verdict {
+        Verdict::Modern(handshake) => {
+            http.speak(spoken);
+            Ok(handshake)
+        }
+        Verdict::Legacy => initialize_http(http, inbox).await,
+    }
+}
+
+enum Verdict {
+    Modern(Handshake),
+    Legacy,
+}
+
+/// What the answer to `server/discover` says about the era. Errors: nothing is left to try here.
+fn judge(answer: Result<Box<RawValue>, Failure>) -> Result<Verdict, GreetError> {
+    let result = match answer {
+        Ok(result) => result,
+        Err(Failure::Answered(error)) if error.code == code::UNSUPPORTED_PROTOCOL_VERSION => {
+            return judge_versions(&supported(&error)).map(|()| Verdict::Legacy);
+        }
+        Err(Failure::Gone(_) | Failure::Unusable(_)) => return Err(NotModern.into()),
+        Err(_) => return Ok(Verdict::Legacy),
+    };
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Discovered {
+        supported_versions: Vec<String>,
+        capabilities: Option<Box<RawValue>>,
+        instructions: Option<String>,
+    }
+    let Ok(found) = serde_json::from_str::<Discovered>(result.get()) else { return Ok(Verdict::Legacy) };
+    if !found.supported_versions.iter().any(|version| version == MODERN) {
+        return judge_versions(&found.supported_versions).map(|()| Verdict::Legacy);
+    }
+    Ok(Verdict::Modern(Handshake {
+        protocol: format!("modern {MODERN}"),
+        server_info: raw::get_meta(&result, meta::SERVER_INFO).map(|info| info.get().into()),
+        capabilities: found.capabilities.map(|raw| raw.get().into()),
+        instructions: found.instructions,
+    }))
+}
+
+/// Versions a server names when ours is not among them: is there an older one that we speak?
+fn judge_versions(supported: &[String]) -> Result<(), GreetError> {
+    let ours = |version: &String| LEGACY_VERSIONS.contains(&version.as_str());
+    if supported.is_empty() || supported.iter().any(ours) {
+        return Ok(());
+    }
+    Err(GreetError::Version(supported.join(", ")))
+}
+
+fn supported(error: &ErrorObject) -> Vec<String> {
+    let list = error.data.as_deref().and_then(|data| raw::get(data, "supported"));
+    list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default()
+}
+
+fn discover(inbox: &Inbox) -> Outgoing<'static> {
+    let id = inbox.next_id();
+    // No parameters of anybody's are edited here, so this cannot fail.
+    let body = compose(Era::Modern, id, "server/discover", None, false).unwrap_or_default();
+    Outgoing { id, body, mirrored: Mirrored::of("server/discover", None), events: None, cancellable: false }
+}
+
+fn initialize(inbox: &Inbox) -> Outgoing<'static> {
+    let id = inbox.next_id();
+    let params =
+        format!("{{\"protocolVersion\":\"{LEGACY}\",\"capabilities\":{{}},\"clientInfo\":{CLIENT_INFO}}}");
+    let body = wire::request(&wire::Id::number(id), "initialize", Some(&params));
+    Outgoing { id, body, mirrored: Mirrored::default(), events: None, cancellable: false }
+}
+
+/// Tells a legacy server that its answer arrived.
+fn initialized() -> String {
+    wire::notification("notifications/initialized", None)
+}
+
+async fn initialize_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, GreetError> {
+    let handshake = agree(&stdio.exchange(initialize(inbox)).await?)?.0;
+    stdio.send(initialized()).await?;
+    Ok(handshake)
+}
+
+/// Opens a legacy session over HTTP, from then on spoken in.
+pub(super) async fn initialize_http(http: &Arc<Http>, inbox: &Inbox) -> Result<Handshake, GreetError> {
+    let answer = http.answer(initialize(inbox), None).await?;
+    let (handshake, version) = agree(&answer.result)?;
+    let version = http::HeaderValue::from_str(&version).map_err(|_| GreetError::Version(version))?;
+    http.speak(Spoken { version, modern: false, session: answer.session });
+    http.send(initialized()).await?;
+    Ok(handshake)
+}
+
+fn agree(result: &RawValue) -> Result<(Handshake, String), GreetError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Initialized {
+        protocol_version: String,
+        capabilities: Option<Box<RawValue>>,
+        server_info: Option<Box<RawValue>>,
+        instructions: Option<String>,
+    }
+    let agreed: Initialized = serde_json::from_str(result.get())
+        .map_err(|_| GreetError::Unusable("its answer to `initialize` lacks `protocolVersion`".to_owned()))?;
+    let version = agreed.protocol_version;
+    if !LEGACY_VERSIONS.contains(&version.as_str()) {
+        return Err(GreetError::Version(version));
+    }
+    let handshake = Handshake {
+        protocol: format!("legacy {version}"),
+        server_info: agreed.server_info.map(|raw| raw.get().into()),
+        capabilities: agreed.capabilities.map(|raw| raw.get().into()),
+        instructions: agreed.instructions,
+    };
+    Ok((handshake, version))
+}

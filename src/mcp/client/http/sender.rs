@@ -1,0 +1,134 @@
+//! Requests over HTTP/1.1 to one address: plain ones with hyper, encrypted ones with reqwest.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::mcp::client::Failure;
+
+/// Long enough for a slow network, short enough to try again within a start.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Uvicorn and Node drop idle connections after 5 s; ours are dropped before, so that no request is
+/// written to one that is just being closed.
+const IDLE: Duration = Duration::from_secs(4);
+
+pub(super) enum Sender {
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    Tls(reqwest::Client),
+}
+
+impl Sender {
+    pub(super) fn new(url: &Uri) -> Result<Self, Failure> {
+        match url.scheme_str() {
+            Some("http") => {
+                let mut connector = HttpConnector::new();
+                connector.set_nodelay(true);
+                connector.set_connect_timeout(Some(CONNECT));
+                let client = Client::builder(TokioExecutor::new())
+                    .pool_timer(TokioTimer::new())
+                    .pool_idle_timeout(IDLE)
+                    .build(connector);
+                Ok(Self::Plain(client))
+            }
+            Some("https") => {
+                // reqwest wants one for the whole process; if there is one already, that one stays.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                let client = reqwest::Client::builder()
+                    .redirect(reqwest::redirect::Policy::none())
+                    .connect_timeout(CONNECT)
+                    .pool_idle_timeout(IDLE)
+                    .tcp_nodelay(true)
+                    .build()
+                    .map_err(|error| Failure::Unreached(chain(&error)))?;
+                Ok(Self::Tls(client))
+            }
+            _ => Err(Failure::Unreached("its address begins neither with http:// nor https://".to_owned())),
+        }
+    }
+
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Failure> {
+        match self {
+            Self::Plain(client) => match client.request(request.map(Full::new)).await {
+                Ok(response) => Ok(response.map(Body::Plain)),
+                Err(error) if error.is_connect() => Err(Failure::Unreached(chain(&error))),
+                Err(error) => Err(Failure::Gone(chain(&error))),
+            },
+            Self::Tls(client) => {
+                let sent = async { client.execute(reqwest::Request::try_from(request)?).await };
+                match sent.await {
+                    Ok(response) => Ok(Response::from(response).map(Body::Tls)),
+                    Err(error) if error.is_connect() => Err(Failure::Unreached(chain(&error))),
+                    Err(error) => Err(Failure::Gone(chain(&error))),
+                }
+            }
+        }
+    }
+}
+
+pub(super) enum Body {
+    Plain(Incoming),
+    Tls(reqwest::Body),
+}
+
+impl Body {
+    /// The next bytes; none at the end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = match self {
+                Self::Plain(body) => body.frame().await.transpose().map_err(|error| chain(&error)),
+                Self::Tls(body) => body.frame().await.transpose().map_err(|error| chain(&error)),
+            };
+            match frame.map_err(Failure::Gone)? {
+                Some(frame) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    _ => {}
+                },
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Everything, when it is at most `max` bytes.
+    pub(super) async fn all(mut self, max: usize) -> Result<Bytes, Failure> {
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        // An answer of one chunk, which is most of them, is not copied.
+        let Some(second) = self.chunk().await? else { return Ok(first) };
+        let mut all = BytesMut::from(first.as_ref());
+        let mut next = Some(second);
+        while let Some(chunk) = next {
+            if all.len() + chunk.len() > max {
+                return Err(Failure::Unusable(format!("it is longer than {max} bytes")));
+            }
+            all.extend_from_slice(&chunk);
+            next = self.chunk().await?;
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// An error and its causes. Addresses are left out: they can hold credentials.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let part = match error.downcast_ref::<reqwest::Error>() {
+            Some(error) if error.is_connect() => "cannot connect".to_owned(),
+            Some(error) if error.is_timeout() => "no answer in time".to_owned(),
+            Some(_) => "the request failed".to_owned(),
+            None => error.to_string(),
+        };
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&part);
+        next = error.source();
+    }
+    text
+}

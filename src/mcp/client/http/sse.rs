@@ -1,0 +1,139 @@
+//! Server-sent events out of chunks of bytes, each event at most so long.
+//!
+//! Source: the event stream format of the HTML standard. Of its fields only `data` is kept.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+/// The event is longer than the limit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+pub(super) struct Events {
+    buffer: BytesMut,
+    /// Bytes of the buffer that are known to hold no line end.
+    scanned: usize,
+    /// The line before ended with a carriage return: a line feed that follows belongs to it.
+    after_cr: bool,
+    begun: bool,
+    data: BytesMut,
+    has_data: bool,
+    max: usize,
+}
+
+impl Events {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            scanned: 0,
+            after_cr: false,
+            begun: false,
+            data: BytesMut::new(),
+            has_data: false,
+            max,
+        }
+    }
+
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
+    }
+
+    /// The data of the next event that is whole; none when more bytes are needed.
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
+        while let Some(line) = self.line() {
+            if line.is_empty() {
+                let data = self.data.split().freeze();
+                if std::mem::take(&mut self.has_data) && !data.is_empty() {
+                    return Ok(Some(data));
+                }
+                continue;
+            }
+            self.field(&line);
+            if self.data.len() > self.max {
+                return Err(TooLong);
+            }
+        }
+        if self.buffer.len() > self.max { Err(TooLong) } else { Ok(None) }
+    }
+
+    fn field(&mut self, line: &[u8]) {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        if name == b"data" {
+            if std::mem::replace(&mut self.has_data, true) {
+                self.data.extend_from_slice(b"\n");
+            }
+            self.data.extend_from_slice(value);
+        }
+    }
+
+    fn line(&mut self) -> Option<Bytes> {
+        if !self.begun && self.buffer.len() >= 3 {
+            self.begun = true;
+            if self.buffer.starts_with("\u{feff}".as_bytes()) {
+                self.buffer.advance(3);
+            }
+        }
+        if self.after_cr && !self.buffer.is_empty() {
+            self.after_cr = false;
+            if self.buffer.first() == Some(&b'\n') {
+                self.buffer.advance(1);
+            }
+        }
+        let fresh = self.buffer.get(self.scanned..).unwrap_or_default();
+        let Some(end) = fresh.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            self.scanned = self.buffer.len();
+            return None;
+        };
+        let line = self.buffer.split_to(self.scanned + end).freeze();
+        self.scanned = 0;
+        self.after_cr = self.buffer.first() == Some(&b'\r');
+        self.buffer.advance(1);
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(chunks: &[&[u8]]) -> Vec<String> {
+        let mut events = Events::new(64);
+        let mut read = Vec::new();
+        for chunk in chunks {
+            events.push(chunk);
+            while let Some(event) = events.next().expect("short") {
+                read.push(String::from_utf8(event.to_vec()).expect("text"));
+            }
+        }
+        read
+    }
+
+    #[test]
+    fn events_end_with_a_blank_line_however_it_is_written() {
+        let cases: [(&str, &[&str]); 6] = [
+            ("data: {1}\n\n", &["{1}"]),
+            ("\u{feff}event: message\r\ndata:{1}\r\n\r\ndata: {2}\r\n\r\n", &["{1}", "{2}"]),
+            (": ping\n\nretry: 5\nid: 7\ndata:\n\n", &[]),
+            ("data: a\ndata:  b\nignored\n\n", &["a\n b"]),
+            ("data: a\rdata: b\r\rdata: c\r\r", &["a\nb", "c"]),
+            ("data: cut off\n", &[]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(&[text.as_bytes()]), expected, "{text:?} at once");
+            let bytes: Vec<_> = text.as_bytes().chunks(1).collect();
+            assert_eq!(read(&bytes), expected, "{text:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn an_event_is_bounded_by_line_and_in_sum() {
+        let mut events = Events::new(64);
+        events.push(&[b'x'; 65]);
+        assert_eq!(events.next(), Err(TooLong));
+        let mut events = Events::new(64);
+        events.push(&b"data: 0123456789\n".repeat(7));
+        assert_eq!(events.next(), Err(TooLong));
+    }
+}

@@ -1,0 +1,258 @@
+//! What comes in on a connection, and who waits for it.
+//!
+//! Input: one message of the server. Output: an answer handed to the call that waits, an event to the
+//! call it belongs to, a notice to whoever listens, or a reply the transport must send. Invariant:
+//! an id is given once, and an answer reaches only the call whose id it has.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::mcp::wire::{self, ErrorObject, Id, Message, WireError, code};
+use crate::ports::CallEvent;
+
+/// Notices kept for a slow listener; one that falls behind further lists again anyway.
+const NOTICES: usize = 64;
+
+/// Where progress and log messages of one call go.
+pub(super) type Events = mpsc::Sender<CallEvent>;
+
+/// A notification of the server that belongs to no call.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub method: Arc<str>,
+    /// Raw JSON.
+    pub params: Option<Arc<str>>,
+}
+
+impl Notice {
+    /// Whether a list of tools, prompts or resources changed.
+    pub fn is_list_changed(&self) -> bool {
+        is_list_changed(&self.method)
+    }
+}
+
+fn is_list_changed(method: &str) -> bool {
+    matches!(
+        method,
+        "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+    )
+}
+
+/// A call that waits on a connection all calls share.
+struct Waiting {
+    /// None on HTTP, where an answer comes on the stream of its call.
+    answer: Option<oneshot::Sender<Result<Box<RawValue>, Failure>>>,
+    events: Option<Events>,
+}
+
+/// What the transport must do with a message.
+pub(super) enum Incoming {
+    /// The answer to the request of that id.
+    Answer(u64, Result<Box<RawValue>, ErrorObject>),
+    /// Send this back.
+    Reply(String),
+    /// It was dealt with.
+    Nothing,
+}
+
+pub(super) struct Inbox {
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waiting>>,
+    notices: broadcast::Sender<Notice>,
+    /// Told when a list changed, or when the connection closed by itself.
+    changed: Box<dyn Fn() + Send + Sync>,
+    closed: CancellationToken,
+    reason: OnceLock<String>,
+}
+
+impl Inbox {
+    /// Ids count from `first`: on a connection taken over from an earlier daemon its late answers
+    /// must meet no id of ours.
+    pub(super) fn new(first: u64, changed: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            next: AtomicU64::new(first),
+            waiting: Mutex::default(),
+            notices: broadcast::channel(NOTICES).0,
+            changed,
+            closed: CancellationToken::new(),
+            reason: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    pub(super) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// Why the connection is closed.
+    pub(super) fn reason(&self) -> String {
+        self.reason.get().cloned().unwrap_or_else(|| "the connection was closed".to_owned())
+    }
+
+    /// Closes because we want to.
+    pub(super) fn close(&self, reason: &str) {
+        let _ = self.reason.set(reason.to_owned());
+        self.closed.cancel();
+        self.waiting().clear();
+    }
+
+    /// Closes because the server is gone or not usable, and tells whoever looks after it.
+    pub(super) fn fail(&self, reason: &str) {
+        if !self.closed.is_cancelled() {
+            self.close(reason);
+            (self.changed)();
+        }
+    }
+
+    /// Tells whoever looks after the server that it should be looked at.
+    pub(super) fn tell_changed(&self) {
+        (self.changed)();
+    }
+
+    /// Begins to wait for an answer on a connection all calls share. After the close it comes as gone.
+    pub(super) fn wait(
+        &self,
+        id: u64,
+        events: Option<&Events>,
+    ) -> oneshot::Receiver<Result<Box<RawValue>, Failure>> {
+        let (answer, receiver) = oneshot::channel();
+        let mut waiting = self.waiting();
+        if !self.closed.is_cancelled() {
+            waiting.insert(id, Waiting { answer: Some(answer), events: events.cloned() });
+        }
+        receiver
+    }
+
+    /// Lets messages that name the call but come elsewhere than on its own stream reach it.
+    pub(super) fn listen(&self, id: u64, events: &Events) {
+        self.waiting().insert(id, Waiting { answer: None, events: Some(events.clone()) });
+    }
+
+    /// Stops waiting; false when there was nothing to wait for any more.
+    pub(super) fn forget(&self, id: u64) -> bool {
+        self.waiting().remove(&id).is_some()
+    }
+
+    /// Hands an answer to the call that waits for it. One that nobody waits for any more is dropped:
+    /// its call was cancelled or ran out of time.
+    pub(super) fn deliver(&self, id: u64, outcome: Result<Box<RawValue>, Failure>) {
+        if let Some(Waiting { answer: Some(answer), .. }) = self.waiting().remove(&id) {
+            let _ = answer.send(outcome);
+        }
+    }
+
+    /// Takes one message in. `own`: the call on whose own stream it came.
+    pub(super) fn receive(
+        &self,
+        bytes: &[u8],
+        own: Option<(u64, Option<&Events>)>,
+    ) -> Result<Incoming, WireError> {
+        Ok(match wire::parse(bytes, wire::MAX_MESSAGE)? {
+            Message::Response { id: Some(id), outcome } => match id.as_u64() {
+                Some(id) => Incoming::Answer(id, outcome.map(ToOwned::to_owned)),
+                None => Incoming::Nothing,
+            },
+            // A server that could not read an id can only mean the one request of its stream.
+            Message::Response { id: None, outcome } => match own {
+                Some((id, _)) => Incoming::Answer(id, outcome.map(ToOwned::to_owned)),
+                None => Incoming::Nothing,
+            },
+            Message::Request { id, method, .. } => Incoming::Reply(reply(&id, &method)),
+            Message::Notification { method, params } => {
+                self.notified(&method, params, own);
+                Incoming::Nothing
+            }
+        })
+    }
+
+    fn notified(&self, method: &str, params: Option<&RawValue>, own: Option<(u64, Option<&Events>)>) {
+        match method {
+            "notifications/progress" => {
+                if let Some((token, event)) = params.and_then(progress)
+                    && let Some(events) = self.events_of(token, own)
+                {
+                    // A full channel drops progress, never a result.
+                    let _ = events.try_send(event);
+                }
+                return;
+            }
+            "notifications/message" => {
+                if let (Some(events), Some(params)) = (self.events_of_log(own), params) {
+                    let _ = events.try_send(CallEvent::Log(params.get().into()));
+                    return;
+                }
+            }
+            method if is_list_changed(method) => (self.changed)(),
+            _ => {}
+        }
+        if self.notices.receiver_count() > 0 {
+            let params = params.map(|params| params.get().into());
+            let _ = self.notices.send(Notice { method: method.into(), params });
+        }
+    }
+
+    fn events_of(&self, token: u64, own: Option<(u64, Option<&Events>)>) -> Option<Events> {
+        match own {
+            Some((id, events)) if id == token => events.cloned(),
+            _ => self.waiting().get(&token).and_then(|waiting| waiting.events.clone()),
+        }
+    }
+
+    /// Log messages name no call. On a stream that all share they belong to the only call there is,
+    /// or to none: a guess could show one client what was meant for another.
+    fn events_of_log(&self, own: Option<(u64, Option<&Events>)>) -> Option<Events> {
+        if let Some((_, events)) = own {
+            return events.cloned();
+        }
+        let waiting = self.waiting();
+        match waiting.values().next() {
+            Some(only) if waiting.len() == 1 => only.events.clone(),
+            _ => None,
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer to a request of the server. Shared sessions offer no capabilities, so there is nothing
+/// it may ask but whether we live.
+fn reply(id: &Id, method: &str) -> String {
+    match method {
+        "ping" => wire::response(id, "{}"),
+        _ => wire::failure(
+            Some(id),
+            &ErrorObject::new(code::METHOD_NOT_FOUND, format!("this client does not offer `{method}`")),
+        ),
+    }
+}
+
+fn progress(params: &RawValue) -> Option<(u64, CallEvent)> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Progress {
+        progress_token: u64,
+        progress: f64,
+        total: Option<f64>,
+        message: Option<String>,
+    }
+    let Progress { progress_token, progress, total, message } = serde_json::from_str(params.get()).ok()?;
+    Some((progress_token, CallEvent::Progress { progress, total, message }))
+}

@@ -1,0 +1,121 @@
+//! Hearing of changes: the stream of a legacy HTTP session, the subscription of a modern server.
+//! A legacy server over stdio tells on the connection itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::http::Http;
+use super::http::headers::Mirrored;
+use super::inbox::Inbox;
+use super::link::Link;
+use super::{Failure, Outgoing, Upstream, compose};
+use crate::mcp::wire::Era;
+use crate::mcp::wire::raw;
+
+/// Between the end of a stream and the next attempt: from the first to the last. Servers that restart
+/// are back soon; those that are gone are noticed by their runner.
+const RETRY: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(30)];
+
+const LISTEN: &str = "subscriptions/listen";
+
+impl Upstream {
+    /// Starts to listen, where that takes a stream of its own. It ends with the connection.
+    pub(super) fn listen(&self) {
+        let inbox = Arc::clone(&self.inbox);
+        match (&self.link, self.era) {
+            (Link::Stdio(_), Era::Legacy) => {}
+            (Link::Http(http), Era::Legacy) => {
+                let http = Arc::clone(http);
+                self.spawn(inbox, |inbox| async move { follow_session(&http, &inbox).await });
+            }
+            (link, Era::Modern) => {
+                let Some(filter) = self.handshake.capabilities.as_deref().and_then(filter) else { return };
+                let link = link.clone();
+                self.spawn(inbox, |inbox| async move { subscribe(&link, &inbox, &filter).await });
+            }
+        }
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        inbox: Arc<Inbox>,
+        work: impl FnOnce(Arc<Inbox>) -> F,
+    ) {
+        let closed = inbox.closed().clone();
+        let work = work(inbox);
+        self.tasks.spawn(async move { closed.run_until_cancelled(work).await });
+    }
+}
+
+/// What to subscribe to: the lists whose changes the server says it tells.
+fn filter(capabilities: &str) -> Option<Box<RawValue>> {
+    let capabilities: &RawValue = serde_json::from_str(capabilities).ok()?;
+    let tells = |list: &&str| {
+        let told = raw::get(capabilities, list).and_then(|list| raw::get(list, "listChanged"));
+        told.is_some_and(|told| told.get() == "true")
+    };
+    let lists: Vec<_> = ["tools", "prompts", "resources"].into_iter().filter(tells).collect();
+    let lists: Vec<_> = lists.iter().map(|list| format!("\"{list}ListChanged\":true")).collect();
+    let filter = format!("{{\"notifications\":{{{}}}}}", lists.join(","));
+    (!lists.is_empty()).then(|| raw::into_raw(filter).ok())?
+}
+
+async fn subscribe(link: &Link, inbox: &Inbox, filter: &RawValue) {
+    let mut pause = Pause::new();
+    loop {
+        let id = inbox.next_id();
+        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(filter), false) else { return };
+        let mirrored = Mirrored::of(LISTEN, Some(filter));
+        match link.exchange(Outgoing { id, body, mirrored, events: None, cancellable: true }).await {
+            // It ended in good order, or the connection broke.
+            Ok(_) | Err(Failure::Gone(_) | Failure::Unreached(_)) => pause.wait().await,
+            // It does not do subscriptions after all; the period and each reconnect are left.
+            Err(_) => return,
+        }
+        // Changes in between were not heard.
+        inbox.tell_changed();
+    }
+}
+
+async fn follow_session(http: &Arc<Http>, inbox: &Inbox) {
+    let mut pause = Pause::new();
+    loop {
+        let Some(spoken) = http.spoken() else { return };
+        let outcome = http.follow(&spoken).await;
+        if matches!(outcome, Ok(false)) {
+            return;
+        }
+        pause.wait().await;
+        if let Err(failure) = outcome {
+            if let Failure::SessionLost(lost) = failure {
+                let _ = Link::Http(Arc::clone(http)).renew(&lost, inbox).await;
+            }
+            // Changes in between were not heard.
+            inbox.tell_changed();
+        }
+    }
+}
+
+/// The time between attempts: it doubles until a stream has lasted longer than the longest of them.
+struct Pause {
+    next: Duration,
+    since: Instant,
+}
+
+impl Pause {
+    fn new() -> Self {
+        Self { next: RETRY[0], since: Instant::now() }
+    }
+
+    async fn wait(&mut self) {
+        if self.since.elapsed() > RETRY[1] {
+            self.next = RETRY[0];
+        }
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(RETRY[1]);
+        self.since = Instant::now();
+    }
+}
