@@ -1,1 +1,358 @@
+//! The laws of a connection, against scripted servers in memory and on loopback.
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::ports::CallEvent;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// The server's end of a stdio connection.
+struct Peer {
+    lines: tokio::io::Lines<BufReader<ReadHalf<DuplexStream>>>,
+    writer: WriteHalf<DuplexStream>,
+}
+
+impl Peer {
+    fn pair() -> (Channel, Self) {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (reader, writer) = tokio::io::split(ours);
+        let (peer_reader, peer_writer) = tokio::io::split(theirs);
+        let channel = Channel::Stdio { reader: Box::new(reader), writer: Box::new(writer) };
+        (channel, Self { lines: BufReader::new(peer_reader).lines(), writer: peer_writer })
+    }
+
+    /// The next message of the client.
+    async fn hear(&mut self) -> Value {
+        let line = self.lines.next_line().await.expect("memory").expect("a message");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    async fn say(&mut self, line: impl std::fmt::Display) {
+        self.writer.write_all(format!("{line}\n").as_bytes()).await.expect("memory");
+    }
+
+    async fn answer(&mut self, request: &Value, result: &str) {
+        self.say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, request["id"])).await;
+    }
+
+    async fn refuse(&mut self, request: &Value, code: i64) {
+        self.say(json!({"jsonrpc": "2.0", "id": request["id"], "error": {"code": code, "message": "no"}}))
+            .await;
+    }
+}
+
+const DISCOVERED: &str = r#"{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}}"#;
+const INITIALIZED: &str = r#"{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"s","x":1.0},"instructions":"i"}"#;
+
+/// A modern server and a connection to it.
+async fn modern() -> (Arc<Upstream>, Peer) {
+    let (channel, mut peer) = Peer::pair();
+    let server = async {
+        let discover = peer.hear().await;
+        peer.answer(&discover, DISCOVERED).await;
+    };
+    let (upstream, ()) = tokio::join!(Upstream::connect(channel, Greeting::Unknown, LONG, || {}), server);
+    (upstream.expect("greeted"), peer)
+}
+
+fn params(value: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).expect("JSON")
+}
+
+async fn call(upstream: &Upstream, context: &CallContext) -> Result<String, CallError> {
+    let params = params(&json!({"name": "t", "_meta": {"progressToken": "theirs", "traceparent": "00-1"}}));
+    upstream.call("tools/call", &params, LONG, context).await.map(|result| result.get().to_owned())
+}
+
+#[tokio::test]
+async fn answers_reach_their_calls_in_any_order_and_byte_for_byte() {
+    let (upstream, mut peer) = modern().await;
+    let context = CallContext::default();
+    let server = async {
+        let (first, second) = (peer.hear().await, peer.hear().await);
+        assert_eq!(first["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+        assert_eq!(first["params"]["_meta"]["traceparent"], "00-1");
+        assert!(first["params"]["_meta"].get("progressToken").is_none());
+        peer.say(r#"{"jsonrpc":"2.0","id":1,"result":{"nobody":"asked"}}"#).await;
+        peer.answer(&second, r#"{"second": 1.50e2}"#).await;
+        peer.answer(&first, r#"{ "first":"\u00e9" }"#).await;
+    };
+    let (first, second, ()) = tokio::join!(call(&upstream, &context), call(&upstream, &context), server);
+    assert_eq!(first.expect("answered"), r#"{ "first":"\u00e9" }"#);
+    assert_eq!(second.expect("answered"), r#"{"second": 1.50e2}"#);
+    assert_eq!(upstream.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn progress_and_logs_reach_the_call_they_belong_to() {
+    let (upstream, mut peer) = modern().await;
+    let (events, mut heard) = mpsc::channel(8);
+    let context = CallContext { events: Some(events), ..CallContext::default() };
+    let server = async {
+        let request = peer.hear().await;
+        let token = &request["params"]["_meta"]["progressToken"];
+        assert_eq!(token, &request["id"]);
+        let progress = |token: &Value| {
+            json!({"jsonrpc": "2.0", "method": "notifications/progress",
+                "params": {"progressToken": token, "progress": 1, "total": 2.0, "message": "half"}})
+        };
+        peer.say(progress(&json!("another"))).await;
+        peer.say(progress(token)).await;
+        peer.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info", "data":1}}"#)
+            .await;
+        peer.answer(&request, "{}").await;
+    };
+    let (outcome, ()) = tokio::join!(call(&upstream, &context), server);
+    outcome.expect("answered");
+    let Some(CallEvent::Progress { progress, total, message }) = heard.recv().await else {
+        panic!("progress comes first")
+    };
+    assert_eq!((progress, total, message.as_deref()), (1.0, Some(2.0), Some("half")));
+    let Some(CallEvent::Log(log)) = heard.recv().await else { panic!("then the log") };
+    assert_eq!(&*log, r#"{"level":"info", "data":1}"#);
+}
+
+#[tokio::test]
+async fn a_call_that_goes_away_is_told_to_the_server_and_its_late_answer_dropped() {
+    let (upstream, mut peer) = modern().await;
+    let cancelled = CallContext::default();
+    cancelled.cancel.cancel();
+    let never = CallContext::default();
+    let limit = Duration::from_millis(20);
+    for kind in ["cancelled", "late", "dropped"] {
+        let call = upstream.call("tools/call", RawValue::TRUE, limit, &never);
+        assert!(matches!(call.await, Err(CallError::Server(_))), "parameters must be an object");
+        let empty = params(&json!({}));
+        let server = async {
+            let request = peer.hear().await;
+            let told = peer.hear().await;
+            assert_eq!(told["method"], "notifications/cancelled");
+            assert_eq!(told["params"]["requestId"], request["id"]);
+            peer.answer(&request, "{}").await;
+        };
+        let client = async {
+            match kind {
+                "cancelled" => {
+                    let token = tokio_util::sync::CancellationToken::new();
+                    let context = CallContext { cancel: token.clone(), ..CallContext::default() };
+                    let call = upstream.call("tools/call", &empty, LONG, &context);
+                    let (outcome, ()) = tokio::join!(call, async {
+                        tokio::task::yield_now().await;
+                        token.cancel();
+                    });
+                    assert!(matches!(outcome, Err(CallError::Cancelled)));
+                }
+                "late" => {
+                    let outcome = upstream.call("tools/call", &empty, limit, &never).await;
+                    assert!(matches!(outcome, Err(CallError::Timeout(_))));
+                }
+                _ => {
+                    let call = upstream.call("tools/call", &empty, LONG, &never);
+                    assert!(tokio::time::timeout(limit, call).await.is_err());
+                }
+            }
+        };
+        tokio::join!(server, client);
+    }
+    // The connection is as good as before.
+    let server = async {
+        let request = peer.hear().await;
+        peer.answer(&request, "{}").await;
+    };
+    let (outcome, ()) = tokio::join!(call(&upstream, &never), server);
+    assert_eq!(outcome.expect("answered"), "{}");
+}
+
+#[tokio::test]
+async fn requests_of_the_server_are_answered() {
+    let (_upstream, mut peer) = modern().await;
+    peer.say(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#).await;
+    assert_eq!(peer.hear().await, json!({"jsonrpc": "2.0", "id": "p", "result": {}}));
+    peer.say(r#"{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":{}}"#).await;
+    assert_eq!(peer.hear().await["error"]["code"], -32601);
+}
+
+#[tokio::test]
+async fn garbage_is_skipped_until_there_is_too_much_of_it() {
+    let (upstream, mut peer) = modern().await;
+    let context = CallContext::default();
+    let server = async {
+        let request = peer.hear().await;
+        for _ in 0..99 {
+            peer.say("Starting server on stdio…").await;
+        }
+        peer.answer(&request, "{}").await;
+        let _unanswered = peer.hear().await;
+        for _ in 0..100 {
+            peer.say("\u{1b}[1mnonsense").await;
+        }
+    };
+    let client = async {
+        assert_eq!(call(&upstream, &context).await.expect("answered"), "{}");
+        let Err(CallError::Gone(reason)) = call(&upstream, &context).await else { panic!("closed") };
+        assert!(reason.contains("is not MCP"), "{reason}");
+        upstream.closed().await;
+        assert!(matches!(call(&upstream, &context).await, Err(CallError::Gone(_))));
+    };
+    tokio::join!(server, client);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_fails_its_call_alone() {
+    let (upstream, mut peer) = modern().await;
+    let context = CallContext::default();
+    let server = async {
+        let request = peer.hear().await;
+        peer.answer(&request, &format!("{{\"text\":\"{}\"}}", "x".repeat(wire::MAX_MESSAGE))).await;
+        let request = peer.hear().await;
+        peer.answer(&request, "{}").await;
+    };
+    let client = async {
+        let Err(CallError::Unusable(reason)) = call(&upstream, &context).await else { panic!("too long") };
+        assert!(reason.contains("longer than"), "{reason}");
+        assert_eq!(call(&upstream, &context).await.expect("answered"), "{}");
+    };
+    tokio::join!(server, client);
+}
+
+#[tokio::test]
+async fn the_end_of_a_server_ends_its_calls_and_is_told_once() {
+    let (channel, mut peer) = Peer::pair();
+    let (told, mut changes) = mpsc::channel(4);
+    let changed = move || {
+        let _ = told.try_send(());
+    };
+    let server = async {
+        let request = peer.hear().await;
+        peer.answer(&request, INITIALIZED).await;
+        assert_eq!(peer.hear().await["method"], "notifications/initialized");
+        peer.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
+        let request = peer.hear().await;
+        assert!(request["params"].get("_meta").is_none_or(|meta| meta.get("progressToken").is_none()));
+        drop(peer);
+    };
+    let client = async {
+        let greeting = Greeting::Known("legacy 2025-06-18");
+        let upstream = Upstream::connect(channel, greeting, LONG, changed).await.expect("greeted");
+        let mut notices = upstream.notices();
+        changes.recv().await.expect("the list changed");
+        let outcome = call(&upstream, &CallContext::default()).await;
+        assert!(matches!(outcome, Err(CallError::Gone(_))));
+        changes.recv().await.expect("it ended");
+        assert!(notices.try_recv().is_ok_and(|notice| notice.is_list_changed()) || notices.is_empty());
+        upstream.close().await;
+        assert!(changes.try_recv().is_err(), "told once");
+    };
+    tokio::join!(server, client);
+}
+
+#[tokio::test]
+async fn draining_lets_calls_finish_and_then_closes_the_input() {
+    let (upstream, mut peer) = modern().await;
+    let context = CallContext::default();
+    let server = async {
+        let request = peer.hear().await;
+        peer.answer(&request, "{}").await;
+        assert!(peer.lines.next_line().await.expect("memory").is_none(), "the input is closed");
+    };
+    let client = async {
+        let call = call(&upstream, &context);
+        let drain = async {
+            while upstream.in_flight() == 0 {
+                tokio::task::yield_now().await;
+            }
+            upstream.drain(LONG).await;
+        };
+        let (outcome, ()) = tokio::join!(call, drain);
+        assert_eq!(outcome.expect("answered"), "{}");
+        assert!(upstream.is_closed());
+    };
+    tokio::join!(server, client);
+}
+
+/// How a server behaves when it is greeted, and what that makes of it.
+#[tokio::test]
+async fn the_era_is_found_out() {
+    let cases = [
+        ("modern", Ok("modern 2026-07-28")),
+        ("legacy refuses", Ok("legacy 2025-06-18")),
+        ("legacy is silent", Ok("legacy 2025-06-18")),
+        ("modern is slow", Ok("modern 2026-07-28")),
+        ("legacy by version", Ok("legacy 2025-06-18")),
+        ("legacy dies", Err("greeted the legacy way next")),
+        ("too new", Err("speaks only 2027-01-01")),
+        ("never answers", Err("did not answer the handshake within 3s")),
+    ];
+    // Side by side, as three of them take as long as a silence does.
+    let deadline = Duration::from_secs(3);
+    futures::future::join_all(cases.map(async |(kind, expected)| {
+        let (channel, peer) = Peer::pair();
+        let greeted = Upstream::connect(channel, Greeting::Unknown, deadline, || {});
+        let (greeted, _peer) = tokio::join!(greeted, behave(kind, peer));
+        match (greeted, expected) {
+            (Ok(upstream), Ok(protocol)) => assert_eq!(upstream.handshake().protocol, protocol, "{kind}"),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{kind}: {error}"),
+            (Ok(_), Err(_)) => panic!("{kind}: greeted"),
+            (Err(error), Ok(_)) => panic!("{kind}: {error}"),
+        }
+    }))
+    .await;
+}
+
+async fn behave(kind: &str, mut peer: Peer) -> Option<Peer> {
+    let discover = peer.hear().await;
+    assert_eq!(discover["method"], "server/discover");
+    match kind {
+        "modern" => peer.answer(&discover, DISCOVERED).await,
+        "legacy refuses" => peer.refuse(&discover, -32601).await,
+        "legacy by version" => {
+            peer.answer(&discover, r#"{"supportedVersions":["2025-06-18"],"capabilities":{}}"#).await;
+        }
+        "too new" => {
+            peer.answer(&discover, r#"{"supportedVersions":["2027-01-01"],"capabilities":{}}"#).await;
+            return Some(peer);
+        }
+        "legacy dies" => return None,
+        _ => {}
+    }
+    if kind == "modern" {
+        return Some(peer);
+    }
+    let initialize = peer.hear().await;
+    assert_eq!(initialize["method"], "initialize", "{kind}");
+    match kind {
+        "never answers" => {}
+        "modern is slow" => {
+            peer.refuse(&initialize, -32022).await;
+            peer.answer(&discover, DISCOVERED).await;
+        }
+        _ => peer.answer(&initialize, INITIALIZED).await,
+    }
+    Some(peer)
+}
+
+#[tokio::test]
+async fn a_server_taken_over_is_not_greeted_again() {
+    let (channel, mut peer) = Peer::pair();
+    let handshake = Handshake {
+        protocol: "legacy 2025-11-25".to_owned(),
+        server_info: None,
+        capabilities: Some("{}".into()),
+        instructions: None,
+    };
+    let greeting = Greeting::Resumed(&handshake);
+    let upstream = Upstream::connect(channel, greeting, LONG, || {}).await.expect("resumed");
+    let context = CallContext::default();
+    let server = async {
+        let request = peer.hear().await;
+        assert_eq!(request["method"], "tools/call");
+        peer.answer(&request, "{}").await;
+    };
+    let (outcome, ()) = tokio::join!(call(&upstream, &context), server);
+    assert_eq!(outcome.expect("answered"), "{}");
+}
