@@ -52,7 +52,6 @@ pub struct Config {
 
 impl Config {
     /// The runner's part of the daemon's state folder, and what the daemon's environment says.
-    #[expect(clippy::disallowed_methods, reason = "reads PATH and XDG_RUNTIME_DIR")]
     pub fn local(runner: Name, state: &Path) -> Self {
         let state = state.join("processes").join(runner.as_str());
         let installation = Digest::of_bytes(state.as_os_str().as_encoded_bytes()).short();
@@ -100,12 +99,12 @@ impl ProcessRunner {
         Ok(Self { launcher: launch::Launcher::new(config)?, servers: server::Servers::default() })
     }
 
-    /// Stops every server and waits for runs to end.
+    /// Stops every server, and lets runs go on for at most `grace`.
     pub async fn shutdown(&self, grace: Duration) {
         let stops =
             self.servers.ids().into_iter().map(|id| async move { self.servers.stop(&id, grace).await });
         futures::future::join_all(stops).await;
-        self.launcher.close().await;
+        self.launcher.close(grace).await;
     }
 }
 

@@ -148,11 +148,19 @@ impl Launcher {
             .map_err(|error| PortError::retry("failed to end what an earlier daemon left").caused_by(error))
     }
 
-    /// Waits until everything has ended.
-    pub(super) async fn close(&self) {
-        self.shared.closing.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+    /// Lets runs end by themselves for at most `grace`, then ends them.
+    pub(super) async fn close(&self, grace: Duration) {
+        let tasks = &self.shared.tasks;
+        tasks.close();
+        if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
+            self.shared.closing.cancel();
+            tasks.wait().await;
+        }
+    }
+
+    /// Cancelled when runs that still go on are to end.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.shared.closing
     }
 }
 

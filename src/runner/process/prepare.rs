@@ -1,7 +1,5 @@
 //! What one start needs: the program, the environment, private folders. Made before, removed after.
 
-#![expect(clippy::disallowed_methods, reason = "makes and removes private folders")]
-
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -165,7 +163,10 @@ pub(super) fn private(folder: &Path) -> std::io::Result<()> {
         made => return made,
     }
     let data = std::fs::symlink_metadata(folder)?;
-    if data.is_dir() && data.uid() == nix::unistd::geteuid().as_raw() && data.mode() & 0o077 == 0 {
+    if data.is_dir()
+        && data.uid() == nix::unistd::geteuid().as_raw()
+        && data.permissions().mode() % 0o100 == 0
+    {
         return Ok(());
     }
     Err(std::io::Error::other(format!(

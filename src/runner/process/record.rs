@@ -61,15 +61,16 @@ pub(super) fn sweep(config: &Config, live: &dyn Fn(&str) -> bool) -> std::io::Re
         if live(name) {
             continue;
         }
-        if name != file {
-            match read(&path) {
-                Some(record) => end(&record, &marked),
-                None => tracing::warn!(path = %path.display(), "the record of a process cannot be read"),
-            }
-            std::fs::remove_file(&path)?;
-        } else {
+        if name == file {
             std::fs::remove_dir_all(&path)?;
+            continue;
         }
+        if let Some(record) = read(&path) {
+            end(&record, &marked);
+        } else {
+            tracing::warn!(path = %path.display(), "the record of a process cannot be read");
+        }
+        std::fs::remove_file(&path)?;
     }
     group::kill_marked(&config.installation, &|name| !live(name));
     for entry in config.memory.iter().filter_map(|memory| std::fs::read_dir(memory).ok()).flatten().flatten()

@@ -47,9 +47,10 @@ pub(super) async fn run(launcher: &Launcher, run: Run) -> PortResult<Running> {
     }
     let (stop, stopped) = watch::channel(None);
     let supervised = launcher.supervise(started, stopped);
-    let course = Course { supervised, stop, cancel, timeout, pumps, feed };
+    let closing = launcher.closing().clone();
+    let course = Course { supervised, stop, cancel, closing, timeout, pumps, feed };
     launcher.tasks().spawn(async move {
-        let cancel = course.cancel.clone();
+        let (cancel, closing) = (course.cancel.clone(), course.closing.clone());
         let last = match course.follow().await {
             Ok(code) => Ok(RunEvent::Exit(code)),
             Err(TimedOut) => {
@@ -60,6 +61,7 @@ pub(super) async fn run(launcher: &Launcher, run: Run) -> PortResult<Running> {
             // An error means that nobody listens any more.
             _sent = sender.send(last) => {}
             () = cancel.cancelled() => {}
+            () = closing.cancelled() => {}
         }
     });
     Ok(Running { events, guard })
@@ -72,6 +74,8 @@ struct Course {
     supervised: Supervised,
     stop: watch::Sender<Option<Duration>>,
     cancel: CancellationToken,
+    /// The runner is shutting down.
+    closing: CancellationToken,
     timeout: Duration,
     pumps: JoinSet<()>,
     feed: JoinSet<()>,
@@ -87,6 +91,7 @@ impl Course {
                 biased;
                 code = &mut leader => Ok(code),
                 () = self.cancel.cancelled() => Err(false),
+                () = self.closing.cancelled() => Err(false),
                 () = tokio::time::sleep(self.timeout) => Err(true),
             };
             match timed_out {
@@ -112,6 +117,7 @@ impl Course {
         tokio::select! {
             _ended = all(&mut self.pumps, DRAIN) => {}
             () = self.cancel.cancelled() => {}
+            () = self.closing.cancelled() => {}
         }
         self.pumps.abort_all();
     }

@@ -65,7 +65,7 @@ impl Servers {
         workload: &Workload,
         material: Material,
     ) -> PortResult<Instance> {
-        let piped = match workload.transport {
+        let speaks_stdio = match workload.transport {
             Transport::Stdio => true,
             Transport::StreamableHttp { port, .. } => {
                 free(port)?;
@@ -82,7 +82,7 @@ impl Servers {
             material,
             limits: workload.limits.clone(),
             security: workload.security.clone(),
-            stdin: piped,
+            stdin: speaks_stdio,
         };
         let mut started = launcher.launch(request).await?;
         let id = InstanceId(format!("{}-{}", started.group, started.start));
@@ -90,7 +90,7 @@ impl Servers {
             (started.child.stdin.take(), started.child.stdout.take(), started.child.stderr.take());
         let mut kept = Vec::from_iter(stderr.map(|stream| launcher.tasks().spawn(keep(stream, log.clone()))));
         let mut pipes = None;
-        if piped {
+        if speaks_stdio {
             pipes = stdin.zip(stdout);
         } else {
             // A server over HTTP says what it has to say on either.
@@ -140,7 +140,7 @@ impl Servers {
                 let taken = server.pipes.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let (writer, reader) = taken.ok_or_else(|| {
                     PortError::stalled(format!("`{name}` was connected before"))
-                        .hint("a server over piped has one connection: replace the instance")
+                        .hint("a server over stdio has one connection: replace the instance")
                 })?;
                 Ok(Channel::Stdio { reader: Box::new(reader), writer: Box::new(writer) })
             }
@@ -150,7 +150,7 @@ impl Servers {
     /// Stops an instance and forgets it; nothing to do when there is none.
     pub(super) async fn stop(&self, id: &InstanceId, grace: Duration) {
         let Ok(server) = self.get(id) else { return };
-        // A piped server that waits for the end of its input hears it now.
+        // A stdio server that waits for the end of its input hears it now.
         drop(server.pipes.lock().unwrap_or_else(PoisonError::into_inner).take());
         server.stop.send_replace(Some(grace));
         // An error means that the task that would tell is gone, and the process with it.

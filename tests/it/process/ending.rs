@@ -1,0 +1,186 @@
+//! Whatever was started ends.
+
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use toolcrib::ports::{RunEvent, Runner as _, Running};
+
+use super::bench::{Bench, Ended};
+
+/// Longer than any of it takes; a wait that is this long has failed.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Waits until every process that holds the pipe is gone.
+async fn all_gone(mut alive: tokio::net::unix::pipe::Receiver) {
+    let mut rest = Vec::new();
+    tokio::time::timeout(LONG, alive.read_to_end(&mut rest)).await.expect("somebody lives on").unwrap();
+}
+
+/// Starts a script and waits until it says that it is ready.
+async fn ready(bench: &Bench, script: &str, timeout: Duration) -> Running {
+    let mut run = bench.shell(script);
+    run.timeout = timeout;
+    let mut running = bench.runner.run(run).await.ok().unwrap();
+    let event = running.events.recv().await.unwrap().ok().unwrap();
+    assert_eq!(event, RunEvent::Stdout("ready\n".into()));
+    running
+}
+
+#[tokio::test]
+async fn a_dropped_run_takes_its_children_with_it() {
+    let bench = Bench::new();
+    let alive = bench.alive();
+    let script = "exec 3>alive; sleep 1000 & (sleep 1000 & sleep 1000) & echo ready; wait";
+    drop(ready(&bench, script, LONG).await);
+    all_gone(alive).await;
+}
+
+#[tokio::test]
+async fn who_ignores_the_polite_signal_is_killed_when_time_is_up() {
+    let bench = Bench::new();
+    let alive = bench.alive();
+    let script = "exec 3>alive; trap '' TERM; echo ready; while :; do sleep 1000; done";
+    let mut running = ready(&bench, script, Duration::from_millis(200)).await;
+    let last = running.events.recv().await.unwrap();
+    assert_eq!(last.err().unwrap().operation, "`Tool/t` took longer than 200ms and was ended");
+    assert!(running.events.recv().await.is_none());
+    all_gone(alive).await;
+}
+
+#[tokio::test]
+async fn who_hears_the_polite_signal_may_say_goodbye() {
+    let bench = Bench::new();
+    let script = "trap 'echo goodbye; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut running = ready(&bench, script, Duration::from_millis(200)).await;
+    let mut goodbye = Vec::new();
+    while let Some(event) = running.events.recv().await {
+        if let Ok(RunEvent::Stdout(bytes)) = event {
+            goodbye.extend(bytes);
+        }
+    }
+    assert_eq!(goodbye, b"goodbye\n");
+}
+
+#[tokio::test]
+async fn what_goes_on_in_the_background_ends_with_the_call() {
+    let bench = Bench::new();
+    let alive = bench.alive();
+    let Ended { code, stdout, .. } = bench.run(bench.shell("exec 3>alive; sleep 1000 & echo done")).await;
+    assert_eq!((code, stdout.as_str()), (Ok(0), "done\n"));
+    all_gone(alive).await;
+}
+
+#[tokio::test]
+async fn who_leaves_the_group_is_found() {
+    // One keeps standard output, so that the run could not end; the other hides altogether.
+    for left in ["setsid sleep 1000 &", "setsid sleep 1000 >/dev/null 2>&1 &"] {
+        let bench = Bench::new();
+        let alive = bench.alive();
+        let Ended { code, stdout, .. } =
+            bench.run(bench.shell(&format!("exec 3>alive; {left} echo done"))).await;
+        assert_eq!((code, stdout.as_str()), (Ok(0), "done\n"), "{left}");
+        all_gone(alive).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_runner_ends_everything() {
+    let bench = Bench::new();
+    let alive = bench.alive();
+    let script = "exec 3>alive; sleep 1000 & echo ready; wait";
+    let running = ready(&bench, script, LONG).await;
+    bench.runner.shutdown(Duration::ZERO).await;
+    drop(bench);
+    drop(running);
+    all_gone(alive).await;
+}
+
+/// What the kernel does when the daemon is killed: the thread that started a process is gone.
+#[tokio::test]
+async fn the_death_of_the_daemon_is_the_death_of_its_children() {
+    let bench = Bench::new();
+    let alive = bench.alive();
+    let parent = std::process::id().to_string();
+    let (launcher, folder) = (bench.config.launcher.clone(), bench.folder().to_owned());
+    let start = move || {
+        let mut child = std::process::Command::new(launcher)
+            .args(["__limits", "--parent", &parent, "--", "/bin/sh", "-c"])
+            .arg("exec 3>alive; echo ready; exec sleep 1000")
+            .current_dir(folder)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        child
+    };
+    let mut child = std::thread::spawn(start).join().unwrap();
+    all_gone(alive).await;
+    assert!(!child.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn an_orphan_does_not_even_begin() {
+    let bench = Bench::new();
+    let output = std::process::Command::new(&bench.config.launcher)
+        .args(["__limits", "--parent", "1", "--", "/bin/echo", "begun"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "toolcrib: the daemon is gone\n");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0));
+}
+
+/// A daemon that was killed leaves records, folders, and children of the children.
+#[tokio::test]
+async fn a_sweep_ends_what_an_earlier_daemon_left_and_nothing_else() {
+    use std::os::unix::process::CommandExt as _;
+    let bench = Bench::new();
+    let alive = bench.alive();
+    let start = |name: &str, script: &str| {
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", script])
+            .current_dir(bench.folder())
+            .env("TOOLCRIB_INSTANCE", name)
+            .process_group(0)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        child
+    };
+    let ours = |name: &str| format!("{}/{name}", bench.config.installation);
+    // The leader is gone, a member of its group lives; another left its group; another was recorded.
+    let script = "exec 3>alive; sleep 1000 & setsid sleep 1000 & echo ready; kill -KILL $$";
+    let mut led = start(&ours("led"), script);
+    let mut plain = start("", "exec 3>alive; echo ready; exec sleep 1000");
+    let mut foreign = start("another/led", "echo ready; exec sleep 1000");
+    led.wait().unwrap();
+    let record = |name: &str, group: u32, start: u64| {
+        let record = serde_json::json!({
+            "name": name, "group": group, "start": start, "resource": "Server/s",
+            "digest": format!("sha256:{}", "0".repeat(64)), "revision": "main@sha1:0",
+        });
+        std::fs::write(bench.config.state.join(format!("{name}.json")), record.to_string()).unwrap();
+        std::fs::create_dir_all(bench.config.state.join(name)).unwrap();
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", plain.id())).unwrap();
+    let began: u64 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+    record("led", led.id(), 1);
+    record("plain", plain.id(), began);
+    // The pid of a process group that went round to somebody else.
+    record("foreign", foreign.id(), 1);
+
+    let running = ready(&bench, "echo ready; exec sleep 1000", LONG).await;
+    bench.runner.sweep().await.ok().unwrap();
+    all_gone(alive).await;
+    plain.wait().unwrap();
+    assert!(foreign.try_wait().unwrap().is_none(), "another's process was ended");
+    foreign.kill().unwrap();
+    foreign.wait().unwrap();
+    let mut left: Vec<_> =
+        bench.leftovers().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    left.sort();
+    assert_eq!(left, ["run-0", "run-0.json"], "what runs now keeps its own");
+    drop(running);
+}
