@@ -1,1 +1,151 @@
-//! (being written)
+//! Discovery: asks a server what it offers, and keeps the connection for calls.
+//!
+//! Input: a channel to a running server. Output: its [`Offer`], every definition byte for byte as the
+//! server wrote it. Invariant: what a server lists is bounded in pages, items, bytes and time, and a
+//! list that breaks a bound is refused as a whole, never cut. Not here: names under which anything is
+//! published ([`crate::catalog`]), and when to ask ([`crate::reconcile`]).
+
+#![expect(clippy::disallowed_methods, reason = "an effect: it keeps time")]
+
+mod list;
+pub mod undeclared;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::list::ListError;
+use crate::live::UpstreamKey;
+use crate::mcp::client::{GreetError, Upstream, Upstreams};
+use crate::ports::{Channel, Greeting, NotModern, Offer, PortError, PortResult, Prober};
+
+/// The prober of the daemon: its connections are those that calls use.
+pub struct Probe {
+    upstreams: Arc<Upstreams>,
+}
+
+impl Probe {
+    pub fn new(upstreams: Arc<Upstreams>) -> Self {
+        Self { upstreams }
+    }
+
+    /// Waits for a server that said that a list changed, or whose connection ended by itself.
+    pub async fn changed(&self) -> UpstreamKey {
+        self.upstreams.changed().await
+    }
+
+    async fn connect(
+        &self,
+        key: &UpstreamKey,
+        channel: Channel,
+        greeting: Greeting<'_>,
+        deadline: Duration,
+    ) -> PortResult<(Arc<Upstream>, Offer)> {
+        let until = Instant::now() + deadline;
+        let changed = self.upstreams.teller(key);
+        let upstream = Upstream::connect(channel, greeting, deadline, changed)
+            .await
+            .map_err(|error| not_greeted(key, error))?;
+        match list::offer(&upstream, until).await {
+            Ok(offer) => Ok((upstream, offer)),
+            Err(error) => {
+                upstream.close().await;
+                Err(not_listed(key, error))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Prober for Probe {
+    async fn probe(
+        &self,
+        key: &UpstreamKey,
+        channel: Channel,
+        greeting: Greeting<'_>,
+        deadline: Duration,
+        cancel: &CancellationToken,
+    ) -> PortResult<Offer> {
+        if self.upstreams.get(key).is_some_and(|upstream| !upstream.is_closed()) {
+            return self.refresh(key, deadline).await;
+        }
+        let (upstream, offer) = tokio::select! {
+            // Cancel-safe: a connection that is given up closes itself.
+            connected = self.connect(key, channel, greeting, deadline) => connected?,
+            () = cancel.cancelled() => return Err(PortError::retry(format!("probe of {} was cancelled", name(key)))),
+        };
+        if let Some(before) = self.upstreams.insert(key.clone(), upstream) {
+            before.close().await;
+        }
+        Ok(offer)
+    }
+
+    async fn refresh(&self, key: &UpstreamKey, deadline: Duration) -> PortResult<Offer> {
+        let Some(upstream) = self.upstreams.get(key) else {
+            return Err(PortError::retry(format!("there is no connection to {}", name(key))));
+        };
+        list::offer(&upstream, Instant::now() + deadline).await.map_err(|error| not_listed(key, error))
+    }
+
+    async fn release(&self, key: &UpstreamKey, grace: Duration) {
+        if let Some(upstream) = self.upstreams.get(key) {
+            upstream.drain(grace).await;
+            self.upstreams.remove(key);
+        }
+    }
+
+    fn connected(&self) -> BTreeSet<UpstreamKey> {
+        let works = |key: &UpstreamKey| self.upstreams.get(key).is_some_and(|upstream| !upstream.is_closed());
+        self.upstreams.keys().into_iter().filter(works).collect()
+    }
+}
+
+fn name(key: &UpstreamKey) -> String {
+    format!("server `{}`", key.server)
+}
+
+fn not_greeted(key: &UpstreamKey, error: GreetError) -> PortError {
+    let failed = format!("failed to connect to {}", name(key));
+    match error {
+        GreetError::NotModern(cause) => PortError::retry(failed).caused_by(cause),
+        GreetError::Version(_) => PortError::stalled(failed)
+            .hint("use a version of the server that speaks MCP 2024-11-05 or newer")
+            .caused_by(error),
+        GreetError::Late(..) => PortError::retry(failed)
+            .hint("see `toolcrib logs`; a server that starts slowly needs a longer `startupTimeout`")
+            .caused_by(error),
+        GreetError::Unusable(_) => {
+            PortError::retry(failed).hint("check `transport`: its type, port and path").caused_by(error)
+        }
+        GreetError::Gone(_) | GreetError::Refused(_) => {
+            PortError::retry(failed).hint("see `toolcrib logs`").caused_by(error)
+        }
+    }
+}
+
+fn not_listed(key: &UpstreamKey, error: ListError) -> PortError {
+    let failed = format!("failed to list what {} offers", name(key));
+    match &error {
+        ListError::Call { .. } | ListError::Late(_) => {
+            PortError::retry(failed).hint("see `toolcrib logs`").caused_by(error)
+        }
+        ListError::TooMany { .. } | ListError::TooLarge => PortError::stalled(failed)
+            .hint("nothing of it is offered; let the server offer less, or split it")
+            .caused_by(error),
+        _ => PortError::stalled(failed)
+            .hint("nothing of it is offered; this is a fault of the server")
+            .caused_by(error),
+    }
+}
+
+/// Why a one-off probe failed; kept apart so that [`NotModern`] can be seen in it.
+fn is_not_modern(error: &GreetError) -> bool {
+    matches!(error, GreetError::NotModern(NotModern))
+}
+
+#[cfg(test)]
+mod tests;
