@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use crate::desired::Floor;
 use crate::manifest::RepoPath;
-use crate::resource::{Digest, Name, Period};
+use crate::resource::server::GitCredentials;
+use crate::resource::{Digest, Name, Period, SecretRef};
 
 pub use environment::Environment;
+use raw::variable;
 pub use raw::{ConfigError, Settings};
 
 /// Where MCP is served unless said otherwise.
@@ -55,9 +57,22 @@ pub struct Config {
     pub floor: Floor,
     /// The address clients use, when a proxy stands before us.
     pub public_url: Option<String>,
+    pub git: GitAccess,
     pub environment: Environment,
     /// Our own binary, for the children that run in a process of their own.
     pub executable: PathBuf,
+}
+
+/// How repositories elsewhere are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GitAccess {
+    /// For the followed repository; references only.
+    pub credentials: Option<GitCredentials>,
+    /// The host keys that ssh trusts.
+    pub known_hosts: Option<PathBuf>,
+    /// Certificates trusted besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    pub proxy: Option<String>,
 }
 
 /// What is followed.
@@ -124,6 +139,7 @@ impl Config {
                 local_git: settings.allow_local_git.unwrap_or(false),
             },
             public_url: settings.public_url.as_deref().map(public_url).transpose()?,
+            git: git_access(settings, &environment)?,
             executable: std::env::current_exe()
                 .map_err(|error| ConfigError::new("failed to find our own binary").caused_by(error))?,
             repository,
@@ -196,6 +212,38 @@ fn interval(text: Option<&str>) -> Result<Duration, ConfigError> {
             .hint("a second is the least; a local repository is watched and needs no short interval"));
     }
     Ok(period)
+}
+
+fn git_access(settings: &Settings, environment: &Environment) -> Result<GitAccess, ConfigError> {
+    let file = |name: &str, path: Option<&PathBuf>| -> Result<Option<PathBuf>, ConfigError> {
+        let Some(path) = path else { return Ok(None) };
+        match std::fs::canonicalize(path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => Err(ConfigError::new(format!("`{name}`: there is no file `{}`", path.display()))
+                .caused_by(error)
+                .hint("give the path of a file that this user can read")),
+        }
+    };
+    let secret = |path: PathBuf| SecretRef::File(path.to_string_lossy().into_owned());
+    let password = match file("git-password-file", settings.git_password_file.as_ref())? {
+        Some(path) => Some(secret(path)),
+        None => {
+            environment.get(variable::GIT_PASSWORD).map(|_| SecretRef::Env(variable::GIT_PASSWORD.to_owned()))
+        }
+    };
+    let ssh_key = file("git-ssh-key", settings.git_ssh_key.as_ref())?.map(secret);
+    let username = settings.git_username.clone();
+    let any = username.is_some() || password.is_some() || ssh_key.is_some();
+    let usual_hosts =
+        || environment.home().map(|home| home.join(".ssh/known_hosts")).filter(|file| file.is_file());
+    let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let proxy = proxy.into_iter().filter_map(|name| environment.get(name)).find(|value| !value.is_empty());
+    Ok(GitAccess {
+        credentials: any.then_some(GitCredentials { username, password, ssh_key }),
+        known_hosts: file("known-hosts", settings.known_hosts.as_ref())?.or_else(usual_hosts),
+        ca_file: file("ca-file", settings.ca_file.as_ref())?,
+        proxy: settings.proxy.clone().or_else(|| proxy.map(str::to_owned)),
+    })
 }
 
 fn public_url(text: &str) -> Result<String, ConfigError> {

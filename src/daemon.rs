@@ -1,5 +1,7 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
+pub mod source;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::PlanView;

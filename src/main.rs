@@ -1,4 +1,4 @@
-//! Parse arguments, run, exit code.
+//! The program: children of our own first, then what the arguments say; it ends with the code of that.
 
 use std::process::ExitCode;
 
@@ -10,5 +10,7 @@ fn main() -> ExitCode {
     if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == process::SUBCOMMAND) {
         return process::limits_child(rest);
     }
-    ExitCode::SUCCESS
+    // Refused only when a provider is set already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    toolcrib::cli::main()
 }

@@ -46,6 +46,7 @@ use crate::resource::{Digest, Name, ResourceId};
 use crate::status::{PassStatus, Status, Timestamp};
 use backoff::Backoff;
 use job::{Done, Key};
+pub use read::rules_of;
 use serve::Serving;
 pub use trigger::Cause;
 

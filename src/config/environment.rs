@@ -31,12 +31,20 @@ impl Environment {
         self.get_os(name)?.to_str()
     }
 
+    /// The home directory, when it is an absolute path.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.absolute("HOME")
+    }
+
+    fn absolute(&self, name: &str) -> Option<PathBuf> {
+        self.get_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
     /// Where state of this user is kept: `XDG_STATE_HOME`, else below the home directory, else the
     /// system's place for daemons.
     pub fn state_home(&self) -> PathBuf {
-        let absolute = |name| self.get_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        absolute("XDG_STATE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        self.absolute("XDG_STATE_HOME")
+            .or_else(|| self.home().map(|home| home.join(".local/state")))
             .unwrap_or_else(|| PathBuf::from("/var/lib"))
             .join("toolcrib")
     }

@@ -22,6 +22,14 @@ pub mod variable {
     pub const ALLOW_PRIVILEGES: &str = "TOOLCRIB_ALLOW_PRIVILEGES";
     pub const ALLOW_LOCAL_GIT: &str = "TOOLCRIB_ALLOW_LOCAL_GIT";
     pub const PUBLIC_URL: &str = "TOOLCRIB_PUBLIC_URL";
+    pub const GIT_USERNAME: &str = "TOOLCRIB_GIT_USERNAME";
+    /// The password or token itself: a secret, and therefore no flag.
+    pub const GIT_PASSWORD: &str = "TOOLCRIB_GIT_PASSWORD";
+    pub const GIT_PASSWORD_FILE: &str = "TOOLCRIB_GIT_PASSWORD_FILE";
+    pub const GIT_SSH_KEY: &str = "TOOLCRIB_GIT_SSH_KEY";
+    pub const KNOWN_HOSTS: &str = "TOOLCRIB_KNOWN_HOSTS";
+    pub const CA_FILE: &str = "TOOLCRIB_CA_FILE";
+    pub const PROXY: &str = "TOOLCRIB_PROXY";
     /// Level of the log: `error`, `warn`, `info`, `debug`, or a filter such as `info,toolcrib::git=debug`.
     pub const LOG: &str = "TOOLCRIB_LOG";
     /// `text` or `json`.
@@ -79,11 +87,29 @@ pub struct Settings {
     /// Allow Git sources that are local paths.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", env = variable::ALLOW_LOCAL_GIT, hide_env_values = true, help_heading = "What a repository may do")]
     pub allow_local_git: Option<bool>,
-    /// What is logged: error, warn, info, debug, or a filter [default: info].
-    #[arg(long, global = true, value_name = "LEVEL", env = variable::LOG, hide_env_values = true, help_heading = "Global options")]
+    /// User name for an https repository.
+    #[arg(long, value_name = "NAME", env = variable::GIT_USERNAME, hide_env_values = true, help_heading = "Remote repositories")]
+    pub git_username: Option<String>,
+    /// File with the password or token; or set TOOLCRIB_GIT_PASSWORD.
+    #[arg(long, value_name = "FILE", env = variable::GIT_PASSWORD_FILE, hide_env_values = true, help_heading = "Remote repositories")]
+    pub git_password_file: Option<PathBuf>,
+    /// Private key for an ssh repository.
+    #[arg(long, value_name = "FILE", env = variable::GIT_SSH_KEY, hide_env_values = true, help_heading = "Remote repositories")]
+    pub git_ssh_key: Option<PathBuf>,
+    /// Host keys ssh trusts [default: ~/.ssh/known_hosts].
+    #[arg(long, value_name = "FILE", env = variable::KNOWN_HOSTS, hide_env_values = true, help_heading = "Remote repositories")]
+    pub known_hosts: Option<PathBuf>,
+    /// Certificates trusted besides the system's (PEM).
+    #[arg(long, value_name = "FILE", env = variable::CA_FILE, hide_env_values = true, help_heading = "Remote repositories")]
+    pub ca_file: Option<PathBuf>,
+    /// HTTP proxy [default: what HTTPS_PROXY says].
+    #[arg(long, value_name = "URL", env = variable::PROXY, hide_env_values = true, help_heading = "Remote repositories")]
+    pub proxy: Option<String>,
+    /// What is logged; a flag of every command.
+    #[arg(skip)]
     pub log: Option<String>,
-    /// Form of the log: text or json [default: text].
-    #[arg(long, global = true, value_name = "FORMAT", env = variable::LOG_FORMAT, hide_env_values = true, help_heading = "Global options")]
+    /// Form of the log; a flag of every command.
+    #[arg(skip)]
     pub log_format: Option<String>,
 }
 
@@ -125,7 +151,7 @@ impl ConfigError {
 }
 
 /// The keys of the file, which are the flags of the same name.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 21] = [
     "repo",
     "ref",
     "path",
@@ -139,6 +165,12 @@ const KEYS: [&str; 15] = [
     "allow-process",
     "allow-privileges",
     "allow-local-git",
+    "git-username",
+    "git-password-file",
+    "git-ssh-key",
+    "known-hosts",
+    "ca-file",
+    "proxy",
     "log",
     "log-format",
 ];
@@ -198,6 +230,12 @@ impl Settings {
             allow_process: self.allow_process.or(under.allow_process),
             allow_privileges: self.allow_privileges.or(under.allow_privileges),
             allow_local_git: self.allow_local_git.or(under.allow_local_git),
+            git_username: self.git_username.or(under.git_username),
+            git_password_file: self.git_password_file.or(under.git_password_file),
+            git_ssh_key: self.git_ssh_key.or(under.git_ssh_key),
+            known_hosts: self.known_hosts.or(under.known_hosts),
+            ca_file: self.ca_file.or(under.ca_file),
+            proxy: self.proxy.or(under.proxy),
             log: self.log.or(under.log),
             log_format: self.log_format.or(under.log_format),
         }

@@ -207,7 +207,8 @@ fn settle<K: Ord>(
     true
 }
 
-fn rules_of(source: &PolicySource) -> policy::Source {
+/// The rules of one policy, as they are compiled.
+pub fn rules_of(source: &PolicySource) -> policy::Source {
     let file = |name: &str| RepoPath::parse(name).unwrap_or_else(|| source.place.file.clone());
     let module = |(name, text): &(String, Arc<str>)| policy::Module {
         file: file(name),

@@ -1,0 +1,57 @@
+//! `logs`: what a resource's instances wrote to standard error.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+
+use super::Context;
+use super::error::{CliError, CliResult};
+use super::exit::Exit;
+use super::render::harmless;
+use super::target::Target;
+use crate::resource::ResourceId;
+
+/// Logs are in memory, or one engine away.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Show the last standard error of a resource, or the log of its failed build.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  toolcrib logs server/weather")]
+pub(super) struct Logs {
+    /// Which resource.
+    #[arg(value_name = "KIND/NAME")]
+    resource: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Logs {
+    pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
+        let id = resource(&self.resource)?;
+        let client = self.target.changes(context).await?;
+        let path = format!("/api/v1/logs/{}/{}", id.kind, id.name);
+        let bytes = client.bytes(Method::GET, &path, Bytes::new(), TIMEOUT).await?;
+        let log = String::from_utf8_lossy(&bytes);
+        if context.out.is_json() {
+            context.out.json(&serde_json::json!({"resource": id, "log": log}))?;
+        } else {
+            let shown = if std::io::stdout().is_terminal() { harmless(&log) } else { log.into_owned() };
+            context.out.text(&shown)?;
+        }
+        Ok(Exit::Success)
+    }
+}
+
+/// A resource as typed: `server/weather`.
+///
+/// # Errors
+/// When it is not one.
+pub(super) fn resource(text: &str) -> CliResult<ResourceId> {
+    ResourceId::parse(text).ok_or_else(|| {
+        CliError::usage(format!("`{text}` does not name a resource"))
+            .hint("write KIND/NAME, such as server/weather")
+    })
+}

@@ -1,0 +1,215 @@
+//! One MCP request over HTTP, in the era that needs no handshake (2026-07-28).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use super::client::{Client, Exchange, whole};
+use super::error::{CliError, CliResult};
+use crate::mcp::wire::{MODERN, meta};
+
+/// Bytes of one event of a stream: a result with an image or two in it.
+const MAX_EVENT: usize = 64 << 20;
+/// The id of the only request of a connection.
+const ID: u64 = 1;
+
+/// An MCP endpoint.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    client: Client,
+    host: String,
+    path: String,
+}
+
+/// One request.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) method: &'a str,
+    /// What `Mcp-Name` says: the tool.
+    pub(super) name: Option<&'a str>,
+    pub(super) params: serde_json::Map<String, Value>,
+    pub(super) limit: Duration,
+}
+
+impl Endpoint {
+    /// # Errors
+    /// When `url` is not an http address.
+    pub(super) fn parse(url: &str) -> CliResult<Self> {
+        let wrong = || {
+            CliError::usage(format!("`{url}` is not an http address"))
+                .hint("write the address of the MCP endpoint, such as http://127.0.0.1:7800/mcp")
+        };
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
+        let address = match authority.port_u16() {
+            Some(_) => authority.to_string(),
+            None => format!("{authority}:80"),
+        };
+        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        Ok(Self { client: Client::tcp(&address), host: authority.to_string(), path })
+    }
+
+    /// Sends one request; `hear` gets the notifications that come before its result.
+    ///
+    /// # Errors
+    /// When nobody answers in time, or the answer is an error.
+    pub(super) async fn ask(&self, ask: Ask<'_>, hear: &mut dyn FnMut(&Value)) -> CliResult<Value> {
+        let limit = ask.limit;
+        let work = async {
+            let request = self.request(ask)?;
+            let exchange = self.client.open(request, limit).await?;
+            let kind = exchange.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            if kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+                stream(exchange, hear).await
+            } else {
+                let status = exchange.response.status();
+                let body = whole(exchange.response).await?;
+                let message: Value = serde_json::from_slice(&body).map_err(|error| {
+                    CliError::failure(format!("{} answered {status}, and no JSON", self.client))
+                        .caused_by(&error)
+                })?;
+                outcome(message)
+            }
+        };
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            Err(CliError::failure(format!("no result within {} s", limit.as_secs()))
+                .hint("allow more time with --timeout"))
+        })
+    }
+
+    fn request(&self, ask: Ask<'_>) -> CliResult<Request<Full<Bytes>>> {
+        let Ask { method, name, mut params, limit: _ } = ask;
+        let about = json!({
+            meta::PROTOCOL_VERSION: MODERN,
+            meta::CLIENT_INFO: {"name": "toolcrib", "version": env!("CARGO_PKG_VERSION")},
+            meta::CLIENT_CAPABILITIES: {},
+            meta::LOG_LEVEL: "info",
+            "progressToken": ID,
+        });
+        params.insert("_meta".to_owned(), about);
+        let body = json!({"jsonrpc": "2.0", "id": ID, "method": method, "params": params}).to_string();
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.path)
+            .header(HOST, &self.host)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, text/event-stream")
+            .header("mcp-protocol-version", MODERN)
+            .header("mcp-method", method);
+        if let Some(name) = name {
+            request = request.header("mcp-name", name);
+        }
+        request.body(Full::new(body.into())).map_err(|error| {
+            CliError::usage("the request cannot be written as HTTP")
+                .caused_by(&error)
+                .hint("names of tools have letters, digits, `_` and `-`")
+        })
+    }
+}
+
+/// Reads events until the result comes.
+async fn stream(mut exchange: Exchange, hear: &mut dyn FnMut(&Value)) -> CliResult<Value> {
+    let mut events = Events::default();
+    while let Some(frame) = exchange.response.body_mut().frame().await {
+        let frame = frame.map_err(|error| CliError::failure("the answer broke off").caused_by(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        for text in events.feed(&data)? {
+            let message: Value = serde_json::from_str(&text).map_err(|error| {
+                CliError::failure("the answer holds an event that is no JSON").caused_by(&error)
+            })?;
+            if message.get("method").is_some() {
+                hear(&message);
+            } else {
+                return outcome(message);
+            }
+        }
+    }
+    Err(CliError::failure("the answer ended without a result")
+        .hint("`toolcrib logs` shows what the server said"))
+}
+
+/// The result of a response, or its error.
+fn outcome(mut message: Value) -> CliResult<Value> {
+    if let Some(error) = message.get("error") {
+        let text = error.get("message").and_then(Value::as_str).unwrap_or("(no message)");
+        let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
+        return Err(CliError::failure(format!("the endpoint answered with error {code}: {text}")));
+    }
+    match message.get_mut("result") {
+        Some(result) => Ok(result.take()),
+        None => Err(CliError::failure("the answer has neither a result nor an error")
+            .hint("is this the address of an MCP endpoint?")),
+    }
+}
+
+/// Server-sent events out of the bytes of a body.
+#[derive(Debug, Default)]
+struct Events {
+    rest: Vec<u8>,
+    data: String,
+}
+
+impl Events {
+    /// The `data` of the events that are complete now.
+    fn feed(&mut self, bytes: &[u8]) -> CliResult<Vec<String>> {
+        if self.rest.len() + bytes.len() + self.data.len() > MAX_EVENT {
+            return Err(CliError::failure("the answer holds an event of more than 64 MiB"));
+        }
+        self.rest.extend_from_slice(bytes);
+        let mut complete = Vec::new();
+        let mut from = 0;
+        while let Some(length) = self.rest[from..].iter().position(|byte| *byte == b'\n') {
+            let line =
+                self.rest[from..from + length].strip_suffix(b"\r").unwrap_or(&self.rest[from..from + length]);
+            let line = String::from_utf8_lossy(line).into_owned();
+            from += length + 1;
+            if line.is_empty() {
+                if !self.data.is_empty() {
+                    complete.push(std::mem::take(&mut self.data));
+                }
+            } else if let Some(data) = line.strip_prefix("data:") {
+                if !self.data.is_empty() {
+                    self.data.push('\n');
+                }
+                self.data.push_str(data.strip_prefix(' ').unwrap_or(data));
+            }
+        }
+        self.rest.drain(..from);
+        Ok(complete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_found_however_they_are_cut() {
+        let text = ": hello\r\nevent: message\ndata: {\"a\":\ndata: 1}\n\n\nid: 7\ndata:two\n\n";
+        for size in [1, 3, 7, 1000] {
+            let mut events = Events::default();
+            let found: Vec<String> =
+                text.as_bytes().chunks(size).flat_map(|chunk| events.feed(chunk).unwrap()).collect();
+            assert_eq!(found, ["{\"a\":\n1}", "two"], "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_http() {
+        let endpoint = Endpoint::parse("http://localhost/mcp?x").unwrap();
+        assert_eq!((endpoint.host.as_str(), endpoint.path.as_str()), ("localhost", "/mcp?x"));
+        assert_eq!(endpoint.client.to_string(), "http://localhost:80");
+        assert!(Endpoint::parse("127.0.0.1:7800").is_err() && Endpoint::parse("https://h/mcp").is_err());
+    }
+
+    #[test]
+    fn errors_of_the_endpoint_are_errors() {
+        let error = outcome(json!({"error": {"code": -32602, "message": "no such tool"}})).unwrap_err();
+        assert_eq!(format!("{error:?}").matches("-32602: no such tool").count(), 1);
+        assert_eq!(outcome(json!({"result": {"ok": true}})).unwrap(), json!({"ok": true}));
+    }
+}

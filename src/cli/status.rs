@@ -1,0 +1,149 @@
+//! `status`: what a daemon serves, and how everything is.
+
+use super::Context;
+use super::error::CliResult;
+use super::exit::Exit;
+use super::render::Table;
+use super::target::Target;
+use crate::resource::{ResourceId, Revision};
+use crate::status::{ConditionStatus, ConditionType, ResourceStatus, get};
+
+/// Show what the daemon serves and what is not ready.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  toolcrib status
+  toolcrib status --output json | jq .served
+  toolcrib status --state /var/lib/toolcrib/tools")]
+pub(super) struct Status {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Status {
+    pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
+        let status: crate::status::Status = self.target.reads(context).get_json("/api/v1/status").await?;
+        context.out.print(&status, || text(&status))?;
+        Ok(Exit::Success)
+    }
+}
+
+fn text(status: &crate::status::Status) -> String {
+    let revision =
+        |revision: &Option<Revision>| revision.as_ref().map_or("-".to_owned(), ToString::to_string);
+    let source = &status.source;
+    let counts = status.catalog;
+    let mut lines = vec![
+        ("repository", format!("{} {}", source.repo, source.path).trim_end().to_owned()),
+        ("served", revision(&status.served)),
+    ];
+    if status.attempted != status.served {
+        lines.push(("seen", revision(&status.attempted)));
+    }
+    lines.push((
+        "catalog",
+        format!(
+            "{} tools, {} prompts, {} resources, {} templates (generation {})",
+            counts.tools, counts.prompts, counts.resources, counts.templates, status.generation
+        ),
+    ));
+    lines.push(("MCP", status.daemon.mcp.clone()));
+    lines.push(("admin", status.daemon.admin.clone()));
+    if let Some(pass) = &status.last_pass {
+        lines.push((
+            "last pass",
+            format!(
+                "{} at {}, {} steps ({} failed), {} ms",
+                pass.result, pass.finished, pass.steps, pass.failed, pass.milliseconds
+            ),
+        ));
+    }
+    if status.suspended {
+        lines.push(("passes", "suspended: `toolcrib reconcile --resume` lets them go on".to_owned()));
+    }
+    let mut text = String::new();
+    for (name, value) in lines {
+        text.push_str(&format!("{name:<11} {value}\n"));
+    }
+    if !status.conditions.is_empty() {
+        let mut table = Table::new(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"]);
+        for condition in &status.conditions {
+            let since = condition.last_transition_time.to_string();
+            let (kind, state) = (condition.kind.as_str(), condition.status.as_str());
+            table.row([kind, state, &condition.reason, &since, &condition.message]);
+        }
+        text.push('\n');
+        text.push_str(&table.text());
+    }
+    if !status.resources.is_empty() {
+        text.push('\n');
+        text.push_str(&resources(status.resources.iter()).text());
+    }
+    text
+}
+
+/// Resources and their readiness, one row each.
+pub(super) fn resources<'a>(resources: impl Iterator<Item = (&'a ResourceId, &'a ResourceStatus)>) -> Table {
+    let mut table = Table::new(["RESOURCE", "READY", "REASON", "REVISION", "RUNNING", "MESSAGE"]);
+    for (id, resource) in resources {
+        let ready = get(&resource.conditions, ConditionType::Ready);
+        let running = resource.instances.iter().filter(|instance| instance.state == "running").count();
+        let running = if resource.instances.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("{running}/{}", resource.instances.len())
+        };
+        table.row([
+            &id.to_string(),
+            ready.map_or("Unknown", |ready| ready.status.as_str()),
+            ready.map_or("-", |ready| &ready.reason),
+            resource.revision.as_ref().map_or("-", Revision::short),
+            &running,
+            ready.map_or("-", |ready| &ready.message),
+        ]);
+    }
+    table
+}
+
+/// Resources that are certainly not ready, and why.
+pub(super) fn not_ready(status: &crate::status::Status) -> Vec<(String, String)> {
+    let why = |(id, resource): (&ResourceId, &ResourceStatus)| {
+        let ready = get(&resource.conditions, ConditionType::Ready)?;
+        (ready.status == ConditionStatus::False).then(|| (id.to_string(), ready.message.clone()))
+    };
+    status.resources.iter().filter_map(why).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Condition, Timestamp, reason};
+
+    #[test]
+    fn what_is_seen_but_not_served_is_said() {
+        let revision =
+            |digit: &str| Some(Revision { reference: "main".into(), commit: digit.repeat(40), dirty: false });
+        let condition = Condition::new(
+            ConditionType::Ready,
+            ConditionStatus::False,
+            reason::BUILD_FAILED,
+            "failed to build `Server/x`\nsecond line",
+            Timestamp(0),
+        );
+        let mut status =
+            crate::status::Status { served: revision("a"), attempted: revision("b"), ..Default::default() };
+        let resource = ResourceStatus { conditions: vec![condition.clone()], ..Default::default() };
+        status.resources.insert(ResourceId::parse("Server/x").unwrap(), resource);
+        status.conditions.push(condition);
+        let text = text(&status);
+        assert!(
+            text.contains("served      main@sha1:aaaa") && text.contains("seen        main@sha1:bbbb"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Server/x   False   BuildFailed   -          -         failed to build"),
+            "{text}"
+        );
+        assert!(!text.contains("second line"));
+        assert_eq!(not_ready(&status).len(), 1);
+    }
+}

@@ -1,0 +1,168 @@
+//! `validate`: what manifests say, and what is wrong with them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::Context;
+use super::error::{CliError, CliResult};
+use super::exit::Exit;
+use crate::config::{Config, Settings};
+use crate::daemon;
+use crate::desired::{self, Resolutions};
+use crate::manifest::{self, BlobId, Diagnostic, MAX_MANIFEST_BYTES, Manifest, Snapshot};
+use crate::policy::PolicySet;
+use crate::ports::{PortResult, Source};
+use crate::reconcile::rules_of;
+use crate::resource::Revision;
+
+/// Rounds of reading: each finds at least one more ignore file, and folders nest no deeper.
+const MAX_ROUNDS: usize = 32;
+
+/// Check manifests; start nothing and ask no network.
+///
+/// Reads the work tree, uncommitted edits included, or with --ref the files of a commit. Every mistake is
+/// shown with its place, not only the first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  toolcrib validate                          this folder
+  toolcrib validate examples/quickstart
+  toolcrib validate --ref main tools         as committed
+  toolcrib validate --output json | jq '.diagnostics[].message'")]
+pub(super) struct Validate {
+    /// Folder of manifests inside a Git repository [default: this folder].
+    #[arg(value_name = "PATH", conflicts_with_all = ["repo", "path"])]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What was found.
+struct Found {
+    revision: Revision,
+    resources: usize,
+    skipped: usize,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Validate {
+    pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
+        let mut settings = self.settings;
+        if settings.repo.is_none() {
+            let (repo, path) = locate(self.folder.as_deref().unwrap_or(Path::new(".")))?;
+            settings.repo = Some(repo);
+            settings.path = Some(path);
+        }
+        settings.worktree = Some(settings.reference.is_none());
+        let mut settings = settings.over(context.file.clone());
+        if settings.worktree == Some(true) {
+            settings.reference = None;
+        }
+        let config = Config::new(&settings, context.environment.clone())?;
+        let source = daemon::source::open(&config)?;
+        let found = check(&*source, &config.floor).await?;
+        let (errors, warnings) = found.diagnostics.iter().fold((0, 0), |(errors, warnings), diagnostic| {
+            if diagnostic.is_error() { (errors + 1, warnings) } else { (errors, warnings + 1) }
+        });
+        let marked = if config.worktree { " worktree" } else { "" };
+        let value = json!({
+            "revision": found.revision.to_string(),
+            "worktree": config.worktree,
+            "resources": found.resources,
+            "skipped": found.skipped,
+            "errors": errors,
+            "warnings": warnings,
+            "diagnostics": found.diagnostics,
+        });
+        context.out.print(&value, || {
+            let mut text = String::new();
+            for diagnostic in &found.diagnostics {
+                text.push_str(&format!("{diagnostic}\n\n"));
+            }
+            let judged = match (errors, found.resources) {
+                (0, 0) => "no resources".to_owned(),
+                (0, resources) => format!("{} valid", counted(resources, "resource")),
+                (errors, _) => counted(errors, "error"),
+            };
+            let warned =
+                if warnings == 0 { String::new() } else { format!(", {}", counted(warnings, "warning")) };
+            text + &format!("{judged}{warned} in {}{marked}\n", found.revision)
+        })?;
+        Ok(if errors == 0 { Exit::Success } else { Exit::Failure })
+    }
+}
+
+fn counted(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+/// The repository around a folder, and the folder inside it.
+pub(super) fn locate(folder: &Path) -> CliResult<(String, String)> {
+    let found = folder.canonicalize().map_err(|error| {
+        CliError::usage(format!("there is no folder `{}`", folder.display())).caused_by(&error)
+    })?;
+    if !found.is_dir() {
+        return Err(CliError::usage(format!("`{}` is not a folder", folder.display()))
+            .hint("name the folder that holds the manifest"));
+    }
+    let root = found.ancestors().find(|parent| parent.join(".git").exists()).ok_or_else(|| {
+        CliError::failure(format!("`{}` is not in a Git repository", folder.display()))
+            .hint("run `git init` in it, or name another folder")
+    })?;
+    let inside = found.strip_prefix(root).unwrap_or(Path::new(""));
+    match (root.to_str(), inside.to_str()) {
+        (Some(root), Some(inside)) => Ok((root.to_owned(), inside.to_owned())),
+        _ => Err(CliError::failure(format!("the path `{}` is not UTF-8", found.display()))),
+    }
+}
+
+async fn check(source: &dyn Source, floor: &desired::Floor) -> CliResult<Found> {
+    let snapshot = source.fetch().await?;
+    let manifest = load(source, &snapshot).await?;
+    let mut resolutions = Resolutions::default();
+    let wanted: Vec<BlobId> = desired::blobs(&manifest, &snapshot).into_iter().collect();
+    resolutions.blobs.extend(read(source, &wanted).await?);
+    let resolved = desired::resolve(&manifest, &snapshot, &resolutions, floor, None);
+    let mut diagnostics = manifest.diagnostics;
+    diagnostics.extend(resolved.diagnostics);
+    let rules = resolved.desired.policies.values().map(|source| rules_of(source)).collect();
+    if let Err(found) = PolicySet::compile(rules) {
+        diagnostics.extend(found);
+    }
+    diagnostics.sort();
+    diagnostics.dedup();
+    Ok(Found {
+        revision: snapshot.revision,
+        resources: manifest.resources.len(),
+        skipped: manifest.skipped,
+        diagnostics,
+    })
+}
+
+async fn load(source: &dyn Source, snapshot: &Snapshot) -> PortResult<Manifest> {
+    let mut contents = BTreeMap::new();
+    for _ in 0..MAX_ROUNDS {
+        let mut wanted = manifest::wanted(snapshot, None, &contents);
+        wanted.retain(|id| !contents.contains_key(id));
+        if wanted.is_empty() {
+            break;
+        }
+        let read = read(source, &wanted).await?;
+        if read.is_empty() {
+            break;
+        }
+        contents.extend(read);
+    }
+    Ok(manifest::load(snapshot, None, &contents))
+}
+
+/// The contents of blobs; those that are too large are left out, and are then a diagnostic.
+async fn read(source: &dyn Source, ids: &[BlobId]) -> PortResult<BTreeMap<BlobId, Bytes>> {
+    let sizes = source.sizes(ids).await?;
+    let fits = |(id, size): (&BlobId, u64)| (size <= MAX_MANIFEST_BYTES as u64).then_some(*id);
+    let ids: Vec<BlobId> = ids.iter().zip(sizes).filter_map(fits).collect();
+    let contents = source.read(&ids, MAX_MANIFEST_BYTES).await?;
+    Ok(ids.into_iter().zip(contents).collect())
+}
