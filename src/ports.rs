@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -487,18 +486,4 @@ pub trait ToolExecutor: Send + Sync {
         revision: &str,
         cx: &CallContext,
     ) -> String;
-}
-
-/// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Principal {
-    pub name: String,
-    pub groups: Vec<String>,
-}
-
-impl Principal {
-    /// Everybody who reaches a loopback listener.
-    pub fn local() -> Self {
-        Self { name: "local".to_owned(), groups: vec!["local".to_owned()] }
-    }
 }

@@ -1,0 +1,44 @@
+//! What the transport asks of whoever knows what the methods mean.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::{Reply, Request};
+use crate::catalog::ParamHeader;
+use crate::mcp::wire::ErrorObject;
+use crate::ports::CallContext;
+
+/// The meaning of requests.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Answers a request. [`CallContext::events`] is there when the client can hear them.
+    async fn request(&self, request: &Request, context: &CallContext) -> Result<Reply, ErrorObject>;
+
+    /// Counts changes of what clients see.
+    fn changes(&self) -> watch::Receiver<Changes>;
+
+    /// What `initialize` and `server/discover` tell.
+    fn about(&self) -> About;
+
+    /// The parameters of a tool that clients mirror into headers.
+    fn param_headers(&self, tool: &str) -> Arc<[ParamHeader]>;
+}
+
+/// How often each list has changed since the daemon started. A watch of it holds only the newest, so
+/// that a slow subscriber hears once of many changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub tools: u64,
+    pub prompts: u64,
+    pub resources: u64,
+}
+
+/// What is told of the endpoint as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    pub instructions: Option<Arc<str>>,
+    /// Whether arguments are completed.
+    pub completions: bool,
+}

@@ -1,0 +1,166 @@
+//! Requests of 2025-11-25 and older: a handshake, then a session.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use super::request::{Level, Method, Request};
+use super::respond::{Call, MAX_EVENTS, Outcome, Running};
+use super::session::{CallInFlight, Session};
+use super::{Asked, Endpoint, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
+use crate::mcp::wire::{self, Id, code, raw};
+use crate::ports::{CallContext, CallEvent};
+
+pub(super) async fn request(
+    endpoint: &Arc<Endpoint>,
+    asked: &Asked,
+    request: Request,
+) -> Result<Response<Payload>, Refusal> {
+    if request.method == Method::Initialize {
+        return initialize(endpoint, asked, &request);
+    }
+    let session = session(endpoint, asked, Some(&request.id))?;
+    match request.method {
+        Method::Ping => return Ok(answer(&request, Ok(Reply::Empty))),
+        Method::SetLevel => return Ok(answer(&request, set_level(&session, &request))),
+        _ => {}
+    }
+    let streams = headers::accepts_events(&asked.headers);
+    let (sender, receiver) = if streams {
+        let (sender, receiver) = mpsc::channel(MAX_EVENTS);
+        (Some(sender), Some(receiver))
+    } else {
+        (None, None)
+    };
+    let in_flight = session.begin(&request.id);
+    let request = Arc::new(request);
+    let call = call(Arc::clone(endpoint), Arc::clone(&request), in_flight, sender).boxed();
+    let outcome = Running::detachable(call, &endpoint.detached);
+    let level = Some(session.level());
+    Ok(respond::answer(Call { request, outcome, events: receiver, level, streams }).await)
+}
+
+/// Losing the connection does not end it; the client's word, or the end of its session, does.
+async fn call(
+    endpoint: Arc<Endpoint>,
+    request: Arc<Request>,
+    in_flight: CallInFlight,
+    events: Option<mpsc::Sender<CallEvent>>,
+) -> Outcome {
+    let context = CallContext { cancel: in_flight.cancel.clone(), events };
+    // Cancel-safe: a dropped request is a cancelled one.
+    tokio::select! {
+        biased;
+        () = in_flight.cancel.cancelled() => None,
+        result = endpoint.handler.request(&request, &context) => Some(result),
+    }
+}
+
+fn answer(request: &Request, result: Result<Reply, wire::ErrorObject>) -> Response<Payload> {
+    match result.and_then(|reply| reply::success(request, reply)) {
+        Ok(parts) => respond::json(StatusCode::OK, Payload::Parts(parts)),
+        Err(error) => respond::failed(request, &error),
+    }
+}
+
+fn initialize(endpoint: &Endpoint, asked: &Asked, request: &Request) -> Result<Response<Payload>, Refusal> {
+    let asks = request.params.as_deref().and_then(|params| raw::get_str(params, "protocolVersion"));
+    let Some(asks) = asks else {
+        return Err(Refusal::bad(&request.id, code::INVALID_PARAMS, "`params.protocolVersion` is no string"));
+    };
+    // A version that is not known gets the newest; the client decides whether it can speak that.
+    let version = wire::LEGACY_VERSIONS.into_iter().find(|version| *version == asks).unwrap_or(wire::LEGACY);
+    let heard = *endpoint.handler.changes().borrow();
+    let Some(session) = endpoint.sessions.open(version, &asked.principal, heard) else {
+        let message = "too many sessions are open; try again later";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(Refusal::error(status, Some(&request.id), code::INTERNAL_ERROR, message));
+    };
+    let mut response = answer(request, Ok(reply::initialized(&endpoint.handler.about(), version)));
+    if let Ok(id) = HeaderValue::from_str(&session.id) {
+        response.headers_mut().insert(headers::SESSION, id);
+    }
+    Ok(response)
+}
+
+fn set_level(session: &Session, request: &Request) -> Result<Reply, wire::ErrorObject> {
+    let given = request.params.as_deref().and_then(|params| raw::get_str(params, "level"));
+    match given.as_deref().and_then(Level::parse) {
+        Some(level) => {
+            session.set_level(level);
+            Ok(Reply::Empty)
+        }
+        None => Err(wire::ErrorObject::new(code::INVALID_PARAMS, "`level` is no level of RFC 5424")),
+    }
+}
+
+pub(super) fn notification(
+    endpoint: &Endpoint,
+    asked: &Asked,
+    method: &Cow<'_, str>,
+    params: Option<&RawValue>,
+) -> Result<Response<Payload>, Refusal> {
+    let session = session(endpoint, asked, None)?;
+    if method == "notifications/cancelled" {
+        let id = params.and_then(|params| raw::get(params, "requestId")).and_then(Id::from_raw);
+        if let Some(id) = id {
+            session.cancel(&id);
+        }
+    }
+    Ok(accepted())
+}
+
+/// We ask clients for nothing, so that an answer of theirs is late or mistaken; neither is a fault.
+pub(super) fn response(endpoint: &Endpoint, asked: &Asked) -> Result<Response<Payload>, Refusal> {
+    session(endpoint, asked, None).map(|_| accepted())
+}
+
+pub(super) fn get(endpoint: &Endpoint, asked: &Asked) -> Result<Response<Payload>, Refusal> {
+    only_legacy(asked)?;
+    let session = session(endpoint, asked, None)?;
+    if !headers::accepts_events(&asked.headers) {
+        return Err(Refusal::status(StatusCode::NOT_ACCEPTABLE, "`Accept` has to name `text/event-stream`"));
+    }
+    listen::stream(endpoint, &session)
+}
+
+pub(super) fn delete(endpoint: &Endpoint, asked: &Asked) -> Result<Response<Payload>, Refusal> {
+    only_legacy(asked)?;
+    let session = session(endpoint, asked, None)?;
+    endpoint.sessions.close(&session);
+    tracing::debug!(session = session.id.get(..8), "session ended: by its client");
+    let mut response = Response::new(Payload::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+/// GET and DELETE are of sessions. Whoever has none, and does not speak of a version that has them,
+/// is told that there is only POST.
+fn only_legacy(asked: &Asked) -> Result<(), Refusal> {
+    let version = headers::version(&asked.headers)?;
+    let known = version.is_some_and(|version| wire::LEGACY_VERSIONS.contains(&version));
+    if known || (version.is_none() && headers::session(&asked.headers)?.is_some()) {
+        return Ok(());
+    }
+    Err(Refusal::status(StatusCode::METHOD_NOT_ALLOWED, "without a session there is only POST here"))
+}
+
+fn session(endpoint: &Endpoint, asked: &Asked, id: Option<&Id>) -> Result<Arc<Session>, Refusal> {
+    let refuse = |status, message: &str| Refusal::error(status, id, code::INVALID_REQUEST, message);
+    if let Some(version) = headers::version(&asked.headers)?
+        && !wire::LEGACY_VERSIONS.contains(&version)
+    {
+        let message = format!("`MCP-Protocol-Version: {version}` is not supported here");
+        return Err(refuse(StatusCode::BAD_REQUEST, &message));
+    }
+    let Some(named) = headers::session(&asked.headers)? else {
+        let message = "there is no `Mcp-Session-Id` header: say `initialize` first, or send the `_meta` of 2026-07-28";
+        return Err(refuse(StatusCode::BAD_REQUEST, message));
+    };
+    let unknown = || refuse(StatusCode::NOT_FOUND, "there is no such session (any more): say `initialize` again");
+    endpoint.sessions.get(named, &asked.principal).ok_or_else(unknown)
+}

@@ -1,0 +1,82 @@
+//! Requests of 2026-07-28: everything is in each of them.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use http::{Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::request::{Level, Method, Request};
+use super::respond::{Call, MAX_EVENTS, Running};
+use super::{Asked, Endpoint, Payload, Refusal, headers, listen, reply, respond};
+use crate::mcp::wire::{Era, code, raw};
+use crate::ports::CallContext;
+
+pub(super) async fn request(
+    endpoint: &Arc<Endpoint>,
+    asked: &Asked,
+    mut request: Request,
+) -> Result<Response<Payload>, Refusal> {
+    request.era = Era::Modern;
+    headers::agree(&asked.headers, &request)?;
+    let streams = headers::accepts_events(&asked.headers);
+    match request.method {
+        Method::Discover => {
+            let answered = reply::success(&request, reply::discovered(&endpoint.handler.about()));
+            return Ok(match answered {
+                Ok(parts) => respond::json(StatusCode::OK, Payload::Parts(parts)),
+                Err(error) => respond::failed(&request, &error),
+            });
+        }
+        Method::Listen if streams => return listen::subscribe(endpoint, &request),
+        Method::Listen => {
+            let message = "a subscription is a stream: `Accept` has to name `text/event-stream`";
+            return Err(Refusal::error(
+                StatusCode::NOT_ACCEPTABLE,
+                Some(&request.id),
+                code::INVALID_REQUEST,
+                message,
+            ));
+        }
+        // Gone in this version.
+        Method::Ping | Method::SetLevel | Method::Initialize => {
+            let method = Method::Other(request.method.as_str().to_owned());
+            request.method = method;
+        }
+        Method::ToolsCall => {
+            let annotated = request.name.as_deref().map(|name| endpoint.handler.param_headers(name));
+            headers::params_agree(&asked.headers, &request, annotated.as_deref().unwrap_or_default())?;
+        }
+        _ => {}
+    }
+    let level = log_level(&request)?;
+    let hears = streams && (level.is_some() || request.meta.progress_token.is_some());
+    let (sender, receiver) = if hears {
+        let (sender, receiver) = mpsc::channel(MAX_EVENTS);
+        (Some(sender), Some(receiver))
+    } else {
+        (None, None)
+    };
+    let request = Arc::new(request);
+    let outcome = Running::attached(call(Arc::clone(endpoint), Arc::clone(&request), sender).boxed());
+    Ok(respond::answer(Call { request, outcome, events: receiver, level, streams }).await)
+}
+
+/// Dropping it is the end of the call.
+async fn call(
+    endpoint: Arc<Endpoint>,
+    request: Arc<Request>,
+    events: Option<mpsc::Sender<crate::ports::CallEvent>>,
+) -> respond::Outcome {
+    let cancel = CancellationToken::new();
+    let _ends = cancel.clone().drop_guard();
+    Some(endpoint.handler.request(&request, &CallContext { cancel, events }).await)
+}
+
+fn log_level(request: &Request) -> Result<Option<u8>, Refusal> {
+    let Some(given) = &request.meta.log_level else { return Ok(None) };
+    let level = raw::text_of(given).and_then(|text| Level::parse(&text));
+    let unknown = || Refusal::bad(&request.id, code::INVALID_PARAMS, "`logLevel` is no level of RFC 5424");
+    level.map(|level| Some(level as u8)).ok_or_else(unknown)
+}

@@ -1,0 +1,223 @@
+//! One request, read as far as the transport and routing need.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Refusal;
+use crate::mcp::wire::{Era, Id, code, raw};
+use crate::policy::Principal;
+
+/// A request on its way to the [`super::Handler`].
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub era: Era,
+    pub id: Id,
+    pub method: Method,
+    /// The parameters as they came.
+    pub params: Option<Box<RawValue>>,
+    /// `params.name`, or `params.uri` of a method that has that.
+    pub name: Option<String>,
+    pub cursor: Option<String>,
+    pub principal: Arc<Principal>,
+    pub meta: Meta,
+}
+
+/// What `_meta` of the parameters says to the transport; each as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Meta {
+    pub protocol_version: Option<Box<RawValue>>,
+    pub client_capabilities: Option<Box<RawValue>>,
+    pub client_info: Option<Box<RawValue>>,
+    pub log_level: Option<Box<RawValue>>,
+    /// A string or an integer.
+    pub progress_token: Option<Box<RawValue>>,
+}
+
+/// The methods that are told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    Initialize,
+    Ping,
+    Discover,
+    Listen,
+    SetLevel,
+    ToolsList,
+    ToolsCall,
+    PromptsList,
+    PromptsGet,
+    ResourcesList,
+    TemplatesList,
+    ResourcesRead,
+    Complete,
+    Other(String),
+}
+
+impl Method {
+    fn parse(text: &str) -> Self {
+        match text {
+            "initialize" => Self::Initialize,
+            "ping" => Self::Ping,
+            "server/discover" => Self::Discover,
+            "subscriptions/listen" => Self::Listen,
+            "logging/setLevel" => Self::SetLevel,
+            "tools/list" => Self::ToolsList,
+            "tools/call" => Self::ToolsCall,
+            "prompts/list" => Self::PromptsList,
+            "prompts/get" => Self::PromptsGet,
+            "resources/list" => Self::ResourcesList,
+            "resources/templates/list" => Self::TemplatesList,
+            "resources/read" => Self::ResourcesRead,
+            "completion/complete" => Self::Complete,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::Ping => "ping",
+            Self::Discover => "server/discover",
+            Self::Listen => "subscriptions/listen",
+            Self::SetLevel => "logging/setLevel",
+            Self::ToolsList => "tools/list",
+            Self::ToolsCall => "tools/call",
+            Self::PromptsList => "prompts/list",
+            Self::PromptsGet => "prompts/get",
+            Self::ResourcesList => "resources/list",
+            Self::TemplatesList => "resources/templates/list",
+            Self::ResourcesRead => "resources/read",
+            Self::Complete => "completion/complete",
+            Self::Other(method) => method,
+        }
+    }
+
+    /// Whether its results carry how long they may be kept (2026-07-28, `server/utilities/caching`).
+    pub(super) fn is_cacheable(&self) -> bool {
+        matches!(
+            self,
+            Self::Discover
+                | Self::ToolsList
+                | Self::PromptsList
+                | Self::ResourcesList
+                | Self::TemplatesList
+                | Self::ResourcesRead
+        )
+    }
+
+    /// Whether `Mcp-Name` must repeat the name (2026-07-28, "Standard Request Headers").
+    pub(super) fn is_named(&self) -> bool {
+        matches!(self, Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead)
+    }
+}
+
+/// Severities of `notifications/message`, lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl Level {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "debug" => Self::Debug,
+            "info" => Self::Info,
+            "notice" => Self::Notice,
+            "warning" => Self::Warning,
+            "error" => Self::Error,
+            "critical" => Self::Critical,
+            "alert" => Self::Alert,
+            "emergency" => Self::Emergency,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Params<'a> {
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uri: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cursor: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MetaParams<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    protocol_version: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
+    client_capabilities: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/clientInfo")]
+    client_info: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/logLevel")]
+    log_level: Option<&'a RawValue>,
+    #[serde(borrow, rename = "progressToken")]
+    progress_token: Option<&'a RawValue>,
+}
+
+/// Reads what of the parameters concerns the transport. The era is settled afterwards.
+pub(super) fn read(
+    id: Id,
+    method: &str,
+    params: Option<&RawValue>,
+    principal: &Arc<Principal>,
+) -> Result<Request, Refusal> {
+    let malformed = |what: &str| Refusal::error(StatusCode::BAD_REQUEST, Some(&id), code::INVALID_PARAMS, what);
+    let method = Method::parse(method);
+    // serde would take an array for a struct.
+    if params.is_some_and(|params| !params.get().starts_with('{')) {
+        return Err(malformed("`params` is not an object"));
+    }
+    let read: Params<'_> = match params {
+        Some(params) => serde_json::from_str(params.get())
+            .map_err(|error| malformed(&format!("`params` cannot be read: {error}")))?,
+        None => Params::default(),
+    };
+    let meta = match read.meta {
+        Some(meta) if !meta.get().starts_with('{') => return Err(malformed("`_meta` is not an object")),
+        Some(meta) => serde_json::from_str(meta.get())
+            .map_err(|error| malformed(&format!("`_meta` cannot be read: {error}")))?,
+        None => MetaParams::default(),
+    };
+    let named = if method == Method::ResourcesRead { read.uri } else { read.name };
+    let text = |value: Option<&RawValue>| value.and_then(raw::text_of).map(std::borrow::Cow::into_owned);
+    // A cursor that is no string is as good as one nobody made.
+    let cursor = read.cursor.map(|cursor| text(Some(cursor)).unwrap_or_default());
+    let own = |value: Option<&RawValue>| value.map(RawValue::to_owned);
+    Ok(Request {
+        era: Era::Legacy,
+        name: text(named),
+        cursor,
+        principal: Arc::clone(principal),
+        params: params.map(RawValue::to_owned),
+        meta: Meta {
+            protocol_version: own(meta.protocol_version),
+            client_capabilities: own(meta.client_capabilities),
+            client_info: own(meta.client_info),
+            log_level: own(meta.log_level),
+            progress_token: own(meta.progress_token.filter(|token| is_token(token))),
+        },
+        id,
+        method,
+    })
+}
+
+/// A progress token is a string or an integer.
+fn is_token(raw: &RawValue) -> bool {
+    raw.get().starts_with('"') || raw.get().parse::<i64>().is_ok()
+}

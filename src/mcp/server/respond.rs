@@ -1,0 +1,247 @@
+//! One call to one response: JSON when the result comes first, a stream of events when anything else
+//! does.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderValue, Response, StatusCode, header};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::task::TaskTracker;
+
+use super::request::{Level, Request};
+use super::{Payload, Reply, reply, sse};
+use crate::mcp::wire::{self, ErrorObject, Era, code, raw};
+use crate::ports::CallEvent;
+
+/// A result that takes longer is sent as an event, so that comments can keep the connection open
+/// until then.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Messages about one call that wait to be sent. A client that reads slowly misses some of them.
+pub(super) const MAX_EVENTS: usize = 64;
+/// Calls that may go on without a client.
+const MAX_DETACHED: usize = 1000;
+
+/// None: the client cancelled it and expects no answer.
+pub(super) type Outcome = Option<Result<Reply, ErrorObject>>;
+
+/// A call under way.
+pub(super) struct Call {
+    pub(super) request: Arc<Request>,
+    pub(super) outcome: Running,
+    /// There when the client can hear of it.
+    pub(super) events: Option<mpsc::Receiver<CallEvent>>,
+    /// Lowest severity of log messages the client wants.
+    pub(super) level: Option<u8>,
+    /// Whether the client reads events at all.
+    pub(super) streams: bool,
+}
+
+/// The future of a call; when `tracker` is there, it survives being dropped.
+pub(super) struct Running {
+    future: Option<BoxFuture<'static, Outcome>>,
+    tracker: Option<TaskTracker>,
+}
+
+impl Running {
+    /// It ends when it is dropped.
+    pub(super) fn attached(future: BoxFuture<'static, Outcome>) -> Self {
+        Self { future: Some(future), tracker: None }
+    }
+
+    /// It goes on when it is dropped, within bounds.
+    pub(super) fn detachable(future: BoxFuture<'static, Outcome>, tracker: &TaskTracker) -> Self {
+        Self { future: Some(future), tracker: Some(tracker.clone()) }
+    }
+}
+
+impl std::future::Future for Running {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(future) = &mut self.future else { return Poll::Ready(None) };
+        let outcome = std::task::ready!(future.as_mut().poll(context));
+        self.future = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (Some(future), Some(tracker)) = (self.future.take(), &self.tracker) else { return };
+        // Without a runtime there is nothing to go on in: the process ends.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if tracker.len() < MAX_DETACHED && !tracker.is_closed() {
+            tracker.spawn_on(async move { drop(future.await) }, &runtime);
+        }
+    }
+}
+
+/// Waits for the first thing the call says.
+pub(super) async fn answer(mut call: Call) -> Response<Payload> {
+    if !call.streams {
+        let outcome = (&mut call.outcome).await;
+        return whole(&call.request, outcome);
+    }
+    let late = tokio::time::sleep(PATIENCE);
+    tokio::pin!(late);
+    loop {
+        // Cancel-safe: receiving and waiting lose nothing, and the call is polled by reference.
+        tokio::select! {
+            biased;
+            Some(event) = hear(&mut call.events) => {
+                if let Some(first) = notification(&call.request, call.level, &event) {
+                    return stream(call, Some(first));
+                }
+            }
+            outcome = &mut call.outcome => return whole(&call.request, outcome),
+            () = &mut late => return stream(call, None),
+        }
+    }
+}
+
+async fn hear(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => None,
+    }
+}
+
+fn whole(request: &Request, outcome: Outcome) -> Response<Payload> {
+    let outcome = outcome.unwrap_or_else(|| Err(cancelled()));
+    match outcome.and_then(|reply| reply::success(request, reply)) {
+        Ok(parts) => json(StatusCode::OK, Payload::Parts(parts)),
+        Err(error) => failed(request, &error),
+    }
+}
+
+/// An error in the era's way: legacy errors are always in a 200.
+pub(super) fn failed(request: &Request, error: &ErrorObject) -> Response<Payload> {
+    let status = if request.era == Era::Modern { reply::status(error) } else { StatusCode::OK };
+    json(status, Payload::full(reply::failure(Some(&request.id), error)))
+}
+
+fn cancelled() -> ErrorObject {
+    ErrorObject::new(code::INTERNAL_ERROR, "the request was cancelled")
+}
+
+pub(super) fn json(status: StatusCode, payload: Payload) -> Response<Payload> {
+    let mut response = Response::new(payload);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A response that is a stream of events.
+pub(super) fn events(payload: Payload) -> Response<Payload> {
+    let mut response = Response::new(payload);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // Proxies that buffer would hold events back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// A call told event by event, its response last.
+struct Telling {
+    call: Call,
+    queue: VecDeque<Bytes>,
+    keep_alive: Interval,
+    ended: bool,
+}
+
+fn stream(call: Call, first: Option<Bytes>) -> Response<Payload> {
+    let queue = VecDeque::from([first.unwrap_or(sse::COMMENT)]);
+    let telling = Telling { call, queue, keep_alive: keep_alive(), ended: false };
+    let told = futures::stream::unfold(telling, |mut telling| async move {
+        let part = telling.next().await?;
+        Some((part, telling))
+    });
+    events(Payload::stream(told))
+}
+
+pub(super) fn keep_alive() -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + sse::KEEP_ALIVE, sse::KEEP_ALIVE);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+impl Telling {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(part) = self.queue.pop_front() {
+                return Some(part);
+            }
+            if self.ended {
+                return None;
+            }
+            // Cancel-safe: as in `answer`.
+            tokio::select! {
+                biased;
+                Some(event) = hear(&mut self.call.events) => self.tell(&event),
+                outcome = &mut self.call.outcome => self.end(outcome),
+                _ = self.keep_alive.tick() => self.queue.push_back(sse::COMMENT),
+            }
+        }
+    }
+
+    fn tell(&mut self, event: &CallEvent) {
+        self.queue.extend(notification(&self.call.request, self.call.level, event));
+    }
+
+    /// What was said before the end is told before the response.
+    fn end(&mut self, outcome: Outcome) {
+        while let Some(Ok(event)) = self.call.events.as_mut().map(mpsc::Receiver::try_recv) {
+            self.tell(&event);
+        }
+        self.ended = true;
+        let request = &self.call.request;
+        // A cancelled request gets no response.
+        let Some(outcome) = outcome else { return };
+        self.queue.push_back(match outcome.and_then(|reply| reply::success(request, reply)) {
+            Ok(parts) => sse::event(parts.iter().map(AsRef::as_ref)),
+            Err(error) => sse::event([reply::failure(Some(&request.id), &error).as_bytes()]),
+        });
+    }
+}
+
+/// What is told of an event; none when the client did not ask for such.
+fn notification(request: &Request, level: Option<u8>, event: &CallEvent) -> Option<Bytes> {
+    let text = match event {
+        CallEvent::Progress { progress, total, message } => {
+            let token = request.meta.progress_token.as_ref()?.get();
+            let mut params = format!("{{\"progressToken\":{token},\"progress\":{}", number(*progress));
+            if let Some(total) = total {
+                params.push_str(&format!(",\"total\":{}", number(*total)));
+            }
+            if let Some(message) = message {
+                params.push_str(&format!(",\"message\":{}", wire::quote(message)));
+            }
+            params.push('}');
+            wire::notification("notifications/progress", Some(&params))
+        }
+        CallEvent::Log(params) => {
+            let wanted = level?;
+            let raw: &serde_json::value::RawValue = serde_json::from_str(params).ok()?;
+            let severity = raw::get_str(raw, "level").and_then(|text| Level::parse(&text))?;
+            if (severity as u8) < wanted {
+                return None;
+            }
+            wire::notification("notifications/message", Some(params))
+        }
+    };
+    Some(sse::event([text.as_bytes()]))
+}
+
+/// Whole numbers are written as such: some clients take progress for an integer.
+fn number(value: f64) -> serde_json::Value {
+    let exact = value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+    if exact { (value as i64).into() } else { value.into() }
+}

@@ -1,0 +1,185 @@
+//! Sessions of legacy clients: bounded, bound to who opened them, ended by idle time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Changes;
+use super::request::Level;
+use crate::mcp::wire::Id;
+use crate::policy::Principal;
+
+/// Sessions at a time: each takes about 1 KiB.
+pub(super) const MAX_SESSIONS: usize = 10_000;
+/// A session that nobody used and nobody listens on for so long is over. Clients open another.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// When there is no room, the longest idle one goes, unless it was used as lately as this.
+const IDLE_WHEN_FULL: Duration = Duration::from_secs(60);
+/// How often all sessions are looked through for idle ones.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The sessions there are.
+pub(super) struct Sessions {
+    max: usize,
+    started: Instant,
+    /// Seconds after `started`.
+    swept: AtomicU64,
+    by_id: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+}
+
+/// One client that said `initialize`.
+pub(super) struct Session {
+    pub(super) id: Arc<str>,
+    /// The protocol version that was agreed.
+    pub(super) version: &'static str,
+    pub(super) principal: Arc<Principal>,
+    /// Ends what is open when the session ends.
+    pub(super) ended: CancellationToken,
+    /// Which changes the client has heard of, or need not hear of.
+    pub(super) heard: Mutex<Changes>,
+    /// Seconds after the start of [`Sessions`].
+    used: AtomicU64,
+    level: AtomicU8,
+    calls: Mutex<HashMap<Id, CancellationToken>>,
+    /// The stream of its GET.
+    stream: Mutex<Option<CancellationToken>>,
+}
+
+impl Sessions {
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, started: Instant::now(), swept: AtomicU64::new(0), by_id: Mutex::default() }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// A new one; none when there is no room.
+    pub(super) fn open(
+        &self,
+        version: &'static str,
+        principal: &Arc<Principal>,
+        heard: Changes,
+    ) -> Option<Arc<Session>> {
+        let now = self.now();
+        // 128 bits of the operating system's generator: not to be guessed.
+        let id: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
+        let session = Arc::new(Session {
+            id: Arc::clone(&id),
+            version,
+            principal: Arc::clone(principal),
+            ended: CancellationToken::new(),
+            heard: Mutex::new(heard),
+            used: AtomicU64::new(now),
+            level: AtomicU8::new(Level::Debug as u8),
+            calls: Mutex::default(),
+            stream: Mutex::default(),
+        });
+        let mut sessions = lock(&self.by_id);
+        if sessions.len() >= self.max || now.saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP.as_secs() {
+            self.swept.store(now, Ordering::Relaxed);
+            sessions.retain(|_, session| !session.end_if_idle(now, IDLE));
+        }
+        if sessions.len() >= self.max {
+            let oldest = sessions.values().filter(|session| !session.is_busy()).min_by_key(|session| session.used());
+            let oldest = Arc::clone(oldest.filter(|session| session.end_if_idle(now, IDLE_WHEN_FULL))?);
+            sessions.remove(&oldest.id);
+        }
+        sessions.insert(id, Arc::clone(&session));
+        Some(session)
+    }
+
+    /// The session of that id, if it is this principal's. To anybody else there is none.
+    pub(super) fn get(&self, id: &str, principal: &Principal) -> Option<Arc<Session>> {
+        let now = self.now();
+        let mut sessions = lock(&self.by_id);
+        let session = sessions.get(id).filter(|session| *session.principal == *principal)?;
+        if session.end_if_idle(now, IDLE) {
+            sessions.remove(id);
+            return None;
+        }
+        session.used.store(now, Ordering::Relaxed);
+        Some(Arc::clone(session))
+    }
+
+    pub(super) fn close(&self, session: &Session) {
+        lock(&self.by_id).remove(&session.id);
+        session.ended.cancel();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        lock(&self.by_id).len()
+    }
+}
+
+impl Session {
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn is_busy(&self) -> bool {
+        !lock(&self.calls).is_empty() || lock(&self.stream).as_ref().is_some_and(|stream| !stream.is_cancelled())
+    }
+
+    fn end_if_idle(&self, now: u64, idle: Duration) -> bool {
+        let over = now.saturating_sub(self.used()) >= idle.as_secs() && !self.is_busy();
+        if over {
+            tracing::debug!(session = self.id.get(..8), idle_s = now - self.used(), "session ended: idle");
+            self.ended.cancel();
+        }
+        over
+    }
+
+    /// Lowest severity of log messages the client wants.
+    pub(super) fn level(&self) -> u8 {
+        self.level.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_level(&self, level: Level) {
+        self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Remembers a call so that it can be cancelled by its id.
+    pub(super) fn begin(self: &Arc<Self>, id: &Id) -> CallInFlight {
+        let cancel = self.ended.child_token();
+        lock(&self.calls).insert(id.clone(), cancel.clone());
+        CallInFlight { session: Arc::clone(self), id: id.clone(), cancel }
+    }
+
+    pub(super) fn cancel(&self, id: &Id) {
+        if let Some(cancel) = lock(&self.calls).get(id) {
+            cancel.cancel();
+        }
+    }
+
+    /// A token that ends with the session, or when the client opens its stream anew.
+    pub(super) fn open_stream(&self) -> CancellationToken {
+        let stream = self.ended.child_token();
+        if let Some(before) = lock(&self.stream).replace(stream.clone()) {
+            before.cancel();
+        }
+        stream
+    }
+}
+
+/// A call of a session, until it is dropped.
+pub(super) struct CallInFlight {
+    session: Arc<Session>,
+    id: Id,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Drop for CallInFlight {
+    fn drop(&mut self) {
+        lock(&self.session.calls).remove(&self.id);
+    }
+}
+
+/// No holder of these locks can panic half way; a poisoned one is as good.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
