@@ -1,1 +1,142 @@
-//! (being written)
+//! The MCP endpoint: what requests mean, answered from the catalog or by those behind it.
+//!
+//! Input: requests that the transport has read, the catalogs and rules that passes publish. Output:
+//! results as raw JSON. Invariants: a request is answered from one catalog, and a call goes on to
+//! where it began; nobody upstream is asked for a list; a call that rules refuse reaches nobody.
+
+mod audit;
+mod authorize;
+mod call;
+mod catalogs;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{Catalog, List, ParamHeader};
+use crate::http::{self, Body, Router};
+use crate::mcp::client::Upstreams;
+use crate::mcp::server::{About, Changes, Endpoint, Handler, Method, Reply, Request};
+use crate::mcp::wire::{ErrorObject, code};
+use crate::policy::Principal;
+use crate::ports::{CallContext, ToolExecutor};
+use crate::schema::Schemas;
+
+pub use audit::{CallRecord, Observer, Outcome};
+pub use authorize::Rules;
+pub use catalogs::Catalogs;
+
+/// What stands between clients and everything that is offered.
+pub struct Gateway {
+    pub catalogs: Catalogs,
+    upstreams: Arc<Upstreams>,
+    executor: Arc<dyn ToolExecutor>,
+    rules: ArcSwap<Rules>,
+    schemas: Schemas,
+    observer: Observer,
+}
+
+impl Gateway {
+    /// `observer` hears of each call when it has ended.
+    pub fn new(
+        first: Catalog,
+        upstreams: Arc<Upstreams>,
+        executor: Arc<dyn ToolExecutor>,
+        observer: Observer,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            catalogs: Catalogs::new(first),
+            upstreams,
+            executor,
+            rules: ArcSwap::default(),
+            schemas: Schemas::default(),
+            observer,
+        })
+    }
+
+    /// Rules that decide from the next request on.
+    pub fn set_rules(&self, rules: Arc<Rules>) {
+        self.rules.store(rules);
+    }
+
+    /// The endpoint over HTTP. `shutdown` ends its streams.
+    pub fn endpoint(self: &Arc<Self>, shutdown: CancellationToken) -> Arc<Endpoint> {
+        Endpoint::new(Arc::clone(self) as Arc<dyn Handler>, shutdown)
+    }
+
+    fn list(&self, request: &Request, list: List, member: &'static str) -> Result<Reply, ErrorObject> {
+        let (items, next) = self.catalogs.page(list, request.cursor.as_deref())?;
+        Ok(Reply::List { member, items, next, private: false })
+    }
+}
+
+/// `/mcp`, to be served on a loopback listener: everybody there is the local principal.
+pub fn router(endpoint: Arc<Endpoint>) -> Router {
+    let local = Arc::new(authorize::local());
+    let answer = move |request: ::http::Request<Body>| {
+        let (endpoint, principal) = (Arc::clone(&endpoint), Arc::clone(&local));
+        async move { endpoint.handle(request, principal).await.map(Body::new) }
+    };
+    Router::new().route("/mcp", http::any(answer))
+}
+
+#[async_trait]
+impl Handler for Gateway {
+    async fn request(&self, request: &Request, context: &CallContext) -> Result<Reply, ErrorObject> {
+        match &request.method {
+            Method::ToolsList => self.list(request, List::Tools, "tools"),
+            Method::PromptsList => self.list(request, List::Prompts, "prompts"),
+            Method::ResourcesList => self.list(request, List::Resources, "resources"),
+            Method::TemplatesList => self.list(request, List::Templates, "resourceTemplates"),
+            Method::ToolsCall => call::call(self, request, context).await,
+            Method::PromptsGet => relay::prompt(self, request, context).await,
+            Method::ResourcesRead => relay::resource(self, request, context).await,
+            Method::Complete => relay::complete(self, request, context).await,
+            Method::Initialize
+            | Method::Ping
+            | Method::Discover
+            | Method::Listen
+            | Method::SetLevel
+            | Method::Other(_) => {
+                let message = format!("there is no method `{}`", request.method.as_str());
+                Err(ErrorObject::new(code::METHOD_NOT_FOUND, message))
+            }
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<Changes> {
+        self.catalogs.changes()
+    }
+
+    fn about(&self) -> About {
+        let catalog = self.catalogs.current();
+        About { instructions: catalog.instructions.clone(), completions: catalog.completions }
+    }
+
+    fn param_headers(&self, tool: &str) -> Arc<[ParamHeader]> {
+        self.catalogs.current().tools.get(tool).map(|entry| Arc::clone(&entry.headers)).unwrap_or_default()
+    }
+}
+
+fn invalid(message: impl Into<String>) -> ErrorObject {
+    ErrorObject::new(code::INVALID_PARAMS, message)
+}
+
+/// A tool result that says what went wrong, so that a model can read it.
+fn tool_error(text: &str) -> Reply {
+    let text = serde_json::Value::from(text);
+    Reply::Whole(format!("{{\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":true}}").into())
+}
+
+impl Request {
+    /// Whom it comes from.
+    fn user(&self) -> &Principal {
+        &self.principal
+    }
+}

@@ -1,1 +1,127 @@
-//! (being written)
+//! Listeners: where they may be, what they take, how they end. Owns axum.
+//!
+//! Input: an address, a router, a token that says when to end. Output: served connections.
+//! Invariants: without authentication nothing listens off loopback; connections, heads of requests
+//! and waiting are bounded. Not here: any route.
+
+pub mod guard;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::{PortError, PortResult};
+
+pub use axum::Router;
+pub use axum::body::Body;
+pub use axum::routing::any;
+pub use guard::{Allowed, guard};
+
+/// Connections at a time; more wait in the kernel's queue. Room for 10,000 streams and their calls.
+const MAX_CONNECTIONS: usize = 12_000;
+/// Bytes of the head of a request: what other servers take, and room for mirrored parameters.
+const MAX_HEAD: usize = 64 << 10;
+/// From the end of one request to the head of the next. Longer than clients keep idle connections
+/// (90 s is common), so that it is they who close and no request meets a closed connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(100);
+/// After the end was asked for, requests under way may go on for so long.
+const GRACE: Duration = Duration::from_secs(10);
+/// Before accepting is tried again after it failed, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds a listener.
+///
+/// # Errors
+/// When the address is not loopback, or cannot be bound.
+pub async fn bind(address: SocketAddr) -> PortResult<TcpListener> {
+    if !address.ip().is_loopback() {
+        return Err(PortError::stalled(format!("refused to listen on `{address}`: there is no authentication yet"))
+            .hint("listen on 127.0.0.1 or [::1]; put a proxy that authenticates in front and name it with --public-url"));
+    }
+    let failed = |cause: std::io::Error| {
+        let in_use = cause.kind() == std::io::ErrorKind::AddrInUse;
+        let error = PortError::stalled(format!("failed to listen on `{address}`")).caused_by(cause);
+        if in_use {
+            error.hint("is another daemon running? choose another port, or 0 for any that is free")
+        } else {
+            error
+        }
+    };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Serves connections until `shutdown`; then requests under way get some seconds to end.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        // Cancel-safe: accepting and joining lose nothing, a permit that is not used is returned.
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = accept(&listener, &room) => {
+                if let Some((stream, permit)) = accepted {
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    connections.spawn(async move {
+                        connection(stream, router, shutdown).await;
+                        drop(permit);
+                    });
+                }
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::warn!(after_s = GRACE.as_secs(), "ended connections that were still busy");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    // Never closed.
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are written whole: waiting for more to send would only delay them.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "failed to set TCP_NODELAY");
+            }
+            Some((stream, permit))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "failed to accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    // Cancel-safe: the connection is polled by reference.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "a connection ended early");
+    }
+}

@@ -94,7 +94,10 @@ impl Endpoint {
             Verb::POST => self.post(&asked, body).await,
             Verb::GET => legacy::get(self, &asked),
             Verb::DELETE => legacy::delete(self, &asked),
-            _ => Err(Refusal::status(StatusCode::METHOD_NOT_ALLOWED, "only POST, GET and DELETE are served here")),
+            _ => Err(Refusal::status(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only POST, GET and DELETE are served here",
+            )),
         };
         answered.unwrap_or_else(Refusal::into_response)
     }
@@ -109,8 +112,9 @@ impl Endpoint {
         let bytes = reading
             .await
             .map_err(|_| Refusal::status(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))??;
-        let message = wire::parse(&bytes, MAX_BODY)
-            .map_err(|error| Refusal::error(StatusCode::BAD_REQUEST, None, error.code(), error.to_string()))?;
+        let message = wire::parse(&bytes, MAX_BODY).map_err(|error| {
+            Refusal::error(StatusCode::BAD_REQUEST, None, error.code(), error.to_string())
+        })?;
         match message {
             Message::Request { id, method, params } => {
                 let request = request::read(id, &method, params, &asked.principal)?;

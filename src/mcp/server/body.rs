@@ -76,7 +76,8 @@ where
 {
     let too_large =
         || Refusal::status(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {max} bytes"));
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > max) {
         return Err(too_large());
     }

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use super::request::{Method, Request};
 use super::Refusal;
+use super::request::{Method, Request};
 use crate::catalog::ParamHeader;
 use crate::mcp::wire::{self, code, raw};
 
@@ -29,14 +29,20 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         let mut medias = value.split(',').map(|media| media.split(';').next().unwrap_or_default().trim());
-        medias.any(|media| ["text/event-stream", "text/*", "*/*"].iter().any(|m| media.eq_ignore_ascii_case(m)))
+        medias
+            .any(|media| ["text/event-stream", "text/*", "*/*"].iter().any(|m| media.eq_ignore_ascii_case(m)))
     })
 }
 
 /// The protocol version of the header.
 pub(super) fn version(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     single(headers, VERSION).map_err(|fault| {
-        Refusal::error(StatusCode::BAD_REQUEST, None, code::HEADER_MISMATCH, format!("header mismatch: {fault}"))
+        Refusal::error(
+            StatusCode::BAD_REQUEST,
+            None,
+            code::HEADER_MISMATCH,
+            format!("header mismatch: {fault}"),
+        )
     })
 }
 
@@ -54,7 +60,8 @@ pub(super) fn is_modern(headers: &HeaderMap, request: &Request) -> Result<bool, 
 /// The checks of "Request Metadata", in an order in which each message is the one that helps most.
 pub(super) fn agree(headers: &HeaderMap, request: &Request) -> Result<(), Refusal> {
     let id = &request.id;
-    let mismatch = |fault: String| Refusal::bad(id, code::HEADER_MISMATCH, format!("header mismatch: {fault}"));
+    let mismatch =
+        |fault: String| Refusal::bad(id, code::HEADER_MISMATCH, format!("header mismatch: {fault}"));
     let meta = &request.meta;
     let text = |raw: &Option<Box<serde_json::value::RawValue>>| {
         raw.as_deref().and_then(raw::text_of).map(std::borrow::Cow::into_owned)
@@ -110,7 +117,8 @@ pub(super) fn params_agree(
         let mismatch = |fault: String| {
             Refusal::bad(&request.id, code::HEADER_MISMATCH, format!("header mismatch: {fault}"))
         };
-        let value = path.iter().try_fold(&arguments, |value, key| value.get(key)).filter(|value| !value.is_null());
+        let value =
+            path.iter().try_fold(&arguments, |value, key| value.get(key)).filter(|value| !value.is_null());
         let given = single(headers, header).map_err(mismatch)?;
         match (given, value) {
             (None, None) => {}
@@ -134,7 +142,8 @@ fn equal(header: &str, value: &Value) -> bool {
         Value::String(text) => text == header,
         Value::Bool(flag) => header == if *flag { "true" } else { "false" },
         Value::Number(number) => {
-            number.to_string() == header || header.parse::<f64>().ok().is_some_and(|given| Some(given) == number.as_f64())
+            number.to_string() == header
+                || header.parse::<f64>().ok().is_some_and(|given| Some(given) == number.as_f64())
         }
         // The schema decides about anything else; there is no text to compare.
         _ => true,
@@ -161,9 +170,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Str
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(_), Some(_)) => Err(format!("`{name}` is there twice")),
-        (Some(value), None) => {
-            value.to_str().map(|value| Some(value.trim())).map_err(|_| format!("`{name}` has characters that no header may have"))
-        }
+        (Some(value), None) => value
+            .to_str()
+            .map(|value| Some(value.trim()))
+            .map_err(|_| format!("`{name}` has characters that no header may have")),
     }
 }
 

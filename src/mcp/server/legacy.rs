@@ -158,9 +158,11 @@ fn session(endpoint: &Endpoint, asked: &Asked, id: Option<&Id>) -> Result<Arc<Se
         return Err(refuse(StatusCode::BAD_REQUEST, &message));
     }
     let Some(named) = headers::session(&asked.headers)? else {
-        let message = "there is no `Mcp-Session-Id` header: say `initialize` first, or send the `_meta` of 2026-07-28";
+        let message =
+            "there is no `Mcp-Session-Id` header: say `initialize` first, or send the `_meta` of 2026-07-28";
         return Err(refuse(StatusCode::BAD_REQUEST, message));
     };
-    let unknown = || refuse(StatusCode::NOT_FOUND, "there is no such session (any more): say `initialize` again");
+    let unknown =
+        || refuse(StatusCode::NOT_FOUND, "there is no such session (any more): say `initialize` again");
     endpoint.sessions.get(named, &asked.principal).ok_or_else(unknown)
 }

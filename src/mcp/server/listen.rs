@@ -39,7 +39,8 @@ impl Filter {
             (self.prompts_list_changed, "promptsListChanged"),
             (self.resources_list_changed, "resourcesListChanged"),
         ];
-        let members: Vec<_> = wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, key)| (*key, "true")).collect();
+        let members: Vec<_> =
+            wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, key)| (*key, "true")).collect();
         raw::object_of(&members)
     }
 }
@@ -165,7 +166,10 @@ impl Subscription {
         let params = self.id.as_ref().map(|id| format!("{{{}}}", tag(id)));
         let lists = [
             (self.filter.tools_list_changed && now.tools != before.tools, "notifications/tools/list_changed"),
-            (self.filter.prompts_list_changed && now.prompts != before.prompts, "notifications/prompts/list_changed"),
+            (
+                self.filter.prompts_list_changed && now.prompts != before.prompts,
+                "notifications/prompts/list_changed",
+            ),
             (
                 self.filter.resources_list_changed && now.resources != before.resources,
                 "notifications/resources/list_changed",

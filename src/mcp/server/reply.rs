@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::About;
 use super::request::Request;
-use crate::mcp::wire::{self, ErrorObject, Era, Id, code, meta};
+use crate::mcp::wire::{self, Era, ErrorObject, Id, code, meta};
 
 /// Who we are.
 const SERVER_INFO: &str =
@@ -43,7 +43,9 @@ pub(super) fn success(request: &Request, reply: Reply) -> Result<VecDeque<Bytes>
     let opening = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":", request.id.as_json());
     let modern = request.era == Era::Modern;
     let parts = match reply {
-        Reply::Empty if modern => vec![format!("{opening}{{\"resultType\":\"complete\",{}}}}}", our_meta()).into()],
+        Reply::Empty if modern => {
+            vec![format!("{opening}{{\"resultType\":\"complete\",{}}}}}", our_meta()).into()]
+        }
         Reply::Empty => vec![format!("{opening}{{}}}}").into()],
         Reply::List { member, items, next, private } => {
             let mut head = opening;
@@ -127,8 +129,11 @@ fn whole(opening: String, text: Box<str>, request: &Request) -> Result<Vec<Bytes
     let mut tagged = None;
     match fields.meta {
         None => members.push_str(&format!("{},", our_meta())),
-        Some(object) if object.get().starts_with('{') && wire::raw::get(object, meta::SERVER_INFO).is_none() => {
-            tagged = Some((object.get().as_ptr() as usize - text.as_ptr() as usize + 1, is_empty(object.get())));
+        Some(object)
+            if object.get().starts_with('{') && wire::raw::get(object, meta::SERVER_INFO).is_none() =>
+        {
+            tagged =
+                Some((object.get().as_ptr() as usize - text.as_ptr() as usize + 1, is_empty(object.get())));
         }
         Some(_) => {}
     }
@@ -177,7 +182,8 @@ fn instructions(about: &About) -> String {
 
 /// The result of `server/discover`.
 pub(super) fn discovered(about: &About) -> Reply {
-    let versions: Vec<_> = std::iter::once(wire::MODERN).chain(wire::LEGACY_VERSIONS).map(wire::quote).collect();
+    let versions: Vec<_> =
+        std::iter::once(wire::MODERN).chain(wire::LEGACY_VERSIONS).map(wire::quote).collect();
     let text = format!(
         "{{\"supportedVersions\":[{}],\"capabilities\":{}{},\"ttlMs\":{LIST_TTL_MS},\"cacheScope\":\"public\"}}",
         versions.join(","),

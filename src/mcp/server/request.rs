@@ -177,7 +177,8 @@ pub(super) fn read(
     params: Option<&RawValue>,
     principal: &Arc<Principal>,
 ) -> Result<Request, Refusal> {
-    let malformed = |what: &str| Refusal::error(StatusCode::BAD_REQUEST, Some(&id), code::INVALID_PARAMS, what);
+    let malformed =
+        |what: &str| Refusal::error(StatusCode::BAD_REQUEST, Some(&id), code::INVALID_PARAMS, what);
     let method = Method::parse(method);
     // serde would take an array for a struct.
     if params.is_some_and(|params| !params.get().starts_with('{')) {

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::request::{Level, Request};
 use super::{Payload, Reply, reply, sse};
-use crate::mcp::wire::{self, ErrorObject, Era, code, raw};
+use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::CallEvent;
 
 /// A result that takes longer is sent as an event, so that comments can keep the connection open

@@ -1,7 +1,7 @@
 //! Sessions of legacy clients: bounded, bound to who opened them, ended by idle time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -80,12 +80,15 @@ impl Sessions {
             stream: Mutex::default(),
         });
         let mut sessions = lock(&self.by_id);
-        if sessions.len() >= self.max || now.saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP.as_secs() {
+        if sessions.len() >= self.max
+            || now.saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP.as_secs()
+        {
             self.swept.store(now, Ordering::Relaxed);
             sessions.retain(|_, session| !session.end_if_idle(now, IDLE));
         }
         if sessions.len() >= self.max {
-            let oldest = sessions.values().filter(|session| !session.is_busy()).min_by_key(|session| session.used());
+            let oldest =
+                sessions.values().filter(|session| !session.is_busy()).min_by_key(|session| session.used());
             let oldest = Arc::clone(oldest.filter(|session| session.end_if_idle(now, IDLE_WHEN_FULL))?);
             sessions.remove(&oldest.id);
         }
@@ -122,7 +125,8 @@ impl Session {
     }
 
     fn is_busy(&self) -> bool {
-        !lock(&self.calls).is_empty() || lock(&self.stream).as_ref().is_some_and(|stream| !stream.is_cancelled())
+        !lock(&self.calls).is_empty()
+            || lock(&self.stream).as_ref().is_some_and(|stream| !stream.is_cancelled())
     }
 
     fn end_if_idle(&self, now: u64, idle: Duration) -> bool {

@@ -1,0 +1,130 @@
+//! Who may call what: the facts of a call to the policies, and their answer to the caller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::catalog::{Entry, Route};
+use crate::desired::{self, Location, Program, argv};
+use crate::policy::{Decision, Input, PolicySet, Principal, RunnerFacts, ToolFacts};
+use crate::resource::Name;
+use crate::resource::policy::Point;
+
+/// The policies of a revision, and the runners they are asked about.
+#[derive(Default)]
+pub struct Rules {
+    pub policies: PolicySet,
+    pub runners: BTreeMap<Name, Arc<desired::Runner>>,
+}
+
+/// What a call may do.
+pub(super) enum Verdict {
+    Allowed,
+    /// To this principal there is no such tool.
+    Hidden,
+    /// Why not, and by which rule.
+    Refused(String),
+}
+
+/// Everybody who reaches a loopback listener.
+pub(super) fn local() -> Principal {
+    Principal { name: "local".to_owned(), groups: vec!["local".to_owned()] }
+}
+
+impl Rules {
+    /// Whether arguments have to be known before a call is let through.
+    pub(super) fn asks(&self) -> bool {
+        self.policies.asks(Point::Call)
+    }
+
+    pub(super) fn decide(&self, entry: &Entry, user: &Principal, args: &Map<String, Value>) -> Verdict {
+        if !self.asks() {
+            return Verdict::Allowed;
+        }
+        let annotations = annotations(entry);
+        let argv = match &entry.route {
+            Route::Tool(tool) => argv::fill(&tool.command, args).ok().map(|filled| filled.argv),
+            Route::Server { .. } => None,
+        };
+        let runner = runner_of(entry);
+        let facts = runner.and_then(|name| self.runners.get(name)).map(|runner| RunnerFacts {
+            name: runner.name.as_str(),
+            kind: runner.kind.as_str(),
+            attributes: &runner.attributes,
+        });
+        let resource = entry.owner.to_string();
+        let tool = ToolFacts {
+            name: &entry.name,
+            resource: &resource,
+            server: matches!(entry.route, Route::Server { .. }).then(|| entry.owner.name.as_str()),
+            image: image_of(entry),
+            annotations: annotations.as_ref(),
+            args: Some(args),
+            argv: argv.as_deref(),
+        };
+        let input = Input { tool: Some(tool), user: Some(user), runner: facts };
+        verdict(self.policies.decide(Point::Call, &input.document()), runner)
+    }
+}
+
+fn verdict(decision: Decision, runner: Option<&Name>) -> Verdict {
+    for refusal in &decision.audited {
+        tracing::info!(target: "toolcrib::audit", policy = %refusal.policy, rule = refusal.rule, "would be refused");
+    }
+    if !decision.visible {
+        return Verdict::Hidden;
+    }
+    if !decision.allowed {
+        let reasons: Vec<_> = decision
+            .refusals
+            .iter()
+            .map(|refusal| match &refusal.message {
+                Some(message) => format!("{message} ({}, rule `{}`)", refusal.policy, refusal.rule),
+                None => format!("{}, rule `{}`", refusal.policy, refusal.rule),
+            })
+            .collect();
+        return Verdict::Refused(if reasons.is_empty() {
+            "no rule allows it".to_owned()
+        } else {
+            reasons.join("; ")
+        });
+    }
+    match (&decision.allowed_runners, runner) {
+        (Some(allowed), Some(runner)) if !allowed.contains(runner.as_str()) => {
+            Verdict::Refused(format!("it may not run on runner `{runner}` (rule `allowed_runners`)"))
+        }
+        _ => Verdict::Allowed,
+    }
+}
+
+fn runner_of(entry: &Entry) -> Option<&Name> {
+    match &entry.route {
+        Route::Tool(tool) => Some(&tool.runner),
+        Route::Server { server, .. } => match &server.location {
+            Location::Runner(workload) => Some(&workload.runner),
+            Location::Remote { .. } => None,
+        },
+    }
+}
+
+fn image_of(entry: &Entry) -> Option<&str> {
+    match &entry.route {
+        Route::Tool(tool) => tool.image.as_ref().map(|(reference, _)| reference.as_str()),
+        Route::Server { server, .. } => match &server.location {
+            Location::Runner(workload) => match &workload.program {
+                Program::Image { reference, .. } => Some(reference),
+                Program::Command { .. } => None,
+            },
+            Location::Remote { .. } => None,
+        },
+    }
+}
+
+fn annotations(entry: &Entry) -> Option<Map<String, Value>> {
+    #[derive(serde::Deserialize)]
+    struct Annotated {
+        annotations: Option<Map<String, Value>>,
+    }
+    serde_json::from_str::<Annotated>(&entry.definition).ok()?.annotations
+}

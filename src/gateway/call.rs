@@ -1,0 +1,85 @@
+//! `tools/call`: find the entry, ask the rules, check arguments, send it where it goes.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::audit::{Outcome, Timed};
+use super::authorize::Verdict;
+use super::{Gateway, Reply, invalid, relay, tool_error};
+use crate::catalog::{Entry, Route};
+use crate::desired::Tool;
+use crate::mcp::server::Request;
+use crate::mcp::wire::{ErrorObject, raw};
+use crate::ports::CallContext;
+
+/// A result, or what could not be answered with one; and how it ended.
+type Ended = (Result<Reply, ErrorObject>, Outcome);
+
+pub(super) async fn call(
+    gateway: &Gateway,
+    request: &Request,
+    context: &CallContext,
+) -> Result<Reply, ErrorObject> {
+    let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
+    let unknown = || invalid(format!("unknown tool `{name}`"));
+    let entry = gateway.catalogs.current().tools.get(name).map(Arc::clone).ok_or_else(unknown)?;
+    let rules = gateway.rules.load_full();
+    let needed = rules.asks() || matches!(entry.route, Route::Tool(_));
+    let arguments = if needed { arguments(request)? } else { Map::new() };
+    let timed = Timed::begin(request, &entry, &gateway.observer);
+    let (result, outcome) = match rules.decide(&entry, request.user(), &arguments) {
+        Verdict::Hidden => (Err(unknown()), Outcome::Refused),
+        Verdict::Refused(reason) => {
+            (Ok(tool_error(&format!("the call of `{name}` was refused: {reason}"))), Outcome::Refused)
+        }
+        Verdict::Allowed => match &entry.route {
+            Route::Tool(tool) => run(gateway, &entry, tool, arguments, context).await,
+            Route::Server { .. } => relay::tool(gateway, &entry, request, context).await,
+        },
+    };
+    let bytes = match &result {
+        Ok(Reply::Whole(text)) => text.len(),
+        _ => 0,
+    };
+    timed.end(outcome, bytes);
+    result
+}
+
+async fn run(
+    gateway: &Gateway,
+    entry: &Entry,
+    tool: &Arc<Tool>,
+    arguments: Map<String, Value>,
+    context: &CallContext,
+) -> Ended {
+    let arguments = Value::Object(arguments);
+    if let Some(schema) = entry.input_schema()
+        && let Err(error) = gateway.schemas.check(schema, &arguments)
+    {
+        return (Ok(tool_error(&error.to_string())), Outcome::Invalid);
+    }
+    // It was made from a map above.
+    let Value::Object(arguments) = arguments else { return (Err(invalid("no arguments")), Outcome::Invalid) };
+    let result = gateway.executor.execute(tool, &arguments, &entry.revision, context).await;
+    let outcome = ended(&result);
+    (Ok(Reply::Whole(result.into())), outcome)
+}
+
+/// Whether a result says that the tool failed. In a JSON string the quotes would be escaped, so that
+/// only a member can match.
+pub(super) fn ended(result: &str) -> Outcome {
+    let failed = result.contains("\"isError\":true") || result.contains("\"isError\": true");
+    if failed { Outcome::ToolError } else { Outcome::Success }
+}
+
+/// The arguments; none are an empty object.
+fn arguments(request: &Request) -> Result<Map<String, Value>, ErrorObject> {
+    let given = request.params.as_deref().and_then(|params: &RawValue| raw::get(params, "arguments"));
+    match given {
+        None => Ok(Map::new()),
+        Some(raw) if raw.get() == "null" => Ok(Map::new()),
+        Some(raw) => serde_json::from_str(raw.get()).map_err(|_| invalid("`params.arguments` is no object")),
+    }
+}

@@ -1,0 +1,105 @@
+//! The catalog that is served, and those that were until lately.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::invalid;
+use crate::catalog::{Catalog, Changed, Cursor, List};
+use crate::mcp::server::Changes;
+use crate::mcp::wire::ErrorObject;
+
+/// Catalogs kept after they were replaced, so that listings under way finish on theirs. They share
+/// what did not change.
+const RETAINED: usize = 8;
+/// How long each is kept at least, unless there are newer ones than that.
+const RETENTION: Duration = Duration::from_secs(60);
+
+/// The current catalog, swapped whole.
+pub struct Catalogs {
+    current: ArcSwap<Catalog>,
+    /// With the time of their replacement, oldest first.
+    retained: Mutex<VecDeque<(Arc<Catalog>, Instant)>>,
+    changes: watch::Sender<Changes>,
+}
+
+impl Catalogs {
+    pub(super) fn new(first: Catalog) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(first),
+            retained: Mutex::default(),
+            changes: watch::Sender::new(Changes::default()),
+        }
+    }
+
+    pub fn current(&self) -> Arc<Catalog> {
+        self.current.load_full()
+    }
+
+    /// Serves `next` from now on and tells subscribers what of it they can see. Called by one pass at
+    /// a time.
+    pub fn swap(&self, next: Arc<Catalog>) -> Changed {
+        // The first page is what is asked for next, by everybody at once.
+        let _ = next.page(List::Tools, 0);
+        let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current.swap(Arc::clone(&next));
+        let changed = next.changed_since(&before);
+        let now = Instant::now();
+        retained.push_back((before, now));
+        while retained.len() > RETAINED || retained.front().is_some_and(|(_, since)| now - *since > RETENTION)
+        {
+            retained.pop_front();
+        }
+        drop(retained);
+        if changed.any() {
+            self.changes.send_modify(|changes| {
+                changes.tools += u64::from(changed.tools);
+                changes.prompts += u64::from(changed.prompts);
+                changes.resources += u64::from(changed.resources);
+            });
+        }
+        changed
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<Changes> {
+        self.changes.subscribe()
+    }
+
+    /// One page of a list, out of the catalog in which the listing began.
+    pub(super) fn page(
+        &self,
+        list: List,
+        cursor: Option<&str>,
+    ) -> Result<(Bytes, Option<String>), ErrorObject> {
+        let expired = || {
+            invalid(
+                "the cursor is not one of this endpoint, or of a catalog that is gone: list again without it",
+            )
+        };
+        let current = self.current.load();
+        let page = match cursor {
+            None => current.page(list, 0),
+            Some(text) => {
+                let cursor = Cursor::decode(text).ok_or_else(expired)?;
+                if is_of(&current, &cursor) {
+                    current.page(list, cursor.offset)
+                } else {
+                    let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+                    let of = retained.iter().find(|(catalog, _)| is_of(catalog, &cursor));
+                    of.and_then(|(catalog, _)| catalog.page(list, cursor.offset))
+                }
+            }
+        };
+        let (items, next) = page.ok_or_else(expired)?;
+        Ok((items, next.map(|next| next.encode())))
+    }
+}
+
+fn is_of(catalog: &Catalog, cursor: &Cursor) -> bool {
+    catalog.generation == cursor.generation && catalog.revision.short() == cursor.revision
+}

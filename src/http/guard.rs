@@ -1,0 +1,161 @@
+//! Which names a listener answers to, so that no page of a browser can reach it under a name of its
+//! own (DNS rebinding) or from its own origin.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+
+/// The names of a listener: those of loopback with its port, and its public URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    port: u16,
+    public: Option<Place>,
+}
+
+/// Scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+impl Allowed {
+    pub fn new(local: SocketAddr, public_url: Option<&Uri>) -> Self {
+        Self { port: local.port(), public: public_url.and_then(place) }
+    }
+
+    /// `Host` of a request; the scheme is not in it.
+    fn host(&self, value: &str) -> bool {
+        let Ok(authority) = value.parse::<Authority>() else { return false };
+        let host = bare(authority.host());
+        let port = authority.port_u16();
+        let local = is_loopback(&host) && port.unwrap_or(80) == self.port;
+        let public = self.public.as_ref().is_some_and(|public| {
+            public.host == host && port.or_else(|| default_port(&public.scheme)) == Some(public.port)
+        });
+        local || public
+    }
+
+    /// `Origin` of a request; `null` is none of ours.
+    fn origin(&self, value: &str) -> bool {
+        let Some(origin) = value.parse::<Uri>().ok().as_ref().and_then(place) else { return false };
+        (is_loopback(&origin.host) && origin.port == self.port) || self.public.as_ref() == Some(&origin)
+    }
+
+    /// # Errors
+    /// Which header is wrong, and what to do.
+    fn check(&self, headers: &HeaderMap, target: &Uri) -> Result<(), String> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().ok(),
+            (None, _) => target.authority().map(Authority::as_str),
+            _ => None,
+        };
+        if !host.is_some_and(|host| self.host(host)) {
+            let host = host.unwrap_or_default();
+            return Err(format!("`Host: {host}` is no name of this listener; see --public-url"));
+        }
+        for origin in headers.get_all(header::ORIGIN) {
+            if !origin.to_str().is_ok_and(|origin| self.origin(origin)) {
+                return Err("requests from this `Origin` are not served; see --public-url".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn place(uri: &Uri) -> Option<Place> {
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let port = uri.port_u16().or_else(|| default_port(&scheme))?;
+    Some(Place { host: bare(uri.host()?), scheme, port })
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+fn bare(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Lets only requests through that name this listener.
+pub fn guard(router: Router, allowed: Allowed) -> Router {
+    router.layer(middleware::from_fn_with_state(Arc::new(allowed), check))
+}
+
+async fn check(State(allowed): State<Arc<Allowed>>, request: Request, next: Next) -> Response {
+    match allowed.check(request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(reason) => refuse(&reason),
+    }
+}
+
+fn refuse(reason: &str) -> Response {
+    let error = serde_json::json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": reason}});
+    let mut response = Response::new(Body::from(error.to_string()));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_listener_are_answered() {
+        let public: Uri = "https://tools.example.com".parse().expect("a URL");
+        let allowed = Allowed::new(([127, 0, 0, 1], 7800).into(), Some(&public));
+        let cases = [
+            ("127.0.0.1:7800", None, true),
+            ("localhost:7800", Some("http://localhost:7800"), true),
+            ("LOCALHOST:7800", Some("http://127.0.0.1:7800"), true),
+            ("[::1]:7800", Some("http://[::1]:7800"), true),
+            ("127.1.2.3:7800", None, true),
+            ("localhost", None, false),
+            ("localhost:7801", None, false),
+            ("evil.example.com:7800", None, false),
+            ("localhost.evil.example.com:7800", None, false),
+            ("localhost:7800@evil.example.com", None, false),
+            ("", None, false),
+            ("tools.example.com", Some("https://tools.example.com"), true),
+            ("tools.example.com:443", Some("https://tools.example.com:443"), true),
+            ("tools.example.com:7800", None, false),
+            ("tools.example.com", Some("http://tools.example.com"), false),
+            ("localhost:7800", Some("http://localhost:3000"), false),
+            ("localhost:7800", Some("https://evil.example.com"), false),
+            ("localhost:7800", Some("null"), false),
+            ("localhost:7800", Some(""), false),
+        ];
+        for (host, origin, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            let checked = allowed.check(&headers, &Uri::from_static("/mcp"));
+            assert_eq!(checked.is_ok(), expected, "{host} {origin:?}: {checked:?}");
+        }
+        let mut twice = HeaderMap::new();
+        twice.append(header::HOST, HeaderValue::from_static("localhost:7800"));
+        twice.append(header::HOST, HeaderValue::from_static("evil.example.com"));
+        assert!(allowed.check(&twice, &Uri::from_static("/mcp")).is_err());
+        assert!(allowed.check(&HeaderMap::new(), &Uri::from_static("/mcp")).is_err());
+    }
+}
