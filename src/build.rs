@@ -1,13 +1,20 @@
 //! What a build consists of: the context's listing, the Dockerfile, the digest that names it.
 //!
 //! Input: resolved sources and tree entries; output: [`BuildSpec`], which leaves no choice to the
-//! builder. Not here: reading files, talking to an engine.
+//! builder. Invariant: equal inputs give equal bytes. Not here: reading files, talking to an engine.
+//! The Dockerfiles we write, and what they run, are files to read in `build/dockerfiles/`.
+
+pub mod context;
+mod generated;
+mod patterns;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::manifest::{RepoPath, TreeEntry};
+use crate::resource::server::{GitSource, PackageSource, Transport};
+use crate::resource::workload::BuildSource;
 use crate::resource::{Digest, ResourceId};
 
 /// One image to make. Equal digests mean equal images: a digest is built once.
@@ -19,6 +26,8 @@ pub struct BuildSpec {
     pub resource: ResourceId,
     pub context: Context,
     pub dockerfile: Dockerfile,
+    /// Files of ours by name, sent below `.toolcrib/` of the context.
+    pub helpers: BTreeMap<&'static str, &'static str>,
     pub target: Option<String>,
     pub args: BTreeMap<String, String>,
     /// The network of build steps; none: the engine's default.
@@ -42,7 +51,7 @@ pub enum Context {
         subdir: Option<String>,
         credentials: Option<crate::resource::server::GitCredentials>,
     },
-    /// Nothing but the Dockerfile.
+    /// Nothing but what is below `.toolcrib/`.
     Empty,
 }
 
@@ -55,3 +64,99 @@ pub enum Dockerfile {
     /// Written by us; sent as `.toolcrib/Dockerfile`.
     Generated(String),
 }
+
+/// What the runner adds to each build on it.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub network: Option<String>,
+    pub args: BTreeMap<String, String>,
+    pub ca: Option<TreeEntry>,
+}
+
+/// A Git source with everything looked up.
+#[derive(Clone, Debug)]
+pub struct GitRecipe<'a> {
+    pub source: &'a GitSource,
+    pub commit: String,
+    /// The image to build on.
+    pub base: String,
+    pub transport: &'a Transport,
+}
+
+impl BuildSpec {
+    /// A build from a folder of this repository, of which `files` is the listing.
+    pub fn of_folder(
+        resource: ResourceId,
+        source: &BuildSource,
+        dockerfile: RepoPath,
+        files: BTreeMap<RepoPath, TreeEntry>,
+        settings: Settings,
+    ) -> Self {
+        let Settings { network, mut args, ca } = settings;
+        args.extend(source.args.clone());
+        Self {
+            context: Context::Snapshot { files },
+            dockerfile: Dockerfile::InContext(dockerfile),
+            helpers: BTreeMap::new(),
+            target: source.target.clone(),
+            ..Self::bare(resource, Settings { network, args, ca })
+        }
+        .named()
+    }
+
+    /// A build of a FastMCP server in another repository.
+    pub fn of_git(resource: ResourceId, recipe: GitRecipe<'_>, settings: Settings) -> Self {
+        let text = generated::git(&recipe, &settings.args);
+        let GitRecipe { source, commit, base: _, transport: _ } = recipe;
+        Self {
+            context: Context::Git {
+                url: source.url.clone(),
+                commit,
+                subdir: source.subdir.clone(),
+                credentials: source.credentials.clone(),
+            },
+            dockerfile: Dockerfile::Generated(text),
+            helpers: generated::helpers(),
+            ..Self::bare(resource, settings)
+        }
+        .named()
+    }
+
+    /// A build of a package.
+    pub fn of_package(
+        resource: ResourceId,
+        source: &PackageSource,
+        base: String,
+        settings: Settings,
+    ) -> Self {
+        let text = generated::package(source, &base, &settings.args);
+        Self { dockerfile: Dockerfile::Generated(text), ..Self::bare(resource, settings) }.named()
+    }
+
+    fn bare(resource: ResourceId, settings: Settings) -> Self {
+        let Settings { network, args, ca } = settings;
+        Self {
+            digest: Digest::of_bytes(&[]),
+            resource,
+            context: Context::Empty,
+            dockerfile: Dockerfile::Generated(String::new()),
+            // A file at least: a folder that is copied must be there.
+            helpers: BTreeMap::from([("README", README)]),
+            target: None,
+            args,
+            network,
+            ca,
+            tag: String::new(),
+        }
+    }
+
+    /// Fills in the digest and the tag, of which everything else is the input.
+    fn named(mut self) -> Self {
+        self.digest = Digest::of("build", &self);
+        let kind = self.resource.kind.as_str().to_ascii_lowercase();
+        self.tag = format!("toolcrib.local/{kind}-{}:{}", self.resource.name, self.digest.hex());
+        self
+    }
+}
+
+const README: &str = "Put here by Toolcrib for the build.\n";

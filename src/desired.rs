@@ -5,6 +5,14 @@
 //! is decided by comparing digests. Not here: looking anything up.
 
 pub mod argv;
+mod context;
+mod files;
+mod place;
+mod policy;
+mod resolve;
+mod schema;
+mod server;
+mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,13 +22,16 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::build::BuildSpec;
-use crate::manifest::{BlobId, Diagnostic, Manifest, Place, Snapshot};
+use crate::manifest::{BlobId, Declared, Diagnostic, Place};
 use crate::resource::crib::{Naming, Sync};
 use crate::resource::policy::{Enforcement, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Strategy, Transport};
 use crate::resource::workload::Security;
 use crate::resource::{Cpu, Digest, EnvValue, Memory, Name, ResourceId, Revision};
+
+pub use files::blobs;
+pub use resolve::{questions, resolve};
 
 /// Everything the revision asks for, resolved.
 #[derive(Clone, Debug)]
@@ -38,6 +49,19 @@ pub struct Desired {
     /// Resources that wait for an answer [`Resolutions`] does not hold yet. Not an error: their
     /// previous version stays meanwhile, and they are never pruned.
     pub pending: BTreeSet<ResourceId>,
+    /// What each server and tool was resolved from, so that the next revision can tell that nothing
+    /// changed.
+    origins: BTreeMap<ResourceId, Origin>,
+}
+
+/// What a resource was resolved from. Equal origins give equal results.
+#[derive(Clone, Debug)]
+struct Origin {
+    declared: Arc<Declared>,
+    /// Over the Crib, the runners and the floor.
+    context: Digest,
+    /// Over the answers and the files it uses; none when it uses none.
+    inputs: Option<Digest>,
 }
 
 /// One `Policy` with the text of its modules.
@@ -215,41 +239,4 @@ pub struct Tool {
     /// Bytes of stdout and stderr each.
     pub max_output: u64,
     pub success_exit_codes: Vec<i64>,
-}
-
-/// What must be looked up before [`resolve`].
-pub fn questions(manifest: &Manifest, snapshot: &Snapshot, floor: &Floor) -> BTreeSet<Question> {
-    let _ = (manifest, snapshot, floor);
-    BTreeSet::new()
-}
-
-/// The files whose contents [`resolve`] needs in [`Resolutions::blobs`]: policy modules and ignore
-/// files of build contexts. Each is read up to [`crate::manifest::MAX_MANIFEST_BYTES`].
-pub fn blobs(manifest: &Manifest, snapshot: &Snapshot) -> BTreeSet<BlobId> {
-    let _ = (manifest, snapshot);
-    BTreeSet::new()
-}
-
-/// Joins everything. `previous` is what the last accepted revision asked for: a resource with a fault
-/// keeps its version there, and one whose inputs are the same is reused as it is.
-pub fn resolve(
-    manifest: &Manifest,
-    snapshot: &Snapshot,
-    resolutions: &Resolutions,
-    floor: &Floor,
-    previous: Option<&Desired>,
-) -> Resolved {
-    let _ = (manifest, resolutions, floor, previous);
-    let desired = Desired {
-        revision: snapshot.revision.clone(),
-        naming: Naming::default(),
-        sync: Sync::default(),
-        runners: BTreeMap::new(),
-        servers: BTreeMap::new(),
-        tools: BTreeMap::new(),
-        policies: BTreeMap::new(),
-        faulty: BTreeSet::new(),
-        pending: BTreeSet::new(),
-    };
-    Resolved { desired, diagnostics: Vec::new(), refused: false }
 }

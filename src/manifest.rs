@@ -7,17 +7,25 @@
 //! blobs.
 
 pub mod diagnostic;
+mod tree;
+mod read;
+mod document;
+mod check;
+mod ignore;
+mod load;
+pub mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{Metadata, ResourceId, Revision, Spec};
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use document::parse_file;
+pub use load::{assemble, load, wanted};
 
 /// A path inside a repository: relative, `/` between parts, no `.`, `..`, empty part or NUL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,6 +122,19 @@ pub struct Snapshot {
     pub files: Arc<BTreeMap<RepoPath, TreeEntry>>,
 }
 
+impl Snapshot {
+    /// What the tree holds below a folder, in the order of paths.
+    pub fn under<'s>(
+        &'s self,
+        folder: &RepoPath,
+    ) -> impl Iterator<Item = (&'s RepoPath, &'s TreeEntry)> + use<'s> {
+        let root = folder.as_str().is_empty();
+        let start = if root { String::new() } else { format!("{folder}/") };
+        let from = RepoPath(start.as_str().into());
+        self.files.range(from..).take_while(move |(path, _)| path.as_str().starts_with(&start))
+    }
+}
+
 /// Entries of one tree. Monorepos of this size exist; beyond it, memory is at risk.
 pub const MAX_FILES: usize = 1_000_000;
 /// Bytes of one manifest file. A file of 10,000 small resources has about 3 MB.
@@ -137,6 +158,15 @@ impl Declared {
     pub fn id(&self) -> ResourceId {
         ResourceId::new(self.spec.kind(), self.metadata.name.clone())
     }
+
+    /// Gives a diagnostic the place of a field of this resource, or of the nearest field above that
+    /// is there: `["spec", "args", "2"]`.
+    pub fn point(&self, diagnostic: Diagnostic, path: &[&str]) -> Diagnostic {
+        let (line, column) =
+            document::locate(&self.text, self.document, path).unwrap_or((self.place.line, self.place.column));
+        let place = Place { file: self.place.file.clone(), line, column };
+        diagnostic.at(place, document::excerpt(&self.text, line)).of(self.id())
+    }
 }
 
 /// A place in a file. Lines and columns count from 1; columns count characters.
@@ -155,7 +185,7 @@ impl fmt::Display for Place {
 }
 
 /// What one file says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ParsedFile {
     pub resources: Vec<Arc<Declared>>,
     pub diagnostics: Vec<Diagnostic>,
@@ -166,6 +196,9 @@ pub struct ParsedFile {
     /// Some part could not even be told to belong to a resource: everything last read from this file
     /// is kept.
     pub broken: bool,
+    /// It names our API group somewhere. A broken file of others is none of our business, unless
+    /// resources were read from it before.
+    pub ours: bool,
 }
 
 /// What all files say together.
@@ -183,37 +216,7 @@ pub struct Manifest {
     pub files: BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>,
 }
 
-/// The blobs that must be read before [`load`] can be called, beyond those in `contents`. Read them
-/// (each at most [`MAX_MANIFEST_BYTES`] + 1 bytes), add them, and ask again until the answer is empty:
-/// which files are ignored is known only once the ignore files are there.
-pub fn wanted(
-    snapshot: &Snapshot,
-    previous: Option<&Manifest>,
-    contents: &BTreeMap<BlobId, Bytes>,
-) -> Vec<BlobId> {
-    let _ = (snapshot, previous, contents);
-    Vec::new()
-}
-
-/// Parses what changed since `previous` and puts everything together. A wanted blob that is missing
-/// from `contents` counts as a file that cannot be read.
-pub fn load(
-    snapshot: &Snapshot,
-    previous: Option<&Manifest>,
-    contents: &BTreeMap<BlobId, Bytes>,
-) -> Manifest {
-    let _ = (snapshot, previous, contents);
-    Manifest::default()
-}
-
-/// Reads one file.
-pub fn parse_file(path: &RepoPath, bytes: &[u8]) -> ParsedFile {
-    let _ = (path, bytes);
-    ParsedFile {
-        resources: Vec::new(),
-        diagnostics: Vec::new(),
-        skipped: 0,
-        faulty: BTreeSet::new(),
-        broken: false,
-    }
+/// The files of a snapshot below its path.
+fn below(snapshot: &Snapshot) -> impl Iterator<Item = (&RepoPath, &TreeEntry)> {
+    snapshot.under(&snapshot.path).filter(|(_, entry)| matches!(entry.mode, Mode::File | Mode::Executable))
 }

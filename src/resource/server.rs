@@ -27,8 +27,9 @@ pub struct ServerSpec {
     pub files: BTreeMap<String, EnvValue>,
     #[serde(default)]
     pub resources: Resources,
-    #[serde(default)]
-    pub security: Security,
+    /// Replaces the Crib's as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<Security>,
     #[serde(default)]
     pub strategy: Strategy,
     #[serde(default)]

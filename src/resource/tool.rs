@@ -50,8 +50,9 @@ pub struct ToolSpec {
     pub files: BTreeMap<String, EnvValue>,
     #[serde(default)]
     pub resources: Resources,
-    #[serde(default)]
-    pub security: Security,
+    /// Replaces the Crib's as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<Security>,
     /// Of one call. Default 300 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
@@ -95,6 +96,12 @@ impl<'de> Deserialize<'de> for ArgTemplate {
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ArgTemplate, E> {
                 Ok(ArgTemplate::Text(text.to_owned()))
+            }
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<ArgTemplate, E> {
+                Ok(ArgTemplate::Text(number.to_string()))
+            }
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<ArgTemplate, E> {
+                Ok(ArgTemplate::Text(number.to_string()))
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<ArgTemplate, A::Error> {
                 let when = When::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;

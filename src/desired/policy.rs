@@ -1,0 +1,55 @@
+//! A `Policy` with its modules.
+
+use std::sync::Arc;
+
+use super::place::Findings;
+use super::{PolicySource, files};
+use crate::desired::context::Context;
+use crate::manifest::Declared;
+use crate::resource::Digest;
+use crate::resource::policy::PolicySpec;
+
+pub(super) fn policy(
+    context: &Context<'_>,
+    declared: &Arc<Declared>,
+    spec: &PolicySpec,
+    findings: &mut Findings<'_>,
+) -> Option<PolicySource> {
+    let mut modules: Vec<(String, Arc<str>)> = Vec::new();
+    for (at, module) in spec.modules.iter().enumerate() {
+        let at = at.to_string();
+        let field = ["modules", at.as_str()];
+        let Some((path, entry)) = files::file(context.snapshot, declared, &field, module, findings) else {
+            continue;
+        };
+        let text = context.resolutions.blobs.get(&entry.id).map(|bytes| std::str::from_utf8(bytes));
+        match text {
+            Some(Ok(text)) => modules.push((path.to_string(), text.into())),
+            Some(Err(_)) => {
+                findings.error(&field, "not-text", format!("`{path}` is not UTF-8 text"), "save it as UTF-8");
+            }
+            None => {
+                let message = format!("`{path}` could not be read from the repository");
+                findings.error(&field, "unreadable", message, "check the repository with `git fsck`");
+            }
+        }
+    }
+    if let Some(text) = &spec.rego {
+        modules.push((declared.place.file.to_string(), text.as_str().into()));
+    }
+    let id = declared.id();
+    let digest = Digest::of(
+        "policy",
+        &(&id, &spec.package, spec.rego_version, &spec.points, spec.enforcement, &modules),
+    );
+    (!findings.failed()).then(|| PolicySource {
+        id,
+        place: declared.place.clone(),
+        package: spec.package.clone(),
+        version: spec.rego_version,
+        points: spec.points.clone(),
+        enforcement: spec.enforcement,
+        modules,
+        digest,
+    })
+}

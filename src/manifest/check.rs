@@ -1,0 +1,229 @@
+//! What a type cannot say of a single resource: exclusive fields, forms of names, and warnings.
+//!
+//! Not here: whatever needs another resource or the tree ([`crate::desired`]).
+
+mod server;
+mod tool;
+mod warn;
+
+use std::collections::BTreeSet;
+
+use super::read::Fault;
+use super::tree::{Content, Mark, Node};
+use crate::resource::crib::CribSpec;
+use crate::resource::policy::PolicySpec;
+use crate::resource::runner::RunnerSpec;
+use crate::resource::workload::{BuildSource, Security};
+use crate::resource::{EnvValue, SecretRef, Spec};
+
+pub(super) use warn::warnings;
+
+/// Checks one resource, of which `root` is the document.
+pub(super) fn spec(root: &Node<'_>, spec: &Spec, faults: &mut BTreeSet<Fault>) {
+    let mut check = Check { root, faults };
+    match spec {
+        Spec::Crib(spec) => crib(&mut check, spec),
+        Spec::Runner(spec) => runner(&mut check, spec),
+        Spec::Policy(spec) => policy(&mut check, spec),
+        Spec::Server(spec) => server::server(&mut check, spec),
+        Spec::Tool(spec) => tool::tool(&mut check, spec),
+    }
+}
+
+/// The faults of one document.
+struct Check<'n, 'f> {
+    root: &'n Node<'n>,
+    faults: &'f mut BTreeSet<Fault>,
+}
+
+impl Check<'_, '_> {
+    /// A fault of the field at `path` below `spec`.
+    fn fault(&mut self, path: &[&str], code: &'static str, message: impl Into<String>, hint: &str) {
+        let path: Vec<&str> = std::iter::once("spec").chain(path.iter().copied()).collect();
+        let mark = mark(self.root, &path);
+        self.faults.insert(Fault { mark, code, message: message.into(), hint: Some(hint.to_owned()) });
+    }
+
+    fn invalid(&mut self, path: &[&str], message: impl Into<String>, hint: &str) {
+        self.fault(path, "invalid-value", message, hint);
+    }
+
+    /// A fault unless `text` consists of what published names consist of.
+    fn name_part(&mut self, path: &[&str], text: &str) {
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) || text.len() > 64 {
+            let message = format!("`{text}` cannot be part of a published name");
+            self.invalid(path, message, "use at most 64 of a-z, A-Z, 0-9, `_` and `-`");
+        }
+    }
+
+    fn env<'e>(&mut self, names: impl Iterator<Item = (&'e String, &'e EnvValue)>) {
+        for (name, value) in names {
+            let fits = |(at, c): (usize, char)| {
+                c == '_' || c.is_ascii_alphabetic() || (at > 0 && c.is_ascii_digit())
+            };
+            if name.is_empty() || !name.chars().enumerate().all(fits) {
+                let message = format!("`{name}` cannot name an environment variable");
+                self.invalid(&["env", name], message, "use letters, digits and `_`, and begin with no digit");
+            }
+            self.value(&["env", name], value);
+        }
+    }
+
+    fn files<'e>(&mut self, paths: impl Iterator<Item = (&'e String, &'e EnvValue)>) {
+        for (path, value) in paths {
+            if !absolute(path) {
+                let message = format!("`{path}` is not the absolute path of a file");
+                self.invalid(&["files", path], message, "begin with `/` and use no `.` or `..`");
+            }
+            self.value(&["files", path], value);
+        }
+    }
+
+    fn value(&mut self, path: &[&str], value: &EnvValue) {
+        match value {
+            EnvValue::Literal(text) if text.contains('\0') => {
+                self.invalid(path, "the value holds a NUL", "remove it")
+            }
+            EnvValue::Secret(SecretRef::File(file)) if !file.starts_with('/') => self.invalid(
+                path,
+                format!("`{file}` is not an absolute path"),
+                "name the file on the daemon's machine from `/` on; files of the repository are no secrets",
+            ),
+            EnvValue::Secret(SecretRef::Env(name)) if name.is_empty() => {
+                self.invalid(path, "the variable has no name", "write `secret: {env: NAME}`");
+            }
+            EnvValue::Literal(_) | EnvValue::Secret(_) => {}
+        }
+    }
+
+    fn security(&mut self, security: Option<&Security>) {
+        let Some(security) = security else { return };
+        for path in security.tmpfs.keys().filter(|path| !absolute(path)) {
+            let message = format!("`{path}` is not the absolute path of a folder");
+            self.invalid(&["security", "tmpfs", path], message, "begin with `/` and use no `.` or `..`");
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-' | '.');
+        if security.user.is_empty() || !security.user.chars().all(fits) {
+            let message = format!("`{}` is not a user", security.user);
+            self.invalid(&["security", "user"], message, "write a name, `uid` or `uid:gid`");
+        }
+    }
+
+    fn build(&mut self, path: &[&str], build: &BuildSource) {
+        let at = |field| [path, &[field]].concat();
+        if build.dockerfile.is_empty() || build.dockerfile.starts_with('/') {
+            self.invalid(
+                &at("dockerfile"),
+                "the Dockerfile is named relative to the context",
+                "write `Dockerfile`",
+            );
+        }
+        if build.context.starts_with('/') {
+            let hint = "name the folder relative to this file, such as `.` or `./server`";
+            self.invalid(&at("context"), "the context is a folder of this repository", hint);
+        }
+    }
+
+    fn image(&mut self, path: &[&str], reference: &str) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        if reference.is_empty()
+            || reference.len() > 512
+            || !reference.chars().all(fits)
+            || reference.starts_with('-')
+        {
+            let message = format!("`{reference}` is not a reference of an image");
+            self.invalid(path, message, "write `registry/name:tag` or `registry/name@sha256:…`");
+        }
+    }
+}
+
+fn absolute(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && !part.contains('\0'))
+    })
+}
+
+/// The place of a field, or of the nearest one above that is there.
+fn mark(root: &Node<'_>, path: &[&str]) -> Mark {
+    let mut node = root;
+    let mut mark = root.mark;
+    for step in path {
+        let next = match &node.content {
+            Content::List(items) => {
+                step.parse().ok().and_then(|at: usize| items.get(at)).map(|item| (item.mark, item))
+            }
+            _ => node.get(step).map(|(key, value)| {
+                let scalar = matches!(value.content, Content::Scalar { .. }) && !value.is_null();
+                (if scalar { value.mark } else { key.mark }, value)
+            }),
+        };
+        let Some(next) = next else { break };
+        (mark, node) = next;
+    }
+    mark
+}
+
+fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
+    check.name_part(&["naming", "prefix"], &spec.naming.prefix);
+    check.name_part(&["naming", "separator"], &spec.naming.separator);
+    if spec.sync.prune_budget > 100 {
+        let message = format!("a budget of {} percent is more than everything", spec.sync.prune_budget);
+        check.invalid(&["sync", "pruneBudget"], message, "write a number from 0 to 100");
+    }
+    let images = &spec.defaults.images;
+    for (field, image) in [("python", &images.python), ("node", &images.node)] {
+        if let Some(image) = image {
+            check.image(&["defaults", "images", field], image);
+        }
+    }
+}
+
+fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {
+    if spec.kind().is_none() {
+        let several = spec.docker.is_some() && spec.process.is_some();
+        let (message, hint) = if several {
+            ("a runner is one place, but this one is `docker` and `process`", "declare two runners")
+        } else {
+            ("the runner does not say what it is", "write `docker: {}` or `process: {}`")
+        };
+        check.fault(&[], "not-exactly-one", message, hint);
+    }
+    let host = spec.docker.as_ref().and_then(|docker| docker.host.as_deref());
+    if let Some(host) =
+        host.filter(|host| !["unix:///", "tcp://"].iter().any(|scheme| host.starts_with(scheme)))
+    {
+        let hint = "write `unix:///path/to/docker.sock` or `tcp://host:port`";
+        check.invalid(&["docker", "host"], format!("`{host}` is not the address of an engine"), hint);
+    }
+}
+
+fn policy(check: &mut Check<'_, '_>, spec: &PolicySpec) {
+    match (spec.modules.is_empty(), &spec.rego) {
+        (true, None) => check.fault(
+            &[],
+            "not-exactly-one",
+            "the policy has no rules",
+            "name Rego files in `modules`, or write rules below `rego: |`",
+        ),
+        (false, Some(_)) => {
+            check.fault(
+                &["rego"],
+                "not-exactly-one",
+                "the policy has both `modules` and `rego`",
+                "keep one of them",
+            );
+        }
+        _ => {}
+    }
+    let word = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    if !spec.package.split('.').all(word) {
+        let hint = "write the words of the modules' `package` line, such as `crib.tools`";
+        check.invalid(&["package"], format!("`{}` is not a package of Rego", spec.package), hint);
+    }
+    if spec.points.is_empty() {
+        check.invalid(&["points"], "the policy is asked nowhere", "name `admission`, `list` or `call`");
+    }
+}

@@ -1,0 +1,97 @@
+//! What works but should not stay: secrets in the clear, images that move.
+
+use super::super::tree::Node;
+use super::super::{Declared, Diagnostic};
+use super::mark;
+use crate::manifest::Place;
+use crate::manifest::document::excerpt;
+use crate::resource::server::ServerSource;
+use crate::resource::{EnvValue, Spec};
+
+pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let (env, images) = match &declared.spec {
+        Spec::Server(spec) => (Some(&spec.env), server_images(&spec.source)),
+        Spec::Tool(spec) => (
+            Some(&spec.env),
+            spec.image.iter().map(|image| (vec!["spec", "image"], image.as_str())).collect(),
+        ),
+        Spec::Crib(_) | Spec::Runner(_) | Spec::Policy(_) => (None, Vec::new()),
+    };
+    for (name, value) in env.into_iter().flatten() {
+        if matches!(value, EnvValue::Literal(text) if !text.is_empty()) && credential(name) {
+            let warning = Diagnostic::warning(
+                "secret-in-clear",
+                format!("`{name}` looks like a credential written in the clear"),
+            )
+            .hint(format!("write `{name}: {{secret: {{env: {name}}}}}` and give the value to the daemon"));
+            // No excerpt: the line may hold the secret.
+            found.push(place(root, declared, warning, &["spec", "env", name], false));
+        }
+    }
+    for (path, image) in images {
+        if moves(image) {
+            let warning =
+                Diagnostic::warning("unpinned-image", format!("`{image}` may be another image tomorrow"))
+                    .hint("name a version: `name:1.2.3`, or better `name@sha256:…`");
+            found.push(place(root, declared, warning, &path, true));
+        }
+    }
+    found
+}
+
+fn place(
+    root: &Node<'_>,
+    declared: &Declared,
+    warning: Diagnostic,
+    path: &[&str],
+    shown: bool,
+) -> Diagnostic {
+    let mark = mark(root, path);
+    let place = Place { file: declared.place.file.clone(), line: mark.line, column: mark.column };
+    let excerpt = excerpt(&declared.text, mark.line).filter(|_| shown);
+    warning.at(place, excerpt).of(declared.id())
+}
+
+fn server_images(source: &ServerSource) -> Vec<(Vec<&'static str>, &str)> {
+    let one = |path: &[&'static str], image| vec![([&["spec", "source"][..], path].concat(), image)];
+    match source {
+        ServerSource::Image(image) => one(&["image", "ref"], image.reference.as_str()),
+        ServerSource::Git(git) => {
+            git.base.iter().flat_map(|base| one(&["git", "base"], base.as_str())).collect()
+        }
+        ServerSource::Package(package) => {
+            package.base.iter().flat_map(|base| one(&["package", "base"], base.as_str())).collect()
+        }
+        ServerSource::Build(_) | ServerSource::Command(_) | ServerSource::Url(_) => Vec::new(),
+    }
+}
+
+/// Whether a variable of that name holds a credential by custom.
+fn credential(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let mut words = name.split('_');
+    words.any(|word| {
+        matches!(
+            word,
+            "TOKEN"
+                | "SECRET"
+                | "PASSWORD"
+                | "PASSWD"
+                | "PASSPHRASE"
+                | "KEY"
+                | "APIKEY"
+                | "CREDENTIAL"
+                | "CREDENTIALS"
+        )
+    }) && !name.starts_with("PUBLIC_")
+}
+
+/// Whether a reference names a tag that moves, or none.
+fn moves(reference: &str) -> bool {
+    if reference.contains('@') {
+        return false;
+    }
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+}

@@ -1,0 +1,168 @@
+//! All files together: what to read, what to keep, what is declared twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ignore::{self, Rules};
+use super::{BlobId, Declared, Diagnostic, Manifest, ParsedFile, RepoPath, Snapshot, below, parse_file};
+use crate::resource::{Kind, ResourceId};
+
+/// The blobs that must be read before [`load`] can be called, beyond those in `contents`. Read them
+/// (each at most [`super::MAX_MANIFEST_BYTES`] + 1 bytes), add them, and ask again until the answer is
+/// empty: which files are ignored is known only once the ignore files are there.
+pub fn wanted(
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+    contents: &BTreeMap<BlobId, Bytes>,
+) -> Vec<BlobId> {
+    let missing = |id: &BlobId| !contents.contains_key(id);
+    let rules: BTreeSet<BlobId> = ignore::files(snapshot).map(|(_, id)| id).filter(missing).collect();
+    if !rules.is_empty() {
+        return rules.into_iter().collect();
+    }
+    let rules = Rules::new(snapshot, contents);
+    let unread = manifests(snapshot, &rules)
+        .filter(|(path, id)| known(previous, path, *id).is_none())
+        .map(|(_, id)| id)
+        .filter(missing);
+    unread.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The files that may hold resources.
+fn manifests<'s>(snapshot: &'s Snapshot, rules: &'s Rules) -> impl Iterator<Item = (&'s RepoPath, BlobId)> {
+    below(snapshot)
+        .filter(|(path, _)| {
+            let name = path.as_str().rsplit('/').next().unwrap_or_default();
+            let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+            matches!(extension, Some("yaml" | "yml" | "json"))
+        })
+        .filter(|(path, _)| !rules.ignores(path))
+        .map(|(path, entry)| (path, entry.id))
+}
+
+/// What this very blob said before.
+fn known(previous: Option<&Manifest>, path: &RepoPath, id: BlobId) -> Option<Arc<ParsedFile>> {
+    let (before, file) = previous?.files.get(path)?;
+    (*before == id).then(|| file.clone())
+}
+
+/// Parses what changed since `previous` and puts everything together. A wanted blob that is missing
+/// from `contents` counts as a file that cannot be read.
+pub fn load(
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+    contents: &BTreeMap<BlobId, Bytes>,
+) -> Manifest {
+    let rules = Rules::new(snapshot, contents);
+    let files = manifests(snapshot, &rules).map(|(path, id)| {
+        let file = known(previous, path, id).unwrap_or_else(|| {
+            Arc::new(contents.get(&id).map_or_else(|| unreadable(path), |bytes| parse_file(path, bytes)))
+        });
+        (path.clone(), (id, file))
+    });
+    assemble(previous, files.collect())
+}
+
+fn unreadable(path: &RepoPath) -> ParsedFile {
+    let place = super::Place { file: path.clone(), line: 1, column: 1 };
+    let fault = Diagnostic::error("unreadable", "the file could not be read from the repository")
+        .hint("check the repository with `git fsck`");
+    ParsedFile { diagnostics: vec![fault.at(place, None)], broken: true, ours: true, ..ParsedFile::default() }
+}
+
+/// Joins what the files say with what is kept of `previous`.
+pub fn assemble(
+    previous: Option<&Manifest>,
+    files: BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>,
+) -> Manifest {
+    let mut manifest = Manifest { files, ..Manifest::default() };
+    let mut places: BTreeMap<ResourceId, Vec<Arc<Declared>>> = BTreeMap::new();
+    for (_, file) in manifest.files.values() {
+        manifest.skipped += file.skipped;
+        manifest.faulty.extend(file.faulty.iter().cloned());
+        for declared in &file.resources {
+            match manifest.resources.entry(declared.id()) {
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(declared.clone());
+                }
+                std::collections::btree_map::Entry::Occupied(entry) => {
+                    let all = places.entry(entry.key().clone()).or_insert_with(|| vec![entry.get().clone()]);
+                    all.push(declared.clone());
+                }
+            }
+        }
+    }
+    for (id, declared) in &places {
+        manifest.diagnostics.extend(twice(id, declared));
+        manifest.faulty.insert(id.clone());
+    }
+    one_crib(&mut manifest);
+    for id in &manifest.faulty {
+        // Also one that reads well in one place and badly in another: which is meant is not known.
+        manifest.resources.remove(id);
+    }
+    keep(&mut manifest, previous);
+    let said = manifest.files.values().filter(|(_, file)| file.ours || keeps(previous, file));
+    manifest.diagnostics.extend(said.flat_map(|(_, file)| file.diagnostics.iter().cloned()));
+    manifest.diagnostics.sort();
+    manifest
+}
+
+fn twice(id: &ResourceId, declared: &[Arc<Declared>]) -> Vec<Diagnostic> {
+    let tell = |(at, this): (usize, &Arc<Declared>)| {
+        let other = &declared[usize::from(at == 0)];
+        let fault =
+            Diagnostic::error("duplicate-name", format!("`{id}` is also declared at {}", other.place))
+                .hint("rename one of them or remove it");
+        this.point(fault, &["metadata", "name"])
+    };
+    declared.iter().enumerate().map(tell).collect()
+}
+
+fn one_crib(manifest: &mut Manifest) {
+    let cribs: Vec<Arc<Declared>> = manifest
+        .resources
+        .values()
+        .take_while(|declared| declared.spec.kind() == Kind::Crib)
+        .cloned()
+        .collect();
+    let Some((first, others @ [_, ..])) = cribs.split_first() else { return };
+    for crib in others {
+        let message = format!("there can be one `Crib`, and `{}` is declared at {}", first.id(), first.place);
+        let fault = Diagnostic::error("second-crib", message).hint("move what it says into the first one");
+        manifest.diagnostics.push(crib.point(fault, &["kind"]));
+        manifest.faulty.insert(crib.id());
+    }
+}
+
+/// Puts back what was last read of faulty resources and of broken files.
+fn keep(manifest: &mut Manifest, previous: Option<&Manifest>) {
+    let Some(previous) = previous else { return };
+    for id in &manifest.faulty {
+        if let Some(declared) = previous.resources.get(id) {
+            manifest.resources.insert(id.clone(), declared.clone());
+        }
+    }
+    let broken: BTreeSet<&RepoPath> =
+        manifest.files.iter().filter(|(_, (_, file))| file.broken).map(|(path, _)| path).collect();
+    if broken.is_empty() {
+        return;
+    }
+    for (id, declared) in &previous.resources {
+        if broken.contains(&declared.place.file) && !manifest.resources.contains_key(id) {
+            manifest.resources.insert(id.clone(), declared.clone());
+            manifest.faulty.insert(id.clone());
+        }
+    }
+}
+
+/// Whether a file that does not look like ours held resources before: then its faults matter.
+fn keeps(previous: Option<&Manifest>, file: &ParsedFile) -> bool {
+    let Some(path) = file.diagnostics.iter().find_map(|fault| fault.place.as_ref()).map(|place| &place.file)
+    else {
+        return false;
+    };
+    previous.is_some_and(|previous| previous.resources.values().any(|declared| declared.place.file == *path))
+}

@@ -1,0 +1,57 @@
+//! "Did you mean": the known word nearest to one that is not known.
+
+/// The nearest of `known`, when it is near enough to be a slip: the same but for case, `-` and `_`, or
+/// within a third of its letters.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
+    let wanted: Vec<char> = plain(word).chars().take(MAX_WORD).collect();
+    let far = wanted.len() / 3;
+    known
+        .into_iter()
+        .map(|candidate| (distance(&wanted, &plain(candidate).chars().collect::<Vec<_>>()), candidate))
+        .filter(|(distance, _)| *distance <= far.min(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Letters of a word that are compared: the work is their product. Field names have at most 20.
+const MAX_WORD: usize = 64;
+
+/// Insertions, deletions, replacements and swaps of neighbours between two words.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let mut best = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn finds_slips_and_nothing_else() {
+        let known = ["source", "transport", "publishAs", "inputSchema", "env"];
+        for (word, expected) in [
+            ("sourc", Some("source")),
+            ("trasnport", Some("transport")),
+            ("publish_as", Some("publishAs")),
+            ("input-schema", Some("inputSchema")),
+            ("replicas", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, known), expected, "{word}");
+        }
+    }
+}
