@@ -51,8 +51,12 @@ pub struct Desired {
     pub pending: BTreeSet<ResourceId>,
     /// What each server and tool was resolved from, so that the next revision can tell that nothing
     /// changed.
-    origins: BTreeMap<ResourceId, Origin>,
+    pub origins: Origins,
 }
+
+/// What was resolved from what, by resource.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(BTreeMap<ResourceId, Origin>);
 
 /// What a resource was resolved from. Equal origins give equal results.
 #[derive(Clone, Debug)]

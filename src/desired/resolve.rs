@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::place::Findings;
-use super::{Desired, Floor, Origin, Question, Resolutions, Resolved, files, policy, server, tool};
+use super::{Desired, Floor, Origin, Origins, Question, Resolutions, Resolved, files, policy, server, tool};
 use crate::manifest::{Declared, Diagnostic, Manifest, Snapshot};
 use crate::resource::runner::RunnerKind;
 use crate::resource::server::ServerSource;
@@ -65,7 +65,7 @@ pub fn resolve(
         policies: BTreeMap::new(),
         faulty,
         pending: BTreeSet::new(),
-        origins: BTreeMap::new(),
+        origins: Origins::default(),
     };
     let mut pass = Pass { context: &context, previous, desired, diagnostics };
     for (id, declared) in &manifest.resources {
@@ -105,7 +105,7 @@ impl Pass<'_> {
             // With warnings it is resolved anew each time, so that they are told each time.
             if findings.diagnostics.is_empty() && id.kind != Kind::Policy {
                 let origin = Origin { declared: declared.clone(), context: self.context.digest, inputs };
-                self.desired.origins.insert(id.clone(), origin);
+                self.desired.origins.0.insert(id.clone(), origin);
             }
         } else if findings.failed() {
             self.desired.faulty.insert(id.clone());
@@ -118,12 +118,12 @@ impl Pass<'_> {
     /// Takes over what was resolved from the same before.
     fn reuse(&mut self, id: &ResourceId, declared: &Arc<Declared>, inputs: Option<Digest>) -> bool {
         let Some(previous) = self.previous else { return false };
-        let Some(origin) = previous.origins.get(id) else { return false };
+        let Some(origin) = previous.origins.0.get(id) else { return false };
         let same = Arc::ptr_eq(&origin.declared, declared)
             && origin.context == self.context.digest
             && origin.inputs == inputs;
         if same && copy(id, previous, &mut self.desired) {
-            self.desired.origins.insert(id.clone(), origin.clone());
+            self.desired.origins.0.insert(id.clone(), origin.clone());
             return true;
         }
         false

@@ -68,6 +68,7 @@ fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
         policies: BTreeMap::new(),
         faulty: BTreeSet::new(),
         pending: BTreeSet::new(),
+        origins: crate::desired::Origins::default(),
     }
 }
 

@@ -12,6 +12,8 @@ use crate::build::{BuildSpec, Context, Dockerfile};
 use crate::manifest::Mode;
 use crate::ports::{BuildFiles, BuildInput};
 
+/// Ours in every context.
+const OURS: &str = ".toolcrib";
 /// Where a Dockerfile written by us is sent.
 const GENERATED: &str = ".toolcrib/Dockerfile";
 const CA: &str = ".toolcrib/ca.pem";
@@ -47,6 +49,9 @@ pub(super) fn tar(spec: &BuildSpec, input: &BuildInput) -> Result<Bytes, Error> 
     if let Dockerfile::Generated(text) = &spec.dockerfile {
         append(&mut tar, GENERATED, false, text.as_bytes())?;
     }
+    for (name, text) in &spec.helpers {
+        append(&mut tar, &format!("{OURS}/{name}"), false, text.as_bytes())?;
+    }
     if let Some(ca) = &input.ca {
         append(&mut tar, CA, false, ca)?;
     }
@@ -54,7 +59,7 @@ pub(super) fn tar(spec: &BuildSpec, input: &BuildInput) -> Result<Bytes, Error> 
 }
 
 fn is_ours(path: &str) -> bool {
-    path.trim_start_matches("./").split('/').next() == Some(".toolcrib")
+    path.trim_start_matches("./").split('/').next() == Some(OURS)
 }
 
 fn append(tar: &mut Builder<Vec<u8>>, path: &str, executable: bool, contents: &[u8]) -> Result<(), Error> {
@@ -124,6 +129,7 @@ mod tests {
             resource: ResourceId::new(Kind::Server, Name::parse("a").unwrap()),
             context,
             dockerfile,
+            helpers: BTreeMap::from([("run.sh", "true")]),
             target: None,
             args: BTreeMap::new(),
             network: None,
@@ -161,6 +167,7 @@ mod tests {
         let expected = [
             ("bin/run", 0o755, "#!"),
             (".toolcrib/Dockerfile", 0o644, "FROM scratch\n"),
+            (".toolcrib/run.sh", 0o644, "true"),
             (".toolcrib/ca.pem", 0o644, "pem"),
         ];
         assert_eq!(listing(&made), expected.map(|(p, m, c)| (p.to_owned(), m, c.to_owned())));
@@ -185,6 +192,6 @@ mod tests {
         let files = BuildFiles::Archive(archive.into_inner().unwrap().into());
         let made = tar(&spec, &BuildInput { files, ca: None }).unwrap();
         let names: Vec<_> = listing(&made).into_iter().map(|(path, ..)| path).collect();
-        assert_eq!(names, ["server.py", ".toolcrib/Dockerfile"]);
+        assert_eq!(names, ["server.py", ".toolcrib/Dockerfile", ".toolcrib/run.sh"]);
     }
 }
