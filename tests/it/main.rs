@@ -1,4 +1,5 @@
 //! The one integration binary.
 
 mod git;
+mod probe;
 mod process;
