@@ -6,10 +6,14 @@
 //! hooks and without anybody's Git configuration; no secret is in an argument, the environment, an
 //! address or a message. Owner of git2 and notify. Not here: when to fetch, what files mean.
 
+mod archive;
 mod checkout;
+pub mod fetch;
 mod listing;
 mod local;
+mod lookup;
 mod objects;
+mod remote;
 mod url;
 mod watch;
 mod worktree;
@@ -19,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::manifest::{RepoPath, Snapshot};
-use crate::ports::{PortError, PortResult, Secrets, Source};
+use crate::ports::{Lookup, PortError, PortResult, Secrets, Source};
 use crate::resource::Revision;
 use crate::resource::server::GitCredentials;
 
@@ -67,13 +71,37 @@ pub const TIMEOUT: Duration = Duration::from_mins(5);
 /// # Errors
 /// When the address or ref is refused, or a local repository cannot be opened.
 pub fn open(options: Options) -> PortResult<Arc<dyn Source>> {
-    let Options { repo, reference, path, worktree, credentials: _, network } = options;
+    let Options { repo, reference, path, worktree, credentials, network } = options;
     let reference = reference.as_deref().map(RefName::parse).transpose().map_err(refused)?;
     if worktree {
-        return Ok(Arc::new(worktree::WorktreeSource::open(PathBuf::from(repo), path)?));
+        return match reference {
+            None => Ok(Arc::new(worktree::WorktreeSource::open(PathBuf::from(repo), path)?)),
+            Some(_) => Err(PortError::stalled("failed to read a ref from a work tree")
+                .hint("leave out --ref: a work tree holds what is checked out in it")),
+        };
     }
     let checkouts = checkout::Checkouts::new(&network.state);
-    Ok(Arc::new(local::LocalSource::open(PathBuf::from(repo), reference, path, checkouts)?))
+    let local = |folder: PathBuf, reference, checkouts| -> PortResult<Arc<dyn Source>> {
+        Ok(Arc::new(local::LocalSource::open(folder, reference, path.clone(), checkouts)?))
+    };
+    // Every address has a colon; what has none can only be meant as a path.
+    if !repo.contains(':') || PathBuf::from(&repo).exists() {
+        return local(PathBuf::from(repo), reference, checkouts);
+    }
+    // Whoever starts the daemon may name any path.
+    let allow = Allow { local: true, ..network.allow };
+    match GitUrl::parse(&repo, allow).map_err(refused)? {
+        GitUrl::Local(folder) => local(folder, reference, checkouts),
+        url => {
+            let mirror = remote::Mirror::new(url, credentials, network);
+            Ok(Arc::new(remote::RemoteSource::new(mirror, reference, path, checkouts)))
+        }
+    }
+}
+
+/// Answers about the repositories that sources name.
+pub fn lookup(network: Network) -> Arc<dyn Lookup> {
+    Arc::new(lookup::GitLookup::new(network))
 }
 
 fn refused(why: Refused) -> PortError {

@@ -1,0 +1,303 @@
+//! The parent's side of a fetch: a mirror below the state directory, filled by a child.
+//!
+//! Input: an address, a ref, credentials by reference. Output: the commit, and objects to read.
+//! Invariants: the child's environment holds a home folder of its own and nothing of ours; secrets
+//! go through its standard input; when time is up its whole process group ends; mirrors of different
+//! credentials are different mirrors.
+#![expect(clippy::disallowed_methods, reason = "starts the fetching child and keeps its home folder")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use git2::Oid;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+
+use super::checkout::Checkouts;
+use super::fetch::{Answer, Failure, Request, repository};
+use super::objects::{Objects, Resolved};
+use super::url::{GitUrl, RefName};
+use super::{Network, blocking, snapshot_of};
+use crate::manifest::{BlobId, RepoPath, Snapshot};
+use crate::ports::{PortError, PortResult, SecretValue, Source};
+use crate::resource::Digest;
+use crate::resource::server::GitCredentials;
+
+/// Bytes of an answer and of what a child that fell over says: both are a few lines.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// A repository elsewhere: its address, how to sign in, and where its copy is.
+pub(super) struct Mirror {
+    url: GitUrl,
+    credentials: Option<GitCredentials>,
+    network: Network,
+    folder: PathBuf,
+    pub(super) objects: Arc<Objects>,
+}
+
+impl Mirror {
+    pub(super) fn new(url: GitUrl, credentials: Option<GitCredentials>, network: Network) -> Self {
+        let key = Digest::of("mirror", &(url.as_str(), &credentials));
+        let folder = network.state.join("git").join(&key.hex()[..32]);
+        let objects = Arc::new(Objects::new(repository(&folder)));
+        Self { url, credentials, network, folder, objects }
+    }
+
+    /// The commit `reference` names there now; with `files`, its tree is in `objects` afterwards.
+    pub(super) async fn ask(&self, reference: Option<&RefName>, files: bool) -> PortResult<Resolved> {
+        let operation = match files {
+            true => format!("failed to fetch `{}`", self.url.as_str()),
+            false => format!("failed to look up refs of `{}`", self.url.as_str()),
+        };
+        let secrets = self.secrets()?;
+        let request = Request {
+            url: self.url.as_str().to_owned(),
+            reference: reference.map(|name| name.as_str().to_owned()),
+            files,
+            folder: self.folder.clone(),
+            username: self.username(),
+            proxy: self.network.proxy.clone(),
+            password: secrets.password.as_ref().map(|secret| secret.expose().len()),
+            ssh_key: secrets.ssh_key.as_ref().map(|secret| secret.expose().len()),
+        };
+        let failed = |error: std::io::Error| PortError::retry(operation.clone()).caused_by(error);
+        let home = self.home().map_err(failed)?;
+        let mut child = Group(self.command(&home).spawn().map_err(|error| {
+            failed(error).hint("the daemon starts its own binary to fetch: it must still be where it was")
+        })?);
+        let talk = converse(&mut child.0, &request, &secrets);
+        let answer = tokio::time::timeout(self.network.timeout, talk).await;
+        // Ends it if it has not ended, and whatever it started.
+        drop(child);
+        match answer {
+            Err(_) => Err(PortError::retry(operation)
+                .caused_by(format!("no end after {} s", self.network.timeout.as_secs()))
+                .hint("the server is slow or the repository large: raise the time limit of fetches")),
+            Ok(Err(error)) => {
+                Err(failed(error).hint("see the log of the daemon; the next fetch tries again"))
+            }
+            Ok(Ok(Answer::Commit { commit, label })) => match Oid::from_str(&commit) {
+                Ok(commit) => Ok(Resolved { label, commit }),
+                Err(error) => Err(super::objects::from_git(operation, error)),
+            },
+            Ok(Ok(Answer::Failed { failure, message })) => {
+                Err(PortError::retry(operation).caused_by(message).hint(self.hint(failure)))
+            }
+        }
+    }
+
+    fn username(&self) -> Option<String> {
+        let declared = self.credentials.as_ref().and_then(|credentials| credentials.username.clone());
+        declared.or_else(|| match &self.url {
+            GitUrl::Ssh { user, .. } => user.clone(),
+            GitUrl::Http { .. } | GitUrl::Local(_) => None,
+        })
+    }
+
+    fn secrets(&self) -> PortResult<Sent> {
+        let Some(credentials) = &self.credentials else { return Ok(Sent::default()) };
+        let resolve = |reference: &Option<_>| {
+            reference.as_ref().map(|reference| self.network.secrets.resolve(reference)).transpose()
+        };
+        Ok(Sent { password: resolve(&credentials.password)?, ssh_key: resolve(&credentials.ssh_key)? })
+    }
+
+    /// A home folder with nothing in it but the known hosts: libgit2 looks for them there.
+    fn home(&self) -> std::io::Result<PathBuf> {
+        let home = self.folder.join("home");
+        let ssh = home.join(".ssh");
+        std::fs::create_dir_all(&ssh)?;
+        let hosts = match &self.network.known_hosts {
+            Some(file) => std::fs::read(file)?,
+            None => Vec::new(),
+        };
+        let (fresh, place) = (ssh.join("known_hosts.new"), ssh.join("known_hosts"));
+        std::fs::write(&fresh, hosts)?;
+        std::fs::rename(fresh, place)?;
+        Ok(home)
+    }
+
+    fn command(&self, home: &Path) -> Command {
+        let mut command = Command::new(&self.network.program);
+        command.arg("__git-fetch").env_clear().env("HOME", home).env("XDG_CONFIG_HOME", home);
+        if let Some(ca) = &self.network.ca_file {
+            command.env("SSL_CERT_FILE", ca);
+        }
+        command.current_dir(home).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn hint(&self, failure: Failure) -> &'static str {
+        let ssh = matches!(self.url, GitUrl::Ssh { .. });
+        match failure {
+            Failure::NoRepository => {
+                "check the address; a private repository without credentials looks absent too"
+            }
+            Failure::NoRef => "name a branch or tag that is there, or push it",
+            Failure::NoCommit => "push a branch or tag that leads to the commit",
+            Failure::Auth if self.credentials.is_some() => {
+                "check that the credentials are still valid and may read this repository"
+            }
+            Failure::Auth if ssh => "declare `credentials` with an `sshKey` that may read this repository",
+            Failure::Auth => "declare `credentials` with a `username` and a `password` or token",
+            Failure::HostKey if self.network.known_hosts.is_none() => {
+                "give the daemon a file of known hosts: without one no ssh server is trusted"
+            }
+            Failure::HostKey => {
+                "add the server's host key to the file of known hosts, if it is really its key"
+            }
+            Failure::Certificate => {
+                "give the daemon the CA certificate of the server, if it is really its own"
+            }
+            Failure::Unreachable => "check the name of the host, the network and the proxy",
+            Failure::Redirect => "use the address the server redirects to: other hosts are not followed to",
+            Failure::TooLarge => "use a smaller repository: fetches are bounded at 2 GiB",
+            Failure::Other => "try `git ls-remote` with this address",
+        }
+    }
+}
+
+/// Secrets on their way to the child.
+#[derive(Default)]
+struct Sent {
+    password: Option<SecretValue>,
+    ssh_key: Option<SecretValue>,
+}
+
+/// A child and its process group, which end when this is dropped.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // No id: it has ended and was waited for, so the number may be somebody else's by now.
+        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Sends the request and reads the answer. The child's input stays open meanwhile: it ends itself
+/// when that closes.
+async fn converse(child: &mut Child, request: &Request, secrets: &Sent) -> std::io::Result<Answer> {
+    let missing = || std::io::Error::other("the child has no pipes");
+    let (mut stdin, stdout, stderr) = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+        (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),
+        _ => return Err(missing()),
+    };
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stdin.write_all(&line).await?;
+    for secret in [&secrets.password, &secrets.ssh_key].into_iter().flatten() {
+        stdin.write_all(secret.expose()).await?;
+    }
+    stdin.flush().await?;
+    let (mut answer, mut said) = (Vec::new(), Vec::new());
+    let (mut stdout, mut stderr) = (stdout.take(MAX_ANSWER), stderr.take(MAX_ANSWER));
+    tokio::try_join!(stdout.read_to_end(&mut answer), stderr.read_to_end(&mut said))?;
+    let status = child.wait().await?;
+    drop(stdin);
+    serde_json::from_slice(&answer).map_err(|_| {
+        let said = String::from_utf8_lossy(&said);
+        std::io::Error::other(format!("the fetching child ended with {status}: {}", said.trim()))
+    })
+}
+
+/// A remote repository as the followed source.
+pub(super) struct RemoteSource {
+    mirror: Mirror,
+    reference: Option<RefName>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    objects: Arc<Objects>,
+    path: RepoPath,
+    checkouts: Checkouts,
+    last: Mutex<Option<(Resolved, Snapshot)>>,
+}
+
+impl RemoteSource {
+    pub(super) fn new(
+        mirror: Mirror,
+        reference: Option<RefName>,
+        path: RepoPath,
+        checkouts: Checkouts,
+    ) -> Self {
+        let objects = Arc::clone(&mirror.objects);
+        let inner = Arc::new(Inner { objects, path, checkouts, last: Mutex::new(None) });
+        Self { mirror, reference, inner }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> PortResult<T> + Send + 'static,
+    ) -> PortResult<T> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner)).await
+    }
+}
+
+impl Inner {
+    fn snapshot(&self, now: Resolved) -> PortResult<Snapshot> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((resolved, snapshot)) = last.as_ref() {
+            if *resolved == now {
+                return Ok(snapshot.clone());
+            }
+            tracing::debug!(reference = now.label, former = %resolved.commit, commit = %now.commit, "the ref moved");
+        }
+        let listing = self.objects.list(now.commit)?;
+        let snapshot = snapshot_of(&now, &self.path, &listing);
+        *last = Some((now, snapshot.clone()));
+        Ok(snapshot)
+    }
+}
+
+#[async_trait]
+impl Source for RemoteSource {
+    async fn fetch(&self) -> PortResult<Snapshot> {
+        let now = self.mirror.ask(self.reference.as_ref(), true).await?;
+        self.blocking(move |inner| inner.snapshot(now)).await
+    }
+
+    async fn sizes(&self, blobs: &[BlobId]) -> PortResult<Vec<u64>> {
+        let blobs = blobs.to_vec();
+        self.blocking(move |inner| inner.objects.sizes(&blobs)).await
+    }
+
+    async fn read(&self, blobs: &[BlobId], max: usize) -> PortResult<Vec<Bytes>> {
+        let blobs = blobs.to_vec();
+        self.blocking(move |inner| inner.objects.read(&blobs, max)).await
+    }
+
+    /// Nothing tells: the caller polls.
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
+    async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {
+        let snapshot = snapshot.clone();
+        self.blocking(move |inner| inner.checkouts.whole(&inner.objects, &snapshot).map(Some)).await
+    }
+
+    async fn checkout_dir(&self, snapshot: &Snapshot, dir: &RepoPath) -> PortResult<Option<PathBuf>> {
+        let (snapshot, dir) = (snapshot.clone(), dir.clone());
+        self.blocking(move |inner| inner.checkouts.dir(&inner.objects, &snapshot, &dir).map(Some)).await
+    }
+
+    async fn keep_checkouts(&self, in_use: &BTreeSet<PathBuf>) {
+        let in_use = in_use.clone();
+        let kept = self.blocking(move |inner| {
+            inner.checkouts.keep(&in_use);
+            Ok(())
+        });
+        let _ = kept.await;
+    }
+}
