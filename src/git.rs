@@ -49,7 +49,7 @@ pub struct Options {
 pub struct Network {
     /// Where mirrors and checkouts are kept.
     pub state: PathBuf,
-    /// The program that answers to `__git-fetch`: this one, except in tests.
+    /// The program that answers to [`fetch::SUBCOMMAND`]: this one, except in tests.
     pub program: PathBuf,
     /// The host keys that ssh trusts, as `known_hosts` of OpenSSH has them. None: no ssh.
     pub known_hosts: Option<PathBuf>,

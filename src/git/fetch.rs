@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::url::{RefName, short};
 
+/// What the binary is called with to become this child.
+pub const SUBCOMMAND: &str = "__git-fetch";
+
 /// Address space: packs are mapped, so it is the largest pack taken plus what resolving deltas needs.
 const MAX_MEMORY: u64 = 4 << 30;
 /// Bytes of one pack, and of any file written: more is no repository of manifests or servers.
@@ -285,12 +288,13 @@ fn exact(repo: &Repository, input: &Input, commit: &str) -> Result<Answer, Stop>
         let tip = connection.list()?.iter().find(|head| head.oid() == id).map(|head| head.name().to_owned());
         tip.map(|name| name.trim_end_matches("^{}").to_owned())
     };
-    match tip {
-        Some(name) => fetch(&mut remote, input, &[format!("+{name}:{KEPT}")], depth(url))?,
-        None => {
-            let all = ["+refs/heads/*:refs/toolcrib/heads/*", "+refs/tags/*:refs/toolcrib/tags/*"];
-            fetch(&mut remote, input, &all.map(str::to_owned), 0)?;
-        }
+    if let Some(name) = tip {
+        fetch(&mut remote, input, &[format!("+{name}:{KEPT}")], depth(url))?;
+    } else {
+        let all = ["+refs/heads/*:refs/toolcrib/heads/*", "+refs/tags/*:refs/toolcrib/tags/*"];
+        // All of history, also where an earlier fetch cut it off.
+        let depth = if depth(url) == 0 { 0 } else { i32::MAX };
+        fetch(&mut remote, input, &all.map(str::to_owned), depth)?;
     }
     if has(repo, id) {
         return Ok(found());

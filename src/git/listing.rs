@@ -160,12 +160,11 @@ mod tests {
         let mut folders: BTreeMap<&str, Vec<(&str, &str, i32)>> = BTreeMap::new();
         let mut builder = repo.treebuilder(None).unwrap();
         for (path, text, mode) in files {
-            match path.split_once('/') {
-                Some((folder, rest)) => folders.entry(folder).or_default().push((rest, text, *mode)),
-                None => {
-                    let blob = repo.blob(text.as_bytes()).unwrap();
-                    builder.insert(path, blob, *mode).unwrap();
-                }
+            if let Some((folder, rest)) = path.split_once('/') {
+                folders.entry(folder).or_default().push((rest, text, *mode));
+            } else {
+                let blob = repo.blob(text.as_bytes()).unwrap();
+                builder.insert(path, blob, *mode).unwrap();
             }
         }
         for (folder, files) in folders {

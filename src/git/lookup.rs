@@ -26,11 +26,14 @@ const CHILDREN: usize = 4;
 /// Mirrors known at a time; beyond it they are opened anew.
 const MIRRORS: usize = 256;
 
+/// By address and credentials.
+type Mirrors = BTreeMap<(String, Option<GitCredentials>), Arc<Mirror>>;
+
 /// Answers about other repositories.
 pub(super) struct GitLookup {
     network: Network,
     children: Semaphore,
-    mirrors: Mutex<BTreeMap<(String, Option<GitCredentials>), Arc<Mirror>>>,
+    mirrors: Mutex<Mirrors>,
 }
 
 impl GitLookup {

@@ -134,7 +134,7 @@ pub(super) fn too_large(blob: BlobId, size: u64, max: usize) -> PortError {
 }
 
 pub(super) fn oid(blob: BlobId) -> Oid {
-    Oid::from_bytes(&blob.0).unwrap_or_else(|_| Oid::ZERO_SHA1)
+    Oid::from_bytes(&blob.0).unwrap_or(Oid::ZERO_SHA1)
 }
 
 /// Opens exactly this folder: a repository above it is not what was asked for.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::checkout::Checkouts;
-use super::fetch::{Answer, Failure, Request, repository};
+use super::fetch::{Answer, Failure, Request, SUBCOMMAND, repository};
 use super::objects::{Objects, Resolved};
 use super::url::{GitUrl, RefName};
 use super::{Network, blocking, snapshot_of};
@@ -51,10 +51,8 @@ impl Mirror {
 
     /// The commit `reference` names there now; with `files`, its tree is in `objects` afterwards.
     pub(super) async fn ask(&self, reference: Option<&RefName>, files: bool) -> PortResult<Resolved> {
-        let operation = match files {
-            true => format!("failed to fetch `{}`", self.url.as_str()),
-            false => format!("failed to look up refs of `{}`", self.url.as_str()),
-        };
+        let what = if files { "fetch" } else { "look up refs of" };
+        let operation = format!("failed to {what} `{}`", self.url.as_str());
         let secrets = self.secrets()?;
         let request = Request {
             url: self.url.as_str().to_owned(),
@@ -125,7 +123,7 @@ impl Mirror {
 
     fn command(&self, home: &Path) -> Command {
         let mut command = Command::new(&self.network.program);
-        command.arg("__git-fetch").env_clear().env("HOME", home).env("XDG_CONFIG_HOME", home);
+        command.arg(SUBCOMMAND).env_clear().env("HOME", home).env("XDG_CONFIG_HOME", home);
         if let Some(ca) = &self.network.ca_file {
             command.env("SSL_CERT_FILE", ca);
         }
@@ -186,10 +184,10 @@ impl Drop for Group {
 /// Sends the request and reads the answer. The child's input stays open meanwhile: it ends itself
 /// when that closes.
 async fn converse(child: &mut Child, request: &Request, secrets: &Sent) -> std::io::Result<Answer> {
-    let missing = || std::io::Error::other("the child has no pipes");
-    let (mut stdin, stdout, stderr) = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-        (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),
-        _ => return Err(missing()),
+    let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(std::io::Error::other("the child has no pipes"));
     };
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
@@ -279,7 +277,7 @@ impl Source for RemoteSource {
 
     /// Nothing tells: the caller polls.
     async fn changed(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {

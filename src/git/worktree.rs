@@ -4,7 +4,6 @@
 //! files where they differ from the index. Invariants: ignored files and `.git` are not seen; a
 //! symlink is a symlink, never what it points to; contents are verified against their id when they
 //! are read. Nothing is written, the index neither. For development: `--worktree` only.
-#![expect(clippy::disallowed_methods, reason = "reads the work tree")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};

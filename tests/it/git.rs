@@ -1,7 +1,14 @@
 //! The followed repository on real Git: what a person does with `git` is what a snapshot shows.
-#![expect(clippy::disallowed_methods, reason = "tests make repositories and start programs")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests make repositories and start programs"
+)]
 
+mod remote;
 mod repo;
+mod server;
 
 use std::collections::BTreeSet;
 use std::fs::Permissions;
