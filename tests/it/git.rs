@@ -44,7 +44,7 @@ fn network(state: &Path, secrets: Vec<(&'static str, String)>) -> Network {
         known_hosts: None,
         ca_file: None,
         proxy: None,
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         allow: Allow { local: true, http: true },
         secrets: Arc::new(Known(secrets)),
     }

@@ -140,9 +140,10 @@ impl Ssh {
         let mut sshd = Command::new("/usr/sbin/sshd");
         sshd.args(["-D", "-e", "-f"]).arg(at("config")).stderr(Stdio::null());
         let child = sshd.spawn().expect("openssh-server is installed by tests/run");
+        let ssh = Self { port, folder, child };
         for _ in 0..500 {
             if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Self { port, folder, child };
+                return ssh;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
