@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make files and start programs")]
 
 pub mod bench;
+mod calls;
 mod ending;
 mod servers;
 

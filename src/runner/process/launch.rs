@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::limits::Limits;
 use super::prepare::{self, Folders};
-use super::record::{self, Record};
+use super::record::{self, Record, Written};
 use super::{Config, Live, LiveName, group};
 use crate::desired;
 use crate::ports::{Material, PortError, PortResult};
@@ -51,10 +51,11 @@ pub(super) struct Launched {
     leavings: Leavings,
 }
 
-/// What is removed when it has ended.
+/// What is removed when it has ended, in this order.
 struct Leavings {
+    _folders: Folders,
+    _record: Written,
     name: LiveName,
-    folders: Folders,
 }
 
 /// Starts process groups. Everything that blocks happens on one thread of its own: the kernel sends
@@ -197,8 +198,6 @@ impl Shared {
         let child = command.spawn().map_err(failed)?;
         let group = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
         let start = group::stat(group).map_or(0, |stat| stat.start);
-        let leavings = Leavings { name: live, folders: prepared.folders };
-        let started = Launched { child, group, start, leavings };
         let record = Record {
             name: name.clone(),
             group,
@@ -207,8 +206,9 @@ impl Shared {
             digest: request.digest,
             revision: request.revision.clone(),
         };
-        record.write(&self.config.state).map_err(failed)?;
-        Ok(started)
+        let written = record.write(&self.config.state).map_err(failed)?;
+        let leavings = Leavings { _folders: prepared.folders, _record: written, name: live };
+        Ok(Launched { child, group, start, leavings })
     }
 
     /// The limit for the user's tasks: as many as there are, and `pids` more. Root has none.
@@ -289,20 +289,17 @@ impl Supervised {
 
     /// Removes what is left: record, folders, and soon whatever left the group.
     pub(super) async fn finish(self) {
-        let Self { shared, jobs, leavings: Leavings { name, folders }, .. } = self;
+        let Self { shared, jobs, leavings, .. } = self;
         let (done, finished) = oneshot::channel();
-        let after = shared.clone();
         let work = move || {
-            drop(folders);
-            record::remove(&shared.config.state, &name.name);
-            drop(name);
+            drop(leavings);
             let _unheard = done.send(());
         };
         if let Err(mpsc::SendError(work)) = jobs.send(Box::new(work)) {
             work();
         }
         let _done = finished.await;
-        after.look_for_stragglers();
+        shared.look_for_stragglers();
     }
 }
 

@@ -27,22 +27,22 @@ pub(super) struct Record {
     pub(super) revision: String,
 }
 
-fn path(state: &Path, name: &str) -> PathBuf {
-    state.join(format!("{name}.json"))
-}
-
 impl Record {
-    pub(super) fn write(&self, state: &Path) -> std::io::Result<()> {
-        std::fs::write(path(state, &self.name), serde_json::to_vec(self)?)
+    pub(super) fn write(&self, state: &Path) -> std::io::Result<Written> {
+        let written = Written(state.join(format!("{}.json", self.name)));
+        std::fs::write(&written.0, serde_json::to_vec(self)?)?;
+        Ok(written)
     }
 }
 
-pub(super) fn remove(state: &Path, name: &str) {
-    match std::fs::remove_file(path(state, name)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(name, %error, "failed to remove the record of a process");
+/// A record that is there; removed on drop.
+pub(super) struct Written(PathBuf);
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(record = %self.0.display(), %error, "failed to remove the record of a process");
         }
-        _ => {}
     }
 }
 

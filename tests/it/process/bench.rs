@@ -1,6 +1,7 @@
 //! A process runner with a state folder of its own.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use toolcrib::runner::process::{Config, ProcessRunner};
 pub struct Bench {
     folder: tempfile::TempDir,
     pub config: Config,
-    pub runner: ProcessRunner,
+    pub runner: Arc<ProcessRunner>,
     count: AtomicUsize,
 }
 
@@ -32,7 +33,7 @@ impl Bench {
             launcher: env!("CARGO_BIN_EXE_toolcrib").into(),
             ..Config::local(Name::parse("local").unwrap(), &folder.path().join("state"))
         };
-        let runner = ProcessRunner::new(config.clone()).ok().unwrap();
+        let runner = Arc::new(ProcessRunner::new(config.clone()).ok().unwrap());
         Self { folder, config, runner, count: AtomicUsize::new(0) }
     }
 
