@@ -53,8 +53,9 @@ pub(super) fn prepare(
         PortError::stalled("there is no command to run").hint("declare `command` with a program")
     })?;
     let dir = PathBuf::from(dir);
-    if !dir.is_absolute() {
-        return Err(PortError::stalled(format!("the folder `{}` is not absolute", dir.display())));
+    if !dir.is_absolute() || !dir.is_dir() {
+        return Err(PortError::retry(format!("there is no folder `{}` to start in", dir.display()))
+            .hint("a command starts in the folder of the file that declares it"));
     }
     let path =
         material.env.get("PATH").map_or(config.path.as_os_str(), |path| OsStr::from_bytes(path.expose()));
