@@ -124,13 +124,13 @@ async fn follow(mut running: Running, output: &mut Output, teller: &mut Teller) 
     }
 }
 
-fn program(tool: &Tool, mut argv: Vec<String>, fixed: usize) -> Program {
+fn program(tool: &Tool, mut command: Vec<String>, fixed: usize) -> Program {
     let Some((reference, id)) = tool.image.clone() else {
-        return Program::Command { argv, dir: tool.dir.clone() };
+        return Program::Command { argv: command, dir: tool.dir.clone() };
     };
-    let args = argv.split_off(fixed);
+    let args = command.split_off(fixed);
     // Without either, the image's own entry point and command stay.
-    let entrypoint = (!argv.is_empty()).then_some(argv);
+    let entrypoint = (!command.is_empty()).then_some(command);
     let args = (entrypoint.is_some() || !args.is_empty()).then_some(args);
     Program::Image { reference, id, entrypoint, args }
 }

@@ -164,8 +164,8 @@ async fn a_sweep_ends_what_an_earlier_daemon_left_and_nothing_else() {
         std::fs::write(bench.config.state.join(format!("{name}.json")), record.to_string()).unwrap();
         std::fs::create_dir_all(bench.config.state.join(name)).unwrap();
     };
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", plain.id())).unwrap();
-    let began: u64 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+    let fields = std::fs::read_to_string(format!("/proc/{}/stat", plain.id())).unwrap();
+    let began: u64 = fields.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
     record("led", led.id(), 1);
     record("plain", plain.id(), began);
     // The pid of a process group that went round to somebody else.
