@@ -1,13 +1,38 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
+mod control;
+mod pool;
+mod publish;
 pub mod source;
+mod triggers;
+mod world;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::admin::PlanView;
+use crate::admin::{self, PlanView};
 use crate::config::Config;
+use crate::{gateway, http};
+use crate::ports::{Clock as _, PortError, Publisher as _, Store as _};
+use crate::reconcile::{Cause, Event, Reconciler};
 use crate::resource::Revision;
-use crate::status::Status;
+use crate::status::{ConditionStatus, ConditionType, Status, Timestamp, get};
+use control::DaemonControl;
+use publish::{Published, SystemClock};
+use world::World;
+
+/// Events that wait for the loop, which takes them all at once: more than there are senders.
+const EVENTS: usize = 256;
+/// How long the first catalog may wait for servers before it is announced.
+const FIRST_QUIET: Duration = Duration::from_secs(3);
+/// How long the loop, listeners and processes have to end, each.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +60,16 @@ pub struct Banner {
     pub not_ready: Vec<(String, String)>,
 }
 
+impl From<PortError> for DaemonError {
+    fn from(error: PortError) -> Self {
+        Self {
+            message: error.operation.clone(),
+            hint: error.hint.clone(),
+            source: error.source.map(|cause| cause as _),
+        }
+    }
+}
+
 /// Follows, serves, and returns when `shutdown` was cancelled and everything is drained.
 /// `on_ready` is called once, after the first catalog is served.
 ///
@@ -45,8 +80,58 @@ pub async fn run(
     shutdown: CancellationToken,
     on_ready: Box<dyn FnOnce(&Banner) + Send>,
 ) -> Result<(), DaemonError> {
-    drop((config, on_ready));
-    shutdown.cancelled().await;
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let tasks = TaskTracker::new();
+    let ended = CancellationToken::new();
+    let world = World::build(&config, events.clone(), &tasks)?;
+    let mcp = http::bind(config.listen).await?;
+    let reads = http::bind(config.admin).await?;
+    let socket = admin::listen::Socket::bind(&config.socket())?;
+    let addresses = (local(&mcp)?, local(&reads)?);
+
+    let reconciler = Reconciler::new(world.ports(), config.floor.clone(), first_status(&config, addresses))?;
+    let control = Arc::new(DaemonControl {
+        published: Arc::clone(&world.published),
+        events: events.clone(),
+        pool: Arc::clone(&world.pool),
+    });
+    let admin = admin::routes::Admin { control, metrics: Arc::clone(&world.published.metrics) };
+    let public = config.public_url.as_deref().and_then(|url| url.parse().ok());
+    let guarded = |routes, address| http::guard(routes, http::Allowed::new(address, public.as_ref()));
+    let routes = guarded(admin::routes::reads(admin.clone()), addresses.1);
+    tasks.spawn(http::serve(reads, routes, ended.clone()));
+    let endpoint = world.published.gateway.endpoint(ended.clone());
+    let routes = guarded(gateway::router(endpoint), addresses.0);
+    tasks.spawn(http::serve(mcp, routes, ended.clone()));
+    let serving = socket.serve(admin::routes::all(admin), ended.clone());
+    let told = shutdown.clone();
+    tasks.spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the admin socket failed");
+            told.cancel();
+        }
+    });
+    tasks.spawn(triggers::commits(world.source.clone(), events.clone(), ended.clone()));
+    tasks.spawn(triggers::timer(config.interval, events.clone(), ended.clone()));
+    tasks.spawn(triggers::upstreams(world.probes.clone(), events.clone(), ended.clone()));
+    let looping = tasks.spawn(reconciler.run(inbox, ended.clone()));
+    // The loop takes events from its first moment; there is room for one.
+    drop(events.send(Event::Fetch(Cause::Start)).await);
+
+    tokio::select! {
+        // Cancel-safe: a token.
+        () = shutdown.cancelled() => {}
+        // Cancel-safe: it only tells.
+        () = announce(&world.published, addresses, on_ready) => shutdown.cancelled().await,
+    }
+    tracing::info!("shutting down: calls under way may end");
+    ended.cancel();
+    drop(tokio::time::timeout(GRACE, looping).await);
+    world.probes.shutdown(GRACE).await;
+    world.pool.shutdown(GRACE).await;
+    tasks.close();
+    drop(tokio::time::timeout(GRACE, tasks.wait()).await);
+    world.store.put(world::CLEAN, b"yes")?;
     Ok(())
 }
 
@@ -55,8 +140,19 @@ pub async fn run(
 /// # Errors
 /// When the pass could not be made at all; failed steps are conditions of the status.
 pub async fn apply(config: Config, cancel: CancellationToken) -> Result<Status, DaemonError> {
-    drop((config, cancel));
-    Ok(Status::default())
+    let (events, _inbox) = mpsc::channel(EVENTS);
+    let tasks = TaskTracker::new();
+    let world = World::build(&config, events, &tasks)?;
+    let reconciler = Reconciler::new(world.ports(), config.floor.clone(), Status::default())?;
+    let status = tokio::select! {
+        // Cancel-safe: what was started is in the inventory, and found again.
+        () = cancel.cancelled() => return Err(DaemonError::interrupted()),
+        status = reconciler.once() => status,
+    };
+    world.probes.shutdown(GRACE).await;
+    world.pool.shutdown(GRACE).await;
+    world.store.put(world::CLEAN, b"yes")?;
+    Ok(status)
 }
 
 /// What a pass would do now, computed without a daemon; changes nothing.
@@ -64,6 +160,86 @@ pub async fn apply(config: Config, cancel: CancellationToken) -> Result<Status, 
 /// # Errors
 /// When the repository cannot be read or a runner's answer is needed and missing.
 pub async fn plan(config: Config, cancel: CancellationToken) -> Result<PlanView, DaemonError> {
-    drop((config, cancel));
-    Ok(PlanView::default())
+    let (events, _inbox) = mpsc::channel(EVENTS);
+    let tasks = TaskTracker::new();
+    let world = World::build(&config, events, &tasks)?;
+    let reconciler = Reconciler::new(world.ports(), config.floor.clone(), Status::default())?;
+    let planned = tokio::select! {
+        // Cancel-safe: nothing is changed.
+        () = cancel.cancelled() => return Err(DaemonError::interrupted()),
+        planned = reconciler.preview() => planned,
+    };
+    let (plan, revision) = planned?;
+    Ok(control::view(&plan, revision.map(|revision| revision.to_string())))
+}
+
+impl DaemonError {
+    fn interrupted() -> Self {
+        Self { message: "interrupted".to_owned(), hint: None, source: None }
+    }
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
+    listener.local_addr().map_err(|cause| DaemonError {
+        message: "failed to read a listener's address".to_owned(),
+        hint: None,
+        source: Some(Box::new(cause)),
+    })
+}
+
+fn first_status(config: &Config, (mcp, admin): (SocketAddr, SocketAddr)) -> Status {
+    let mut status = Status::default();
+    status.daemon.version = env!("CARGO_PKG_VERSION").to_owned();
+    status.daemon.pid = std::process::id();
+    status.daemon.owner = config.owner.to_string();
+    status.daemon.mcp = format!("http://{mcp}/mcp");
+    status.daemon.admin = format!("http://{admin}");
+    status.daemon.socket = config.socket().display().to_string();
+    status.daemon.started = Some(Timestamp(SystemClock.now().as_secs()));
+    status.source.repo = config.repository.to_string();
+    status.source.reference.clone_from(&config.reference);
+    status.source.path = config.path.to_string();
+    status
+}
+
+/// Waits for the first catalog, and a little for servers on their way, then tells.
+async fn announce(
+    published: &Published,
+    (mcp, admin): (SocketAddr, SocketAddr),
+    on_ready: Box<dyn FnOnce(&Banner) + Send>,
+) {
+    let (mut served, mut quiet) = (published.served.subscribe(), published.quiet.subscribe());
+    // Both senders live as long as what is published.
+    drop(served.wait_for(|served| *served).await);
+    drop(tokio::time::timeout(FIRST_QUIET, quiet.wait_for(|quiet| *quiet)).await);
+    let Some(catalog) = published.current() else { return };
+    let status = published.status.load();
+    let tool = |entry: &Arc<crate::catalog::Entry>| {
+        (entry.name.to_string(), entry.owner.to_string(), summary(&entry.definition))
+    };
+    let not_ready = status.resources.iter().filter_map(|(id, resource)| {
+        let ready = get(&resource.conditions, ConditionType::Ready)?;
+        (ready.status == ConditionStatus::False).then(|| (id.to_string(), ready.message.clone()))
+    });
+    on_ready(&Banner {
+        mcp: format!("http://{mcp}/mcp"),
+        admin: format!("http://{admin}"),
+        revision: Some(catalog.revision.clone()),
+        tools: catalog.tools.values().map(tool).collect(),
+        prompts: catalog.prompts.len(),
+        resources: catalog.resources.len(),
+        not_ready: not_ready.collect(),
+    });
+}
+
+/// The title of a definition, or the first line of its description.
+fn summary(definition: &str) -> String {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        title: Option<String>,
+        description: Option<String>,
+    }
+    let told: Option<Told> = serde_json::from_str(definition).ok();
+    let text = told.and_then(|told| told.title.or(told.description)).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -42,7 +42,7 @@ use crate::manifest::{Diagnostic, Manifest, Snapshot};
 use crate::plan::{Plan, PlanView};
 use crate::policy::PolicySet;
 use crate::ports::{Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store};
-use crate::resource::{Digest, Name, ResourceId};
+use crate::resource::{Digest, Name, ResourceId, Revision};
 use crate::status::{PassStatus, Status, Timestamp};
 use backoff::Backoff;
 use job::{Done, Key};
@@ -131,6 +131,8 @@ pub struct Reconciler {
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
     pass: trigger::Pass,
     suspended: bool,
+    /// Whether the published status is behind what is known.
+    stale: bool,
 }
 
 /// A job under way.
@@ -178,13 +180,14 @@ impl Reconciler {
             waiting: Vec::new(),
             pass: trigger::Pass::default(),
             suspended: false,
+            stale: true,
         })
     }
 
     /// Runs until `shutdown`; jobs under way are then cancelled and awaited by their owners.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
-        self.publish_status();
         loop {
+            self.publish_status();
             let wake = self.next_wake();
             tokio::select! {
                 // Cancel-safe: a token.
@@ -220,8 +223,33 @@ impl Reconciler {
             self.running.remove(&key);
             self.settle(done).await;
         }
+        self.publish_status();
         self.rest();
         self.status
+    }
+
+    /// The plan for the newest revision, computed from what runs now. Nothing is changed; questions
+    /// are looked up, since a plan without their answers would not be the one that is applied.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub async fn preview(mut self) -> Result<(PlanView, Option<Revision>), PortError> {
+        let snapshot = self.ports.source.fetch().await?;
+        self.read(snapshot).await?;
+        self.ask_questions();
+        while let Some((key, done)) = self.jobs.next().await {
+            self.running.remove(&key);
+            if let Done::Answered(question, answer) = done {
+                self.note_answer(question, answer);
+            }
+        }
+        self.resolve();
+        if let Done::Observed { live, built, .. } = job::observe(self.ports.clone(), self.watched()).await {
+            self.live = live;
+            self.built.extend(built);
+        }
+        let revision = self.snapshot.as_ref().map(|snapshot| snapshot.revision.clone());
+        Ok((self.plan_now().view(), revision))
     }
 
     fn take(&mut self, event: Event) {
@@ -269,7 +297,7 @@ impl Reconciler {
                 if !suspended {
                     self.fetch(Cause::Asked);
                 }
-                self.publish_status();
+                self.stale = true;
             }
         }
     }
@@ -286,6 +314,7 @@ impl Reconciler {
         if !self.jobs.is_empty() {
             return;
         }
+        self.publish_status();
         let failed: Vec<String> = self
             .status
             .resources
@@ -308,7 +337,7 @@ impl Reconciler {
                 steps,
                 failed: failures,
             });
-            self.publish_status();
+            self.stale = true;
             self.ports.publisher.quiet(Some((result, took)));
         }
         for waiting in self.waiting.drain(..) {
@@ -352,17 +381,32 @@ impl Reconciler {
 
     /// Observes, and then plans and applies.
     fn look(&mut self) {
-        let Some(desired) = &self.desired else { return };
-        if self.suspended {
+        if self.desired.is_none() || self.suspended {
             return;
         }
-        // Runners that are no longer declared are asked until nothing of ours is left on them.
-        let former = self.inventory.entries.values().map(|entry| &entry.runner);
-        let runners: BTreeSet<Name> = desired.runners.keys().chain(former).cloned().collect();
-        let (ports, epoch) = (self.ports.clone(), self.epoch);
-        if !self.spawn(Key::Observe, None, |_| Box::pin(job::observe(ports, runners, epoch))) {
+        let (ports, watched) = (self.ports.clone(), self.watched());
+        if !self.spawn(Key::Observe, None, |_| Box::pin(job::observe(ports, watched))) {
             self.observe_again = true;
         }
+    }
+
+    /// What an observation asks: also runners that are no longer declared, until nothing of ours is
+    /// left on them.
+    fn watched(&self) -> job::Watched {
+        let former = self.inventory.entries.values().map(|entry| &entry.runner);
+        let runners = self.runners.keys().chain(former).cloned().collect();
+        let desired = self.desired.as_deref();
+        let servers = desired.into_iter().flat_map(|desired| desired.servers.values());
+        let servers = servers.filter_map(|server| match &server.location {
+            desired::Location::Runner(workload) => {
+                Some((workload.runner.clone(), Arc::clone(server.build.as_ref()?)))
+            }
+            desired::Location::Remote { .. } => None,
+        });
+        let tools = desired.into_iter().flat_map(|desired| desired.tools.values());
+        let tools = tools.filter_map(|tool| Some((tool.runner.clone(), Arc::clone(tool.build.as_ref()?))));
+        let builds = servers.chain(tools).filter(|(_, build)| !self.built.contains(&build.digest)).collect();
+        job::Watched { runners, builds, epoch: self.epoch }
     }
 
     fn upstream_changed(&mut self, key: UpstreamKey) {

@@ -46,7 +46,7 @@ pub enum Key {
 /// How a job ended.
 pub enum Done {
     Fetched(PortResult<Snapshot>),
-    Observed { epoch: u64, live: Live },
+    Observed { epoch: u64, live: Live, built: BTreeSet<Digest> },
     Answered(Question, Result<String, String>),
     Built { id: ResourceId, digest: Digest, result: PortResult<()> },
     Serving { id: ResourceId, digest: Digest, result: Result<Box<Proven>, Failed> },
@@ -74,7 +74,17 @@ pub async fn fetch(ports: Ports) -> Done {
     Done::Fetched(ports.source.fetch().await)
 }
 
-pub async fn observe(ports: Ports, runners: BTreeSet<Name>, epoch: u64) -> Done {
+/// What to ask the runners.
+pub struct Watched {
+    pub runners: BTreeSet<Name>,
+    /// Builds that are wanted and not known to have an image.
+    pub builds: Vec<(Name, Arc<BuildSpec>)>,
+    pub epoch: u64,
+}
+
+/// Asks every runner what runs, and which images are there.
+pub async fn observe(ports: Ports, watched: Watched) -> Done {
+    let Watched { runners, builds, epoch } = watched;
     let asked = runners.into_iter().map(|name| {
         let runner = ports.runners.get(&name);
         async move {
@@ -89,7 +99,16 @@ pub async fn observe(ports: Ports, runners: BTreeSet<Name>, epoch: u64) -> Done 
             (name, seen)
         }
     });
-    Done::Observed { epoch, live: Live { runners: join_all(asked).await.into_iter().collect() } }
+    let images = builds.into_iter().map(|(name, build)| {
+        let runner = ports.runners.get(&name);
+        async move {
+            let there = timeout(OBSERVE_LIMIT, runner?.built(&build)).await;
+            matches!(there, Ok(Ok(true))).then_some(build.digest)
+        }
+    });
+    let (runners, built) = futures::join!(join_all(asked), join_all(images));
+    let live = Live { runners: runners.into_iter().collect() };
+    Done::Observed { epoch, live, built: built.into_iter().flatten().collect() }
 }
 
 pub async fn look_up(ports: Ports, question: Question) -> Done {

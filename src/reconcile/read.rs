@@ -20,7 +20,15 @@ impl Reconciler {
     pub(super) async fn fetched(&mut self, result: PortResult<Snapshot>) {
         let again = std::mem::take(&mut self.fetch_again);
         let read = match result {
-            Ok(snapshot) => self.read(snapshot).await,
+            Ok(snapshot) if self.has_read(&snapshot) => Ok(()),
+            Ok(snapshot) => match self.read(snapshot).await {
+                Ok(()) => {
+                    self.ask_questions();
+                    self.publish().await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         match read {
@@ -30,22 +38,23 @@ impl Reconciler {
                 self.source_error = Some(error);
             }
         }
-        self.ask_questions();
-        self.publish().await;
         self.look();
-        self.publish_status();
+        self.stale = true;
         if again {
             self.take(Event::Fetch(Cause::Commit));
         }
     }
 
-    async fn read(&mut self, snapshot: Snapshot) -> PortResult<()> {
-        let snapshot = match &self.snapshot {
-            Some(old) if old.revision == snapshot.revision && Arc::ptr_eq(&old.files, &snapshot.files) => {
-                Arc::clone(old)
-            }
-            _ => Arc::new(snapshot),
-        };
+    /// Whether this very tree was read and taken before: then there is nothing to compare.
+    fn has_read(&self, snapshot: &Snapshot) -> bool {
+        self.source_error.is_none()
+            && self.snapshot.as_ref().is_some_and(|old| {
+                old.revision == snapshot.revision && Arc::ptr_eq(&old.files, &snapshot.files)
+            })
+    }
+
+    pub(super) async fn read(&mut self, snapshot: Snapshot) -> PortResult<()> {
+        let snapshot = Arc::new(snapshot);
         let manifest = self.manifest(&snapshot).await?;
         let files: Vec<_> = desired::blobs(&manifest, &snapshot)
             .into_iter()
@@ -172,19 +181,23 @@ impl Reconciler {
 
     /// An answer came. A failed lookup never takes a good answer away.
     pub(super) async fn answer(&mut self, question: Question, answer: Result<String, String>) {
-        let changed = match &question {
-            Question::Git { url, reference, .. } => {
-                settle(&mut self.resolutions.git, (url.clone(), reference.clone()), answer)
-            }
-            Question::Image { runner, reference } => {
-                settle(&mut self.resolutions.images, (runner.clone(), reference.clone()), answer)
-            }
-        };
-        if changed {
+        if self.note_answer(question, answer) {
             self.resolve();
             self.publish().await;
             self.look();
-            self.publish_status();
+            self.stale = true;
+        }
+    }
+
+    /// Puts an answer in its place; whether that changed anything.
+    pub(super) fn note_answer(&mut self, question: Question, answer: Result<String, String>) -> bool {
+        match question {
+            Question::Git { url, reference, .. } => {
+                settle(&mut self.resolutions.git, (url, reference), answer)
+            }
+            Question::Image { runner, reference } => {
+                settle(&mut self.resolutions.images, (runner, reference), answer)
+            }
         }
     }
 

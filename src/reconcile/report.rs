@@ -18,8 +18,11 @@ use crate::status::{
 type Finding = (ConditionStatus, &'static str, String);
 
 impl Reconciler {
-    /// Publishes how everything is.
+    /// Publishes how everything is, when that changed since it was last said.
     pub(super) fn publish_status(&mut self) {
+        if !std::mem::take(&mut self.stale) {
+            return;
+        }
         let now = Timestamp(self.ports.clock.now().as_secs());
         let served = self.ports.publisher.current();
         let generation = served.as_ref().map_or(0, |catalog| catalog.generation);

@@ -1,5 +1,6 @@
 //! What a job's end means for what we know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Reconciler;
@@ -18,7 +19,7 @@ impl Reconciler {
         match done {
             Done::Fetched(result) => self.fetched(result).await,
             Done::Answered(question, answer) => self.answer(question, answer).await,
-            Done::Observed { epoch, live } => self.observed(epoch, live),
+            Done::Observed { epoch, live, built } => self.observed(epoch, live, built).await,
             Done::Built { id, digest, result } => self.built(&id, digest, result).await,
             Done::Serving { id, digest, result } => self.answered_or_not(&id, digest, result).await,
             Done::Refreshed { key, result } => self.refreshed(&key, result).await,
@@ -26,8 +27,12 @@ impl Reconciler {
         }
     }
 
-    fn observed(&mut self, epoch: u64, live: Live) {
+    async fn observed(&mut self, epoch: u64, live: Live, built: BTreeSet<Digest>) {
         let again = std::mem::take(&mut self.observe_again);
+        if !built.is_empty() {
+            self.built.extend(built);
+            self.publish().await;
+        }
         if epoch != self.epoch || again {
             return self.look();
         }
@@ -39,7 +44,7 @@ impl Reconciler {
         }
         let plan = self.plan_now();
         self.launch(&plan);
-        self.publish_status();
+        self.stale = true;
     }
 
     /// Instances that ended by themselves count as failures of their server, once each.
@@ -67,8 +72,8 @@ impl Reconciler {
 
     /// Drops from the inventory what was claimed but is certainly not there, and not being made.
     fn forget_gone(&mut self) -> bool {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut known = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut known = BTreeSet::new();
         for (runner, observation) in &self.live.runners {
             if let Observation::Present(instances) = observation {
                 known.insert(runner.clone());
@@ -98,7 +103,7 @@ impl Reconciler {
             Err(error) => self.failed(id, digest, What::Build, &error),
         }
         self.look();
-        self.publish_status();
+        self.stale = true;
     }
 
     fn failed(&mut self, id: &ResourceId, digest: Digest, what: What, error: &PortError) {
@@ -138,7 +143,7 @@ impl Reconciler {
             }
         }
         self.look();
-        self.publish_status();
+        self.stale = true;
     }
 
     async fn refreshed(&mut self, key: &UpstreamKey, result: PortResult<Offer>) {
@@ -149,7 +154,7 @@ impl Reconciler {
             Ok(offer) if *serving.offer != offer => {
                 serving.offer = Arc::new(offer);
                 self.publish().await;
-                self.publish_status();
+                self.stale = true;
             }
             Ok(_) => {}
             Err(error) => {

@@ -1,0 +1,105 @@
+//! What the admin endpoint asks of the daemon.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::pool::Pool;
+use super::publish::Published;
+use crate::admin::{Control, PlanView, ReconcileReply, ReconcileRequest};
+use crate::catalog::Catalog;
+use crate::plan;
+use crate::ports::{PortError, PortResult, Publisher as _, Runners as _};
+use crate::reconcile::{Ask, Event};
+use crate::resource::ResourceId;
+use crate::status::Status;
+
+/// The daemon as the admin endpoint sees it.
+pub(super) struct DaemonControl {
+    pub(super) published: Arc<Published>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) pool: Arc<Pool>,
+}
+
+impl DaemonControl {
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> PortResult<T> {
+        let gone = || PortError::retry("failed to ask the loop: the daemon is shutting down");
+        let (sender, receiver) = oneshot::channel();
+        self.events.send(Event::Ask(ask(sender))).await.map_err(|_| gone())?;
+        receiver.await.map_err(|_| gone())
+    }
+}
+
+/// A plan with the revision it is for, as the command line prints it.
+pub(super) fn view(plan: &plan::PlanView, revision: Option<String>) -> PlanView {
+    PlanView {
+        hash: plan.hash.to_string(),
+        revision: revision.unwrap_or_default(),
+        changes: plan.steps.iter().filter(|step| step.change != "adopt").count(),
+        text: plan.to_string(),
+        plan: serde_json::to_value(plan).unwrap_or_default(),
+    }
+}
+
+#[async_trait]
+impl Control for DaemonControl {
+    fn status(&self) -> Arc<Status> {
+        self.published.status.load_full()
+    }
+
+    fn catalog(&self) -> Option<Arc<Catalog>> {
+        self.published.current()
+    }
+
+    async fn plan(&self) -> PortResult<PlanView> {
+        let plan = self.ask(Ask::Plan).await?;
+        let revision = self.status().attempted.as_ref().map(ToString::to_string);
+        Ok(view(&plan, revision))
+    }
+
+    async fn reconcile(&self, request: ReconcileRequest) -> PortResult<ReconcileReply> {
+        let ReconcileRequest { rebuild, wait } = request;
+        let ended = self.ask(|answer| Ask::Reconcile { rebuild, wait, answer }).await?;
+        let served = self.published.current();
+        Ok(ReconcileReply {
+            revision: served.as_ref().map(|catalog| catalog.revision.to_string()),
+            generation: served.as_ref().map_or(0, |catalog| catalog.generation),
+            succeeded: wait.then_some(ended.is_ok()),
+            message: match (&ended, wait) {
+                (Err(why), _) => why.clone(),
+                (Ok(()), true) => "everything that is declared is served".to_owned(),
+                (Ok(()), false) => "asked for".to_owned(),
+            },
+        })
+    }
+
+    async fn logs(&self, resource: &ResourceId) -> PortResult<String> {
+        let status = self.published.status.load_full();
+        let Some(known) = status.resources.get(resource) else {
+            return Err(PortError::stalled(format!("there is no resource `{resource}`"))
+                .hint("`toolcrib get` lists what is declared"));
+        };
+        let mut text = String::new();
+        let runner = known.runner.as_ref().and_then(|name| self.pool.get(name));
+        if let Some(runner) = runner {
+            for instance in &known.instances {
+                let log = runner.logs(&instance.id).await?;
+                text.push_str(&format!("==> {} ({})\n{log}", instance.name, instance.state));
+            }
+        }
+        if let Some(failure) = self.published.failures.load().get(resource) {
+            text.push_str(failure);
+        }
+        Ok(text)
+    }
+
+    async fn suspend(&self, suspended: bool) -> PortResult<()> {
+        let gone = || PortError::retry("failed to ask the loop: the daemon is shutting down");
+        self.events.send(Event::Ask(Ask::Suspend(suspended))).await.map_err(|_| gone())
+    }
+}
+
+/// Details of failures, by resource: logs of builds and of instances that did not start.
+pub(super) type Failures = ArcSwap<std::collections::BTreeMap<ResourceId, String>>;

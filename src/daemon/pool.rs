@@ -1,0 +1,141 @@
+//! Adapters for the runners a repository declares: made when declared, kept while unchanged.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::desired;
+use crate::ports::{PortResult, Runner, RunnerPool, Runners};
+use crate::reconcile::{Cause, Event};
+use crate::resource::Name;
+use crate::resource::runner::RunnerKind;
+use crate::runner::docker::{self, DockerRunner};
+use crate::runner::process::{self, ProcessRunner};
+
+/// How adapters are made.
+pub(super) struct Setting {
+    pub(super) state: std::path::PathBuf,
+    pub(super) owner: Name,
+    /// Where the engine is unless a runner says: `DOCKER_HOST`, or the usual socket.
+    pub(super) docker_host: String,
+    /// Whether the daemon before ended in order, so that streams may be taken over.
+    pub(super) clean: bool,
+}
+
+/// One adapter and what it was made for.
+struct Member {
+    declared: Arc<desired::Runner>,
+    runner: Arc<dyn Runner>,
+    process: Option<Arc<ProcessRunner>>,
+    /// Ends the task that waits for its changes.
+    watch: CancellationToken,
+}
+
+/// All adapters there are.
+pub(super) struct Pool {
+    setting: Setting,
+    members: Mutex<BTreeMap<Name, Member>>,
+    events: mpsc::Sender<Event>,
+    tasks: TaskTracker,
+}
+
+impl Pool {
+    pub(super) fn new(setting: Setting, events: mpsc::Sender<Event>, tasks: TaskTracker) -> Self {
+        Self { setting, members: Mutex::default(), events, tasks }
+    }
+
+    fn make(&self, declared: &Arc<desired::Runner>) -> PortResult<Member> {
+        let watch = CancellationToken::new();
+        let mut process = None;
+        let runner: Arc<dyn Runner> = match declared.kind {
+            RunnerKind::Process => {
+                let config = process::Config::local(declared.name.clone(), &self.setting.state);
+                let runner = Arc::new(ProcessRunner::new(config)?);
+                process = Some(Arc::clone(&runner));
+                runner
+            }
+            RunnerKind::Docker => Arc::new(DockerRunner::new(docker::Settings {
+                name: declared.name.clone(),
+                owner: self.setting.owner.to_string(),
+                host: declared.host.clone().unwrap_or_else(|| self.setting.docker_host.clone()),
+                clean: self.setting.clean,
+            })),
+        };
+        self.watch(Arc::clone(&runner), watch.clone(), declared.name.clone());
+        Ok(Member { declared: Arc::clone(declared), runner, process, watch })
+    }
+
+    /// Sweeps what an earlier daemon's runs left, then tells the loop of every change.
+    fn watch(&self, runner: Arc<dyn Runner>, ended: CancellationToken, name: Name) {
+        let events = self.events.clone();
+        let watching = async move {
+            if let Err(error) = runner.sweep().await {
+                tracing::warn!(runner = %name, error = %error.chain(), "leftovers of earlier runs stay");
+            }
+            loop {
+                runner.changed().await;
+                if events.send(Event::Look(Cause::Runner)).await.is_err() {
+                    break;
+                }
+            }
+        };
+        // Cancel-safe: the watch holds nothing.
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = watching => {}
+            }
+        });
+    }
+
+    /// Ends what cannot outlive the daemon: processes. Containers go on.
+    pub(super) async fn shutdown(&self, grace: std::time::Duration) {
+        let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
+        for member in members.values() {
+            member.watch.cancel();
+        }
+        let ending = members.values().filter_map(|member| member.process.as_ref());
+        futures::future::join_all(ending.map(|runner| runner.shutdown(grace))).await;
+    }
+}
+
+impl Runners for Pool {
+    fn get(&self, name: &Name) -> Option<Arc<dyn Runner>> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.get(name).map(|member| Arc::clone(&member.runner))
+    }
+}
+
+impl RunnerPool for Pool {
+    fn set(&self, runners: &BTreeMap<Name, Arc<desired::Runner>>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|name, member| {
+            let stays = runners.get(name).is_some_and(|declared| same_place(declared, &member.declared));
+            if !stays {
+                member.watch.cancel();
+            }
+            stays
+        });
+        for (name, declared) in runners {
+            if members.contains_key(name) {
+                continue;
+            }
+            match self.make(declared) {
+                Ok(member) => {
+                    members.insert(name.clone(), member);
+                }
+                Err(error) => {
+                    tracing::error!(runner = %name, error = %error.chain(), hint = error.hint, "the runner cannot be set up");
+                }
+            }
+        }
+    }
+}
+
+/// Whether the adapter of one serves the other: attributes and build settings travel with each job.
+fn same_place(a: &desired::Runner, b: &desired::Runner) -> bool {
+    a.kind == b.kind && a.host == b.host
+}

@@ -1,0 +1,78 @@
+//! Where the loop's results go: the gateway, the status, the metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::control::Failures;
+use crate::admin::view::counts;
+use crate::catalog::Catalog;
+use crate::gateway::Gateway;
+use crate::policy::Rules;
+use crate::ports::{Clock, Publisher};
+use crate::resource::ResourceId;
+use crate::status::Status;
+use crate::telemetry::Metrics;
+
+/// What is published now.
+pub(super) struct Published {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) status: ArcSwap<Status>,
+    pub(super) failures: Failures,
+    pub(super) metrics: Arc<Metrics>,
+    /// True from the first catalog on.
+    pub(super) served: watch::Sender<bool>,
+    /// True while the loop has nothing to do.
+    pub(super) quiet: watch::Sender<bool>,
+}
+
+impl Publisher for Published {
+    fn current(&self) -> Option<Arc<Catalog>> {
+        self.served.borrow().then(|| self.gateway.catalogs.current())
+    }
+
+    fn publish(&self, catalog: Arc<Catalog>, rules: Arc<Rules>) {
+        self.metrics.published(&catalog.revision.to_string(), catalog.generation, counts(&catalog));
+        self.gateway.set_rules(rules);
+        self.gateway.catalogs.swap(catalog);
+        self.served.send_replace(true);
+    }
+
+    fn status(&self, status: Arc<Status>) {
+        let mut tally: BTreeMap<(&'static str, Option<bool>), u64> = BTreeMap::new();
+        for (id, resource) in &status.resources {
+            *tally.entry((id.kind.as_str(), resource.ready())).or_default() += 1;
+        }
+        for kind in crate::resource::Kind::ALL {
+            for ready in [Some(true), Some(false), None] {
+                let count = tally.get(&(kind.as_str(), ready)).copied().unwrap_or(0);
+                self.metrics.resources(kind.as_str(), ready, count);
+            }
+        }
+        self.status.store(status);
+    }
+
+    fn failures(&self, failures: BTreeMap<ResourceId, String>) {
+        self.failures.store(Arc::new(failures));
+    }
+
+    fn quiet(&self, pass: Option<(&'static str, Duration)>) {
+        if let Some((result, took)) = pass {
+            self.metrics.pass(result, took);
+        }
+        self.quiet.send_replace(pass.is_some());
+    }
+}
+
+/// The wall clock.
+pub(super) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    fn now(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}

@@ -1,0 +1,105 @@
+//! The adapters of one configuration.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use super::pool::{Pool, Setting};
+use super::publish::{Published, SystemClock};
+use crate::config::Config;
+use crate::execute::Executor;
+use crate::catalog::Catalog;
+use crate::gateway::{Gateway, Observer, Outcome};
+use crate::git;
+use crate::resource::Revision;
+use crate::mcp::client::Upstreams;
+use crate::ports::{Lookup, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source, Store};
+use crate::probe::Probe;
+use crate::reconcile::{Event, Ports};
+use crate::secret::LocalSecrets;
+use crate::store::Redb;
+use crate::telemetry::Metrics;
+
+/// Where the store says whether the last daemon ended in order.
+pub(super) const CLEAN: &str = "clean";
+
+/// Where an engine listens unless somebody says otherwise.
+const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
+
+/// Everything there is one of.
+pub(super) struct World {
+    pub(super) store: Arc<Redb>,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) lookup: Arc<dyn Lookup>,
+    pub(super) secrets: Arc<dyn Secrets>,
+    pub(super) probes: Arc<Probe>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) published: Arc<Published>,
+}
+
+impl World {
+    pub(super) fn build(
+        config: &Config,
+        events: mpsc::Sender<Event>,
+        tasks: &TaskTracker,
+    ) -> PortResult<Self> {
+        let store = Arc::new(Redb::open(&config.state)?);
+        let clean = store.get(CLEAN)?.is_some_and(|value| value == b"yes");
+        store.put(CLEAN, b"")?;
+        let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets);
+        let source = super::source::open(config)?;
+        let setting = Setting {
+            state: config.state.clone(),
+            owner: config.owner.clone(),
+            docker_host: config.environment.get("DOCKER_HOST").unwrap_or(DOCKER_SOCKET).to_owned(),
+            clean,
+        };
+        let pool = Arc::new(Pool::new(setting, events, tasks.clone()));
+        let upstreams = Arc::new(Upstreams::default());
+        let runners: Arc<dyn Runners> = Arc::clone(&pool) as _;
+        let executor = Arc::new(Executor::new(runners, Arc::clone(&secrets)));
+        let metrics = Arc::new(Metrics::default());
+        let first = Catalog::empty(Revision { reference: String::new(), commit: String::new(), dirty: false });
+        let gateway = Gateway::new(first, Arc::clone(&upstreams), executor, observer(&metrics));
+        let published = Published {
+            gateway,
+            status: ArcSwap::default(),
+            failures: ArcSwap::default(),
+            metrics,
+            served: watch::Sender::new(false),
+            quiet: watch::Sender::new(false),
+        };
+        Ok(Self {
+            store,
+            source,
+            lookup: Arc::new(git::Lookups::new(super::source::network(config))),
+            secrets,
+            probes: Arc::new(Probe::new(upstreams)),
+            pool,
+            published: Arc::new(published),
+        })
+    }
+
+    pub(super) fn ports(&self) -> Ports {
+        Ports {
+            source: Arc::clone(&self.source),
+            lookup: Arc::clone(&self.lookup),
+            runners: Arc::clone(&self.pool) as Arc<dyn RunnerPool>,
+            prober: Arc::clone(&self.probes) as Arc<dyn Prober>,
+            secrets: Arc::clone(&self.secrets),
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            clock: Arc::new(SystemClock),
+            publisher: Arc::clone(&self.published) as Arc<dyn Publisher>,
+        }
+    }
+}
+
+/// Calls as metrics.
+fn observer(metrics: &Arc<Metrics>) -> Observer {
+    let metrics = Arc::clone(metrics);
+    Arc::new(move |call| {
+        metrics.execution(&call.entry.name, call.outcome == Outcome::Success, call.duration);
+    })
+}
