@@ -1,6 +1,7 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
 mod control;
+mod lookups;
 mod pool;
 mod publish;
 pub mod source;
@@ -18,11 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, PlanView};
 use crate::config::Config;
-use crate::{gateway, http};
 use crate::ports::{Clock as _, PortError, Publisher as _, Store as _};
 use crate::reconcile::{Cause, Event, Reconciler};
 use crate::resource::Revision;
 use crate::status::{ConditionStatus, ConditionType, Status, Timestamp, get};
+use crate::{gateway, http};
 use control::DaemonControl;
 use publish::{Published, SystemClock};
 use world::World;
@@ -127,7 +128,7 @@ pub async fn run(
     tracing::info!("shutting down: calls under way may end");
     ended.cancel();
     drop(tokio::time::timeout(GRACE, looping).await);
-    world.probes.shutdown(GRACE).await;
+    world.release().await;
     world.pool.shutdown(GRACE).await;
     tasks.close();
     drop(tokio::time::timeout(GRACE, tasks.wait()).await);
@@ -149,7 +150,7 @@ pub async fn apply(config: Config, cancel: CancellationToken) -> Result<Status, 
         () = cancel.cancelled() => return Err(DaemonError::interrupted()),
         status = reconciler.once() => status,
     };
-    world.probes.shutdown(GRACE).await;
+    world.release().await;
     world.pool.shutdown(GRACE).await;
     world.store.put(world::CLEAN, b"yes")?;
     Ok(status)

@@ -435,10 +435,13 @@ pub trait Runners: Send + Sync {
     fn get(&self, name: &crate::resource::Name) -> Option<Arc<dyn Runner>>;
 }
 
+/// Runners as declared, by name.
+pub type DeclaredRunners = BTreeMap<crate::resource::Name, Arc<crate::desired::Runner>>;
+
 /// Makes and drops adapters as the repository declares runners.
 pub trait RunnerPool: Runners {
     /// From now on these and no others; adapters of unchanged runners stay.
-    fn set(&self, runners: &BTreeMap<crate::resource::Name, Arc<crate::desired::Runner>>);
+    fn set(&self, runners: &DeclaredRunners);
 }
 
 /// Where a pass puts what it made.
@@ -446,7 +449,12 @@ pub trait Publisher: Send + Sync {
     /// What is served now.
     fn current(&self) -> Option<Arc<crate::catalog::Catalog>>;
     /// Serves this from now on. Rules first, so that nobody sees an entry its rules would hide.
-    fn publish(&self, catalog: Arc<crate::catalog::Catalog>, policies: Arc<crate::policy::PolicySet>);
+    fn publish(
+        &self,
+        catalog: Arc<crate::catalog::Catalog>,
+        policies: Arc<crate::policy::PolicySet>,
+        runners: &DeclaredRunners,
+    );
     /// Says how everything is.
     fn status(&self, status: Arc<crate::status::Status>);
     /// Details of what failed: logs of builds and of instances that did not start.

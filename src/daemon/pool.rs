@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::desired;
-use crate::ports::{PortResult, Runner, RunnerPool, Runners};
+use crate::ports::{DeclaredRunners, PortResult, Runner, RunnerPool, Runners};
 use crate::reconcile::{Cause, Event};
 use crate::resource::Name;
 use crate::resource::runner::RunnerKind;
@@ -110,7 +110,7 @@ impl Runners for Pool {
 }
 
 impl RunnerPool for Pool {
-    fn set(&self, runners: &BTreeMap<Name, Arc<desired::Runner>>) {
+    fn set(&self, runners: &DeclaredRunners) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.retain(|name, member| {
             let stays = runners.get(name).is_some_and(|declared| same_place(declared, &member.declared));

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use super::control::Failures;
 use crate::admin::view::counts;
 use crate::catalog::Catalog;
-use crate::gateway::Gateway;
-use crate::policy::Rules;
-use crate::ports::{Clock, Publisher};
+use crate::gateway::{Gateway, Rules};
+use crate::policy::PolicySet;
+use crate::ports::{Clock, DeclaredRunners, Publisher};
 use crate::resource::ResourceId;
 use crate::status::Status;
 use crate::telemetry::Metrics;
@@ -34,9 +34,9 @@ impl Publisher for Published {
         self.served.borrow().then(|| self.gateway.catalogs.current())
     }
 
-    fn publish(&self, catalog: Arc<Catalog>, rules: Arc<Rules>) {
+    fn publish(&self, catalog: Arc<Catalog>, policies: Arc<PolicySet>, runners: &DeclaredRunners) {
         self.metrics.published(&catalog.revision.to_string(), catalog.generation, counts(&catalog));
-        self.gateway.set_rules(rules);
+        self.gateway.set_rules(Arc::new(Rules { policies, runners: runners.clone() }));
         self.gateway.catalogs.swap(catalog);
         self.served.send_replace(true);
     }

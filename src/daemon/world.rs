@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::pool::{Pool, Setting};
 use super::publish::{Published, SystemClock};
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::execute::Executor;
-use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Observer, Outcome};
-use crate::git;
-use crate::resource::Revision;
+
 use crate::mcp::client::Upstreams;
 use crate::ports::{Lookup, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source, Store};
 use crate::probe::Probe;
 use crate::reconcile::{Event, Ports};
+use crate::resource::Revision;
 use crate::secret::LocalSecrets;
 use crate::store::Redb;
 use crate::telemetry::Metrics;
@@ -61,7 +62,8 @@ impl World {
         let runners: Arc<dyn Runners> = Arc::clone(&pool) as _;
         let executor = Arc::new(Executor::new(runners, Arc::clone(&secrets)));
         let metrics = Arc::new(Metrics::default());
-        let first = Catalog::empty(Revision { reference: String::new(), commit: String::new(), dirty: false });
+        let first =
+            Catalog::empty(Revision { reference: String::new(), commit: String::new(), dirty: false });
         let gateway = Gateway::new(first, Arc::clone(&upstreams), executor, observer(&metrics));
         let published = Published {
             gateway,
@@ -74,12 +76,18 @@ impl World {
         Ok(Self {
             store,
             source,
-            lookup: Arc::new(git::Lookups::new(super::source::network(config))),
+            lookup: Arc::new(super::lookups::NoLookups),
             secrets,
             probes: Arc::new(Probe::new(upstreams)),
             pool,
             published: Arc::new(published),
         })
+    }
+
+    /// Lets calls under way end, then lets go of every server; containers go on running.
+    pub(super) async fn release(&self) {
+        let keys = self.probes.connected();
+        join_all(keys.iter().map(|key| self.probes.release(key, super::GRACE))).await;
     }
 
     pub(super) fn ports(&self) -> Ports {

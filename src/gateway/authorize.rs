@@ -14,7 +14,7 @@ use crate::resource::policy::Point;
 /// The policies of a revision, and the runners they are asked about.
 #[derive(Default)]
 pub struct Rules {
-    pub policies: PolicySet,
+    pub policies: Arc<PolicySet>,
     pub runners: BTreeMap<Name, Arc<desired::Runner>>,
 }
 

@@ -68,7 +68,7 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn manifest(&self, snapshot: &Snapshot) -> PortResult<Manifest> {
+    async fn manifest(&mut self, snapshot: &Snapshot) -> PortResult<Manifest> {
         let mut contents = BTreeMap::new();
         for _ in 0..MAX_ROUNDS {
             let wanted = manifest::wanted(snapshot, self.manifest.as_ref(), &contents);

@@ -58,7 +58,7 @@ impl Reconciler {
         }
         let catalog = Arc::new(catalog);
         self.tell(previous.as_deref(), &catalog);
-        self.ports.publisher.publish(catalog, Arc::clone(&self.policies));
+        self.ports.publisher.publish(catalog, Arc::clone(&self.policies), &desired.runners);
     }
 
     /// Servers that are gone leave at once; those whose workload is the same take their new version.
@@ -111,7 +111,7 @@ impl Reconciler {
     }
 
     /// The tool as it is run, or why it cannot be yet.
-    async fn ready(&self, tool: &Arc<Tool>) -> Result<Arc<Tool>, String> {
+    async fn ready(&mut self, tool: &Arc<Tool>) -> Result<Arc<Tool>, String> {
         if let Some(build) = &tool.build
             && !self.built.contains(&build.digest)
         {
