@@ -41,10 +41,8 @@ pub(crate) fn server(name: &str) -> desired::Server {
 }
 
 pub(crate) fn offered(server: desired::Server, offer: Offer) -> Offered {
-    let upstream = UpstreamKey {
-        server: server.id.name.clone(),
-        instance: crate::live::InstanceId("one".to_owned()),
-    };
+    let upstream =
+        UpstreamKey { server: server.id.name.clone(), instance: crate::live::InstanceId("one".to_owned()) };
     Offered { server: Arc::new(server), upstream, offer: Arc::new(offer) }
 }
 
@@ -66,7 +64,10 @@ fn names(catalog: &Catalog) -> Vec<&str> {
 }
 
 fn told(reports: &[Report]) -> Vec<String> {
-    reports.iter().map(|report| format!("{:?} {}: {}", report.kind, report.resource, report.message)).collect()
+    reports
+        .iter()
+        .map(|report| format!("{:?} {}: {}", report.kind, report.resource, report.message))
+        .collect()
 }
 
 #[test]
@@ -82,10 +83,10 @@ fn a_definition_is_sent_as_it_came_under_its_published_name() {
         r#""dev.toolcrib/revision":"main@sha1:{:040x}","dev.toolcrib/resource":"Server/weather","dev.toolcrib/digest":"{digest}""#,
         1
     );
-    let expected = source
-        .trim()
-        .replace("\"forecast\"", "\"weather_forecast\"")
-        .replace(r#"{"dev.toolcrib/revision":"forged","k" : [1, 2]}"#, &format!(r#"{{"k":[1, 2],{provenance}}}"#));
+    let expected = source.trim().replace("\"forecast\"", "\"weather_forecast\"").replace(
+        r#"{"dev.toolcrib/revision":"forged","k" : [1, 2]}"#,
+        &format!(r#"{{"k":[1, 2],{provenance}}}"#),
+    );
     assert_eq!(&*entry.definition, expected);
     assert_eq!(entry.input_schema(), Some(r#"{"type":"object","é":"\u00e9"}"#));
     assert!(matches!(&entry.route, Route::Server { name, .. } if &**name == "forecast"));
@@ -119,7 +120,10 @@ fn what_cannot_be_published_is_hidden_and_told() {
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for part in expected {
-        assert!(told.iter().any(|report| report.starts_with("Hidden Server/s: ") && report.contains(part)), "{part}");
+        assert!(
+            told.iter().any(|report| report.starts_with("Hidden Server/s: ") && report.contains(part)),
+            "{part}"
+        );
     }
 }
 
@@ -152,7 +156,9 @@ fn an_incumbent_keeps_its_name() {
     assert_eq!(owner(&both), "Server/b");
     assert_eq!(
         told(&reports),
-        ["Quarantined Server/a: tool `t` is not offered: Server/b has that name; give one of them another prefix, or exclude it"]
+        [
+            "Quarantined Server/a: tool `t` is not offered: Server/b has that name; give one of them another prefix, or exclude it"
+        ]
     );
     let (later, _) = next(&revision(3), &[with("a")], Some(&both));
     assert_eq!(owner(&later), "Server/a");
@@ -199,7 +205,11 @@ fn only_what_a_client_can_see_counts_as_a_change() {
         "its provenance is another"
     );
     assert_eq!(&*four.tools["weather_a"].revision, revision(4).to_string());
-    assert_eq!(&*four.tools["time_now"].revision, revision(1).to_string(), "who did not change keeps its revision");
+    assert_eq!(
+        &*four.tools["time_now"].revision,
+        revision(1).to_string(),
+        "who did not change keeps its revision"
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Endpoint {
     pub fn new(handler: Arc<dyn Handler>, shutdown: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             handler,
-            sessions: session::Sessions::new(session::MAX_SESSIONS),
+            sessions: session::Sessions::new(session::LIMITS),
             shutdown,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             detached: TaskTracker::new(),

@@ -96,13 +96,28 @@ pub(super) async fn answer(mut call: Call) -> Response<Payload> {
             biased;
             Some(event) = hear(&mut call.events) => {
                 if let Some(first) = notification(&call.request, call.level, &event) {
-                    return stream(call, Some(first));
+                    return Telling::begin(call, first).into_response();
                 }
             }
-            outcome = &mut call.outcome => return whole(&call.request, outcome),
-            () = &mut late => return stream(call, None),
+            outcome = &mut call.outcome => return last(call, outcome),
+            () = &mut late => return Telling::begin(call, sse::COMMENT).into_response(),
         }
     }
+}
+
+/// The outcome came first, unless something was said in the same moment.
+fn last(mut call: Call, outcome: Outcome) -> Response<Payload> {
+    let said = std::iter::from_fn(|| call.events.as_mut()?.try_recv().ok());
+    let mut said = said.filter_map(|event| notification(&call.request, call.level, &event));
+    let Some(first) = said.next() else {
+        drop(said);
+        return whole(&call.request, outcome);
+    };
+    let rest: Vec<_> = said.collect();
+    let mut telling = Telling::begin(call, first);
+    telling.queue.extend(rest);
+    telling.end(outcome);
+    telling.into_response()
 }
 
 async fn hear(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
@@ -156,16 +171,6 @@ struct Telling {
     ended: bool,
 }
 
-fn stream(call: Call, first: Option<Bytes>) -> Response<Payload> {
-    let queue = VecDeque::from([first.unwrap_or(sse::COMMENT)]);
-    let telling = Telling { call, queue, keep_alive: keep_alive(), ended: false };
-    let told = futures::stream::unfold(telling, |mut telling| async move {
-        let part = telling.next().await?;
-        Some((part, telling))
-    });
-    events(Payload::stream(told))
-}
-
 pub(super) fn keep_alive() -> Interval {
     let mut interval = tokio::time::interval_at(Instant::now() + sse::KEEP_ALIVE, sse::KEEP_ALIVE);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -173,6 +178,18 @@ pub(super) fn keep_alive() -> Interval {
 }
 
 impl Telling {
+    fn begin(call: Call, first: Bytes) -> Self {
+        Self { call, queue: VecDeque::from([first]), keep_alive: keep_alive(), ended: false }
+    }
+
+    fn into_response(self) -> Response<Payload> {
+        let told = futures::stream::unfold(self, |mut telling| async move {
+            let part = telling.next().await?;
+            Some((part, telling))
+        });
+        events(Payload::stream(told))
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(part) = self.queue.pop_front() {

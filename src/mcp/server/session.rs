@@ -13,18 +13,25 @@ use super::request::Level;
 use crate::mcp::wire::Id;
 use crate::policy::Principal;
 
-/// Sessions at a time: each takes about 1 KiB.
-pub(super) const MAX_SESSIONS: usize = 10_000;
-/// A session that nobody used and nobody listens on for so long is over. Clients open another.
-const IDLE: Duration = Duration::from_secs(30 * 60);
-/// When there is no room, the longest idle one goes, unless it was used as lately as this.
-const IDLE_WHEN_FULL: Duration = Duration::from_secs(60);
+/// The bounds of [`Sessions`].
+pub(super) struct Limits {
+    /// Sessions at a time: each takes about 1 KiB.
+    pub(super) max: usize,
+    /// A session that nobody used and nobody listens on for so long is over. Clients open another.
+    pub(super) idle: Duration,
+    /// When there is no room, the longest idle one goes, unless it was used as lately as this.
+    pub(super) idle_when_full: Duration,
+}
+
+pub(super) const LIMITS: Limits =
+    Limits { max: 10_000, idle: Duration::from_secs(30 * 60), idle_when_full: Duration::from_secs(60) };
+
 /// How often all sessions are looked through for idle ones.
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// The sessions there are.
 pub(super) struct Sessions {
-    max: usize,
+    limits: Limits,
     started: Instant,
     /// Seconds after `started`.
     swept: AtomicU64,
@@ -50,8 +57,8 @@ pub(super) struct Session {
 }
 
 impl Sessions {
-    pub(super) fn new(max: usize) -> Self {
-        Self { max, started: Instant::now(), swept: AtomicU64::new(0), by_id: Mutex::default() }
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, started: Instant::now(), swept: AtomicU64::new(0), by_id: Mutex::default() }
     }
 
     fn now(&self) -> u64 {
@@ -80,16 +87,17 @@ impl Sessions {
             stream: Mutex::default(),
         });
         let mut sessions = lock(&self.by_id);
-        if sessions.len() >= self.max
+        if sessions.len() >= self.limits.max
             || now.saturating_sub(self.swept.load(Ordering::Relaxed)) >= SWEEP.as_secs()
         {
             self.swept.store(now, Ordering::Relaxed);
-            sessions.retain(|_, session| !session.end_if_idle(now, IDLE));
+            sessions.retain(|_, session| !session.end_if_idle(now, self.limits.idle));
         }
-        if sessions.len() >= self.max {
+        if sessions.len() >= self.limits.max {
             let oldest =
                 sessions.values().filter(|session| !session.is_busy()).min_by_key(|session| session.used());
-            let oldest = Arc::clone(oldest.filter(|session| session.end_if_idle(now, IDLE_WHEN_FULL))?);
+            let oldest =
+                Arc::clone(oldest.filter(|session| session.end_if_idle(now, self.limits.idle_when_full))?);
             sessions.remove(&oldest.id);
         }
         sessions.insert(id, Arc::clone(&session));
@@ -101,7 +109,7 @@ impl Sessions {
         let now = self.now();
         let mut sessions = lock(&self.by_id);
         let session = sessions.get(id).filter(|session| *session.principal == *principal)?;
-        if session.end_if_idle(now, IDLE) {
+        if session.end_if_idle(now, self.limits.idle) {
             sessions.remove(id);
             return None;
         }
