@@ -1,7 +1,6 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
 mod control;
-mod lookups;
 mod pool;
 mod publish;
 pub mod source;

@@ -76,7 +76,7 @@ impl World {
         Ok(Self {
             store,
             source,
-            lookup: Arc::new(super::lookups::NoLookups),
+            lookup: crate::git::lookup(super::source::network(config)),
             secrets,
             probes: Arc::new(Probe::new(upstreams)),
             pool,
