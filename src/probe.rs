@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "an effect: it keeps time")]
 
 mod list;
+mod record;
 pub mod undeclared;
 
 use std::collections::BTreeSet;
@@ -18,10 +19,12 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::record::Record;
+
 use self::list::ListError;
 use crate::live::UpstreamKey;
 use crate::mcp::client::{GreetError, Upstream, Upstreams};
-use crate::ports::{Channel, Greeting, NotModern, Offer, PortError, PortResult, Prober};
+use crate::ports::{Channel, Greeting, Offer, PortError, PortResult, Prober};
 
 /// The prober of the daemon: its connections are those that calls use.
 pub struct Probe {
@@ -140,11 +143,6 @@ fn not_listed(key: &UpstreamKey, error: ListError) -> PortError {
             .hint("nothing of it is offered; this is a fault of the server")
             .caused_by(error),
     }
-}
-
-/// Why a one-off probe failed; kept apart so that [`NotModern`] can be seen in it.
-fn is_not_modern(error: &GreetError) -> bool {
-    matches!(error, GreetError::NotModern(NotModern))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The client and the prober against servers that others wrote: the Python SDK in both eras, FastMCP
 //! over stdio and HTTP, and the reference server of the TypeScript SDK.
 
+mod undeclared;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
