@@ -409,11 +409,20 @@ impl Reconciler {
         job::Watched { runners, builds, epoch: self.epoch }
     }
 
+    /// A server said that a list changed, or its connection closed.
     fn upstream_changed(&mut self, key: UpstreamKey) {
         let Some(serving) = self.serving.get(&key.server).filter(|serving| serving.key == key) else {
             return self.look();
         };
         if !self.ports.prober.connected().contains(&key) {
+            // A stream is there once: an instance that closed it is of no more use.
+            if serving.over_stdio() && self.broken.insert(key.instance.clone()) {
+                let (id, digest) = (serving.server.id.clone(), serving.server.digests.workload);
+                let text = "the instance closed its connection".to_owned();
+                tracing::warn!(resource = %id, instance = %key.instance, "{text}");
+                self.backoff.crashed(&id, digest, text, self.ports.clock.now());
+            }
+            self.stale = true;
             return self.look();
         }
         let (ports, deadline) = (self.ports.clone(), serving.server.startup_timeout);

@@ -9,6 +9,7 @@ use crate::catalog::{self, Catalog, Offered};
 use crate::desired::{Location, Server, Tool};
 use crate::live::UpstreamKey;
 use crate::ports::Offer;
+use crate::resource::server::Transport;
 use crate::resource::{Kind, Name, ResourceId};
 
 /// A server that is offered: its version, the instance that answers, and what that one lists.
@@ -16,6 +17,12 @@ pub(super) struct Serving {
     pub(super) server: Arc<Server>,
     pub(super) key: UpstreamKey,
     pub(super) offer: Arc<Offer>,
+}
+
+impl Serving {
+    pub(super) fn over_stdio(&self) -> bool {
+        matches!(&self.server.location, Location::Runner(workload) if workload.transport == Transport::Stdio)
+    }
 }
 
 /// A tool as declared, and with its folder as an absolute path.
