@@ -3,3 +3,4 @@
 mod git;
 mod probe;
 mod process;
+mod tidy;

@@ -1,0 +1,149 @@
+//! The tables: modules in reading order, outside crates with their owners, and the top level.
+
+/// What kind of module it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// No async, clock, files, network, process, logging.
+    Pure,
+    /// Does something in the world.
+    Effect,
+    /// Puts the others together.
+    Composition,
+}
+
+/// One module and what it may import beside the pure modules before it.
+pub(super) struct Rule {
+    pub(super) name: &'static str,
+    pub(super) layer: Layer,
+    also: &'static [&'static str],
+}
+
+impl Rule {
+    pub(super) fn reason(&self) -> String {
+        match self.layer {
+            Layer::Pure => "pure modules import pure modules that stand before them".to_owned(),
+            _ if self.also.is_empty() => "it imports pure modules and `ports`".to_owned(),
+            _ => format!("it imports pure modules, `ports` and {}", self.also.join(", ")),
+        }
+    }
+}
+
+const fn pure(name: &'static str) -> Rule {
+    Rule { name, layer: Layer::Pure, also: &[] }
+}
+
+const fn effect(name: &'static str, also: &'static [&'static str]) -> Rule {
+    Rule { name, layer: Layer::Effect, also }
+}
+
+const fn composition(name: &'static str, also: &'static [&'static str]) -> Rule {
+    Rule { name, layer: Layer::Composition, also }
+}
+
+/// The modules, in reading order.
+pub(super) const MODULES: &[Rule] = &[
+    pure("resource"),
+    pure("manifest"),
+    pure("build"),
+    pure("desired"),
+    pure("policy"),
+    pure("live"),
+    pure("plan"),
+    pure("status"),
+    pure("catalog"),
+    pure("schema"),
+    pure("ports"),
+    effect("git", &[]),
+    effect("secret", &[]),
+    effect("telemetry", &[]),
+    effect("store", &[]),
+    // Output of instances and errors of engines pass the redactor.
+    effect("runner", &["secret"]),
+    effect("mcp", &[]),
+    effect("http", &[]),
+    effect("probe", &["mcp"]),
+    effect("execute", &["telemetry", "secret"]),
+    effect("gateway", &["mcp", "http", "telemetry"]),
+    effect("admin", &["http", "telemetry"]),
+    composition("reconcile", &["telemetry"]),
+    composition("config", &[]),
+    composition(
+        "daemon",
+        &[
+            "git", "runner", "mcp", "http", "probe", "execute", "gateway", "admin", "store", "secret",
+            "telemetry", "reconcile", "config",
+        ],
+    ),
+    // Everything except adapters.
+    composition("cli", &["mcp", "http", "admin", "telemetry", "reconcile", "config", "daemon"]),
+];
+
+/// Whether the module of `rule` may import `to`, another module of the table.
+pub(super) fn may_import(rule: &Rule, to: &str) -> bool {
+    let place = |name: &str| MODULES.iter().position(|rule| rule.name == name);
+    let pure = MODULES.iter().any(|rule| rule.name == to && rule.layer == Layer::Pure);
+    match rule.layer {
+        Layer::Pure => pure && place(to) < place(rule.name),
+        Layer::Effect | Layer::Composition => pure || rule.also.contains(&to),
+    }
+}
+
+/// Outside crates that have owners. The others (serde, bytes, thiserror, tokio, …) are everybody's,
+/// within [`EFFECTS`].
+pub(super) const CRATES: &[(&str, &[&str])] = &[
+    ("axum", &["http", "admin", "gateway", "mcp"]),
+    ("bollard", &["runner"]),
+    ("clap", &["cli", "config"]),
+    ("clap_complete", &["cli"]),
+    ("git2", &["git"]),
+    ("hmac", &["secret"]),
+    ("hyper", &["http", "mcp", "gateway", "admin", "cli"]),
+    ("hyper_util", &["http", "mcp", "gateway", "admin", "cli"]),
+    ("ignore", &["manifest", "build"]),
+    ("jsonschema", &["schema"]),
+    ("nix", &["git", "runner", "http", "cli"]),
+    ("notify", &["git"]),
+    ("prometheus_client", &["telemetry"]),
+    ("redb", &["store"]),
+    ("regorus", &["policy"]),
+    ("reqwest", &["mcp", "probe"]),
+    ("rmcp", &["mcp"]),
+    ("rustls", &["http", "mcp"]),
+    ("serde_saphyr", &["manifest"]),
+    ("serde_yaml", &["manifest", "config"]),
+    ("sha2", &["resource", "secret"]),
+    ("tar", &["runner", "git"]),
+    ("tracing_subscriber", &["telemetry"]),
+];
+
+/// What no pure module may name.
+pub(super) const EFFECTS: &[&str] = &[
+    "async_trait",
+    "futures",
+    "rand",
+    "std::env",
+    "std::fs",
+    "std::io::stderr",
+    "std::io::stdin",
+    "std::io::stdout",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "tokio",
+    "tokio_util",
+    "tracing",
+];
+
+/// Below `src`, but programs of their own.
+pub(super) const OUTSIDE: &[&str] = &["init"];
+
+/// Lines of one file of the library, and of one file of tests.
+pub(super) const MAX_LINES: usize = 600;
+pub(super) const MAX_TEST_LINES: usize = 1000;
+
+/// What the top level holds, dot-files aside.
+pub(super) const REQUIRED: &[&str] =
+    &["CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "examples", "src", "tests"];
+pub(super) const OPTIONAL: &[&str] = &["flake.lock", "flake.nix", "policies", "schemas"];
