@@ -4,6 +4,7 @@
 //! [`Observation::Unknown`] for everything on it, and nothing is created or pruned from that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,4 +95,19 @@ pub struct Entry {
 pub struct UpstreamKey {
     pub server: Name,
     pub instance: InstanceId,
+}
+
+/// What a server offers, as it said it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Offer {
+    /// `modern` or `legacy`, and the protocol version that was agreed: `modern 2026-07-28`.
+    pub protocol: String,
+    pub server_info: Option<Arc<str>>,
+    pub capabilities: Option<Arc<str>>,
+    pub instructions: Option<String>,
+    /// Raw JSON of each definition, in the server's order.
+    pub tools: Vec<Arc<str>>,
+    pub prompts: Vec<Arc<str>>,
+    pub resources: Vec<Arc<str>>,
+    pub templates: Vec<Arc<str>>,
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::BuildSpec;
 use crate::desired::{Limits, Program, Workload};
+pub use crate::live::Offer;
 use crate::live::{Instance, InstanceId, Inventory, UpstreamKey};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
 use crate::resource::server::GitCredentials;
@@ -330,21 +331,6 @@ pub trait Runner: Send + Sync {
     async fn collect(&self, _keep: &BTreeSet<Digest>) -> PortResult<()> {
         Ok(())
     }
-}
-
-/// What a server offers, as it said it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Offer {
-    /// `modern` or `legacy`, and the protocol version that was agreed: `modern 2026-07-28`.
-    pub protocol: String,
-    pub server_info: Option<Arc<str>>,
-    pub capabilities: Option<Arc<str>>,
-    pub instructions: Option<String>,
-    /// Raw JSON of each definition, in the server's order.
-    pub tools: Vec<Arc<str>>,
-    pub prompts: Vec<Arc<str>>,
-    pub resources: Vec<Arc<str>>,
-    pub templates: Vec<Arc<str>>,
 }
 
 impl Offer {

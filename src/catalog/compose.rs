@@ -11,8 +11,7 @@ use super::page::Pages;
 use super::settle::{Candidate, settle};
 use super::{Catalog, Entry, List, Route, header};
 use crate::desired::{self, Location, Program};
-use crate::live::UpstreamKey;
-use crate::ports::Offer;
+use crate::live::{Offer, UpstreamKey};
 use crate::resource::{Kind, ResourceId, Revision};
 
 /// Characters of a published name: what every API for models accepts.

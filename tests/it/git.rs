@@ -7,7 +7,7 @@
 )]
 
 mod remote;
-mod repo;
+pub(crate) mod repo;
 mod server;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
-//! The one integration binary.
+//! The one integration binary: the built program and its effects against the real thing.
 
+mod cli;
 mod git;
 mod probe;
 mod process;
+mod support;
 mod tidy;

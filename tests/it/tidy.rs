@@ -156,7 +156,8 @@ fn files_are_short_begin_with_their_purpose_and_leave_nothing_to_do() {
         }
         for (number, line) in text.lines().enumerate() {
             let words = unfinished.iter().filter(|word| line.contains(**word));
-            complaints.extend(words.map(|word| format!("{name}:{}: `{word}`: do it or open an issue", number + 1)));
+            complaints
+                .extend(words.map(|word| format!("{name}:{}: `{word}`: do it or open an issue", number + 1)));
             if line.trim_start().starts_with("#[ignore") {
                 complaints.push(format!("{name}:{}: a test that is ignored proves nothing", number + 1));
             }
@@ -204,7 +205,8 @@ fn every_way_to_import_is_seen() {
         ("fn f() { let x = async { 1 }; }", "1 async"),
         ("#[derive(clap::Args)] struct S;", "1 crate clap::Args"),
     ] {
-        let found: Vec<String> = scan::scan(source, &module).unwrap().iter().map(ToString::to_string).collect();
+        let found: Vec<String> =
+            scan::scan(source, &module).unwrap().iter().map(ToString::to_string).collect();
         assert!(found.iter().any(|one| one == expected), "{source}: {expected} is not in {found:?}");
     }
     for source in [

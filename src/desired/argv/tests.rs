@@ -1,3 +1,5 @@
+//! Placeholders and what becomes of them.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,0 +1,185 @@
+//! The command line as people and scripts meet it.
+
+use std::process::Stdio;
+
+use crate::support::TestEnv;
+
+const GOOD: &str = "\
+apiVersion: toolcrib.dev/v1alpha1
+kind: Runner
+metadata: {name: here}
+spec: {process: {}}
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Tool
+metadata: {name: hello}
+spec:
+  description: Says hello.
+  command: [echo, hello]
+";
+
+#[test]
+fn help_is_there_for_every_command() {
+    let env = TestEnv::new();
+    let help = env.run(&["--help"]);
+    assert_eq!(help.code, 0);
+    for text in
+        ["Examples:", "Exit codes: 0 success, 1 failure, 2 usage, 3 changes pending", "TOOLCRIB_LISTEN"]
+    {
+        assert!(help.stdout.contains(text), "{text} is not in\n{}", help.stdout);
+    }
+    let listed = help.stdout.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() >= 14, "{commands:?}");
+    for command in commands.iter().filter(|command| **command != "help") {
+        let help = env.run(&[command, "--help"]);
+        assert!(help.code == 0 && help.stdout.contains("Example"), "{command}: {}", help.all());
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_next() {
+    let env = TestEnv::new();
+    for (args, message, hint) in [
+        (&["frobnicate"][..], "unrecognized subcommand 'frobnicate'", "--help"),
+        (&["run"], "error: no repository is named", "hint: pass --repo PATH"),
+        (&["run", "--repo", "/nowhere"], "there is no folder `/nowhere`", "caused by: No such file"),
+        (&["run", "--repo", ".", "--listen", "here"], "`listen`", "hint: write ADDRESS:PORT"),
+        (&["run", "--repo", ".", "--interval", "1ms"], "`interval`: `1ms` is too short", "hint:"),
+        (
+            &["status", "--log-format", "xml"],
+            "`xml` is not a form of the log",
+            "hint: write `text` or `json`",
+        ),
+        (&["status", "--log", "=="], "`log` cannot be used", "hint:"),
+        (&["get", "pods"], "`pods` is not a kind", "hint: kinds are"),
+        (&["logs", "weather"], "`weather` does not name a resource", "server/weather"),
+        (&["call", "x", "--timeout", "soon"], "`--timeout`", "hint: write 30s"),
+        (&["completions", "tcsh"], "invalid value 'tcsh'", "bash"),
+    ] {
+        let said = env.run(args);
+        assert_eq!(said.code, 2, "{args:?}: {}", said.all());
+        assert!(said.stdout.is_empty(), "{args:?}: errors go to standard error");
+        assert!(said.stderr.contains(message) && said.stderr.contains(hint), "{args:?}: {}", said.stderr);
+    }
+}
+
+#[test]
+fn without_a_daemon_commands_fail_and_say_how_to_start_one() {
+    let env = TestEnv::new();
+    let state = env.state();
+    for command in [&["status"][..], &["tools"], &["get"], &["plan"], &["reconcile"], &["logs", "server/x"]] {
+        let said = env.run(&[command, &["--state", state.to_str().unwrap()]].concat());
+        assert_eq!(said.code, 1, "{command:?}: {}", said.all());
+        assert!(said.stderr.starts_with("error: no daemon answers at `"), "{}", said.stderr);
+        assert!(said.stderr.contains("hint: start one with `toolcrib run"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn the_configuration_file_is_checked_and_flags_win_over_it() {
+    let env = TestEnv::new();
+    let with = |text: &str, args: &[&str]| {
+        env.repo().write("toolcrib.yaml", text);
+        env.run(&[&["--config", "toolcrib.yaml"], args].concat())
+    };
+    let said = with("repo: .\nlistenn: x\n", &["status"]);
+    assert_eq!(said.code, 2);
+    assert!(said.stderr.contains("`toolcrib.yaml`: unknown setting `listenn`"), "{}", said.stderr);
+    let said = with("allowProcess: true\n", &["status"]);
+    assert!(said.stderr.contains("hint: write `allow-process`"), "{}", said.stderr);
+    let said = with("repo: [\n", &["status"]);
+    assert!(said.code == 2 && said.stderr.contains("line"), "{}", said.all());
+    let said = env.run(&["--config", "nowhere.yaml", "status"]);
+    assert!(said.code == 2 && said.stderr.contains("nowhere.yaml"), "{}", said.all());
+    let said = with("repo: /nowhere\n", &["run"]);
+    assert!(said.code == 2 && said.stderr.contains("`/nowhere`"), "{}", said.all());
+    let said = with("repo: /nowhere\n", &["run", "--repo", "/elsewhere"]);
+    assert!(said.stderr.contains("`/elsewhere`"), "{}", said.all());
+    let from_variable =
+        env.command(&["run", "--config", "toolcrib.yaml"]).env("TOOLCRIB_REPO", "/var-it-is").output();
+    let stderr = String::from_utf8(from_variable.unwrap().stderr).unwrap();
+    assert!(stderr.contains("`/var-it-is`"), "a variable wins over the file: {stderr}");
+}
+
+#[test]
+fn validate_reads_the_work_tree_or_a_commit() {
+    let env = TestEnv::new();
+    let said = env.run(&["validate", "--ref", "main"]);
+    assert!(said.code == 1 && said.stderr.contains("hint:"), "nothing is committed yet: {}", said.all());
+    env.repo().write("tools/hello.yaml", GOOD).commit("tools");
+    let said = env.run(&["validate", "tools"]);
+    insta::assert_snapshot!(said.all(), @r"
+    2 resources valid in main@sha1:[COMMIT] worktree
+    --- exit 0
+    ");
+    env.repo().write("tools/hello.yaml", &GOOD.replace("  command: [", "  comand: ["));
+    let said = env.run(&["validate", "tools"]);
+    assert_eq!(said.code, 1, "{}", said.all());
+    for text in ["tools/hello.yaml:11:3", "comand", "help: ", "+dirty worktree", "1 error"] {
+        assert!(said.stdout.contains(text), "{text}: {}", said.stdout);
+    }
+    let committed = env.run(&["validate", "--ref", "main", "tools"]);
+    assert!(committed.code == 0 && !committed.stdout.contains("worktree"), "{}", committed.all());
+    let json = env.run(&["validate", "tools", "--output", "json"]);
+    let value = json.json();
+    assert_eq!((json.code, &value["errors"], &value["worktree"]), (1, &1.into(), &true.into()));
+    assert_eq!(value["diagnostics"][0]["place"]["line"], 11, "{value}");
+}
+
+#[test]
+fn validate_says_where_it_looks_in_vain() {
+    let env = TestEnv::new();
+    let outside = env.home().to_str().unwrap().to_owned();
+    let said = env.run(&["validate", &outside]);
+    assert!(
+        said.code == 1 && said.stderr.contains("is not in a Git repository\nhint: run `git init`"),
+        "{}",
+        said.all()
+    );
+    assert_eq!(env.run(&["validate", "nowhere"]).code, 2);
+    env.repo().write("README.md", "no manifests").commit("readme");
+    let said = env.run(&["validate"]);
+    assert!(said.code == 0 && said.stdout.starts_with("no resources in main@"), "{}", said.all());
+}
+
+#[test]
+fn every_shell_gets_its_completions_and_a_closed_pipe_is_no_error() {
+    let env = TestEnv::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = env.run(&["completions", shell]);
+        assert!(said.code == 0 && said.stdout.contains("reconcile"), "{shell}");
+    }
+    let mut child =
+        env.command(&["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn doctor_looks_at_everything() {
+    let env = TestEnv::new();
+    env.repo().write("hello.yaml", GOOD).commit("tools");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let args = ["doctor", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--output", "json"];
+    let said = env.run(&args);
+    let value = said.json();
+    let checks: Vec<&str> =
+        value.as_array().unwrap().iter().filter_map(|check| check["check"].as_str()).collect();
+    assert_eq!(checks, ["repository", "engine", "MCP port", "admin port", "state", "clock"]);
+    assert_eq!(said.code, 0, "{}", said.all());
+    let said = env.run(&["doctor", "--listen", "127.0.0.1:0", "--admin", &address]);
+    assert!(said.code == 1 && said.stdout.contains("admin port   FAILED"), "{}", said.all());
+    assert!(said.stdout.contains("hint (admin port): end what listens there"), "{}", said.all());
+}
+
+#[test]
+fn version_names_program_documents_and_protocol() {
+    let env = TestEnv::new();
+    let said = env.run(&["version", "--output", "json"]).json();
+    assert_eq!(said["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(said["protocols"][0], "2026-07-28");
+    assert_eq!(env.run(&["--version"]).stdout, format!("toolcrib {}\n", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,256 @@
+//! The built program in an environment of its own: a home, a repository, and daemons that end with
+//! the test.
+
+#![expect(clippy::disallowed_methods, reason = "tests start programs and write files")]
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::git::repo::Repo;
+
+/// Until the first catalog is served: on a busy machine, with a process runner.
+const READY: Duration = Duration::from_secs(60);
+/// Until a daemon has ended by itself: longer than it drains.
+const ENDED: Duration = Duration::from_secs(60);
+/// Between two looks at what is waited for.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A home and a repository, and nothing of this machine's configuration.
+pub(crate) struct TestEnv {
+    home: tempfile::TempDir,
+    repo: Repo,
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    /// Paths, ports and commits replaced.
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    /// Everything, for snapshots.
+    pub(crate) fn all(&self) -> String {
+        let mut text = self.stdout.clone();
+        if !self.stderr.is_empty() {
+            write!(text, "--- stderr\n{}", self.stderr).unwrap();
+        }
+        write!(text, "--- exit {}", self.code).unwrap();
+        text
+    }
+
+    /// Standard output as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.all()))
+    }
+}
+
+impl TestEnv {
+    /// With an empty repository on `main`.
+    pub(crate) fn new() -> Self {
+        Self { home: tempfile::tempdir().unwrap(), repo: Repo::new() }
+    }
+
+    pub(crate) fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The state directory of daemons of this environment.
+    pub(crate) fn state(&self) -> std::path::PathBuf {
+        self.home().join("state")
+    }
+
+    /// The program, in the repository.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toolcrib"));
+        command.args(args).current_dir(self.repo.path()).env_clear().stdin(Stdio::null());
+        for name in ["PATH", "LD_LIBRARY_PATH", "DOCKER_HOST", "SSL_CERT_FILE", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("HOME", self.home()).env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        let output = self.command(args).output().unwrap();
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            stdout: self.normal(&String::from_utf8(output.stdout).unwrap()),
+            stderr: self.normal(&String::from_utf8(output.stderr).unwrap()),
+        }
+    }
+
+    /// Starts a daemon that follows the repository on free ports, and waits until it serves. A
+    /// `--path`, `--log` or the like can be added.
+    pub(crate) fn daemon(&self, more: &[&str]) -> Daemon {
+        let state = self.state();
+        let mut args = vec!["run", "--repo", ".", "--state", state.to_str().unwrap()];
+        args.extend(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--output", "json"]);
+        args.extend(more);
+        Daemon::start(self.command(&args))
+    }
+
+    /// `text` without what differs from run to run.
+    pub(crate) fn normal(&self, text: &str) -> String {
+        let home = self.home().canonicalize().unwrap();
+        let text = text
+            .replace(self.repo.path().to_str().unwrap(), "[REPO]")
+            .replace(home.to_str().unwrap(), "[HOME]");
+        let mut normal = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(first) = rest.chars().next() {
+            let hex = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+            if hex == 40 {
+                normal.push_str("[COMMIT]");
+                rest = &rest[40..];
+            } else if let Some(after) = rest.strip_prefix("127.0.0.1:") {
+                normal.push_str("127.0.0.1:[PORT]");
+                rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+            } else {
+                let length = hex.max(first.len_utf8());
+                normal.push_str(&rest[..length]);
+                rest = &rest[length..];
+            }
+        }
+        normal
+    }
+}
+
+/// A daemon that serves. Ended when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    /// `http://127.0.0.1:PORT/mcp`.
+    pub(crate) mcp: String,
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) admin: String,
+    /// The first line it printed.
+    pub(crate) banner: serde_json::Value,
+    log: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Waits for the banner of a `run --output json`.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = lines_of(child.stdout.take().unwrap());
+        gather(child.stderr.take().unwrap(), &log);
+        let mut daemon =
+            Self { child, mcp: String::new(), admin: String::new(), banner: serde_json::Value::Null, log };
+        let Ok(line) = lines.recv_timeout(READY) else {
+            let ended = daemon.child.try_wait().unwrap();
+            panic!("no banner (ended: {ended:?}):\n{}", daemon.log());
+        };
+        let banner: serde_json::Value = serde_json::from_str(&line).unwrap();
+        daemon.mcp = banner["mcp"].as_str().unwrap().to_owned();
+        daemon.admin = banner["admin"].as_str().unwrap().to_owned();
+        daemon.banner = banner;
+        daemon
+    }
+
+    /// `127.0.0.1:PORT`, for `--admin`.
+    pub(crate) fn admin_address(&self) -> &str {
+        self.admin.trim_start_matches("http://").trim_end_matches('/')
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
+    /// Everything on standard error until now.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
+        self.signal(Signal::SIGTERM);
+        let log = Arc::clone(&self.log);
+        let child = &mut self.child;
+        let ended = wait_for("the daemon to end", ENDED, || child.try_wait().unwrap());
+        let text = log.lock().unwrap().clone();
+        (ended, text)
+    }
+
+    /// SIGKILL: no time for anything.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // Politely first: its own children end with it.
+        let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
+        let until = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < until {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks until there is something to see.
+///
+/// Panics with `what` when there is nothing within `limit`.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < until, "waited {limit:?} for {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            // Nobody waits any more: go on reading, so that the pipe never fills.
+            let _ = sender.send(line);
+        }
+    });
+    receiver
+}
+
+fn gather(stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
