@@ -122,6 +122,7 @@ impl Catalog {
         let input = Input { revision: &revision, servers: &[], tools: &[], previous: None };
         let (mut catalog, _) = compose(&input);
         catalog.generation = 0;
+        catalog.revision = revision;
         catalog
     }
 

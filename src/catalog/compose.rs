@@ -1,6 +1,7 @@
 //! Desired resources and offers to a catalog, with what could not be put in it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -314,9 +315,9 @@ impl Route {
         match (self, other) {
             (Self::Tool(a), Self::Tool(b)) => Arc::ptr_eq(a, b),
             (
-                Self::Server { server: a, upstream: x, name: n },
-                Self::Server { server: b, upstream: y, name: m },
-            ) => Arc::ptr_eq(a, b) && x == y && n == m,
+                Self::Server { server, upstream, name },
+                Self::Server { server: other, upstream: other_upstream, name: other_name },
+            ) => Arc::ptr_eq(server, other) && upstream == other_upstream && name == other_name,
             _ => false,
         }
     }
@@ -386,7 +387,7 @@ fn instructions(servers: &[Offered]) -> Option<Arc<str>> {
         if !all.is_empty() {
             all.push_str("\n\n");
         }
-        all.push_str(&format!("# {}\n\n{}", offered.server.id.name, cut(text, SERVER_INSTRUCTIONS)));
+        let _ = write!(all, "# {}\n\n{}", offered.server.id.name, cut(text, SERVER_INSTRUCTIONS));
     }
     (!all.is_empty()).then(|| cut(&all, ALL_INSTRUCTIONS).into())
 }

@@ -56,7 +56,7 @@ impl<'a> Definition<'a> {
         let name =
             name.ok_or_else(|| format!("its definition has not exactly one `{key}` that is a string"))?;
         let definition = Self { text, members, list, name };
-        if list == List::Tools && !definition.get("inputSchema").is_some_and(|schema| is_object(schema)) {
+        if list == List::Tools && !definition.get("inputSchema").is_some_and(is_object) {
             return Err("its definition has no `inputSchema` object".to_owned());
         }
         Ok(definition)

@@ -38,13 +38,13 @@ impl Rules {
         self.policies.asks(Point::Call)
     }
 
-    pub(super) fn decide(&self, entry: &Entry, user: &Principal, args: &Map<String, Value>) -> Verdict {
+    pub(super) fn decide(&self, entry: &Entry, user: &Principal, given: &Map<String, Value>) -> Verdict {
         if !self.asks() {
             return Verdict::Allowed;
         }
         let annotations = annotations(entry);
         let argv = match &entry.route {
-            Route::Tool(tool) => argv::fill(&tool.command, args).ok().map(|filled| filled.argv),
+            Route::Tool(tool) => argv::fill(&tool.command, given).ok().map(|filled| filled.argv),
             Route::Server { .. } => None,
         };
         let runner = runner_of(entry);
@@ -60,15 +60,15 @@ impl Rules {
             server: matches!(entry.route, Route::Server { .. }).then(|| entry.owner.name.as_str()),
             image: image_of(entry),
             annotations: annotations.as_ref(),
-            args: Some(args),
+            args: Some(given),
             argv: argv.as_deref(),
         };
         let input = Input { tool: Some(tool), user: Some(user), runner: facts };
-        verdict(self.policies.decide(Point::Call, &input.document()), runner)
+        verdict(&self.policies.decide(Point::Call, &input.document()), runner)
     }
 }
 
-fn verdict(decision: Decision, runner: Option<&Name>) -> Verdict {
+fn verdict(decision: &Decision, runner: Option<&Name>) -> Verdict {
     for refusal in &decision.audited {
         tracing::info!(target: "toolcrib::audit", policy = %refusal.policy, rule = refusal.rule, "would be refused");
     }

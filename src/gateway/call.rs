@@ -24,19 +24,20 @@ pub(super) async fn call(
 ) -> Result<Reply, ErrorObject> {
     let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
     let unknown = || invalid(format!("unknown tool `{name}`"));
-    let entry = gateway.catalogs.current().tools.get(name).map(Arc::clone).ok_or_else(unknown)?;
+    let target = relay::target(gateway, |catalog| catalog.tools.get(name)).ok_or_else(unknown)?;
+    let entry = &target.entry;
     let rules = gateway.rules.load_full();
     let needed = rules.asks() || matches!(entry.route, Route::Tool(_));
     let arguments = if needed { arguments(request)? } else { Map::new() };
-    let timed = Timed::begin(request, &entry, &gateway.observer);
-    let (result, outcome) = match rules.decide(&entry, request.user(), &arguments) {
+    let timed = Timed::begin(request, entry, &gateway.observer);
+    let (result, outcome) = match rules.decide(entry, request.user(), &arguments) {
         Verdict::Hidden => (Err(unknown()), Outcome::Refused),
         Verdict::Refused(reason) => {
             (Ok(tool_error(&format!("the call of `{name}` was refused: {reason}"))), Outcome::Refused)
         }
         Verdict::Allowed => match &entry.route {
-            Route::Tool(tool) => run(gateway, &entry, tool, arguments, context).await,
-            Route::Server { .. } => relay::tool(gateway, &entry, request, context).await,
+            Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
+            Route::Server { .. } => relay::tool(&target, request, context).await,
         },
     };
     let bytes = match &result {

@@ -18,7 +18,7 @@ use crate::mcp::wire::ErrorObject;
 /// what did not change.
 const RETAINED: usize = 8;
 /// How long each is kept at least, unless there are newer ones than that.
-const RETENTION: Duration = Duration::from_secs(60);
+const RETENTION: Duration = Duration::from_mins(1);
 
 /// The current catalog, swapped whole.
 pub struct Catalogs {
@@ -47,8 +47,9 @@ impl Catalogs {
         // The first page is what is asked for next, by everybody at once.
         let _ = next.page(List::Tools, 0);
         let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.current.swap(Arc::clone(&next));
+        let before = self.current.load_full();
         let changed = next.changed_since(&before);
+        self.current.store(next);
         let now = Instant::now();
         retained.push_back((before, now));
         while retained.len() > RETAINED || retained.front().is_some_and(|(_, since)| now - *since > RETENTION)

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::audit::Outcome;
 use super::{Gateway, Reply, call, invalid, tool_error};
-use crate::catalog::{Entry, Route};
-use crate::mcp::client::CallError;
+use crate::catalog::{Catalog, Entry, Route};
+use crate::mcp::client::{CallError, Upstream};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::CallContext;
@@ -16,18 +16,43 @@ use crate::ports::CallContext;
 /// Resource not found, before 2026-07-28; there it is `INVALID_PARAMS`.
 const RESOURCE_NOT_FOUND: i64 = -32002;
 
+/// An entry, and the connection to its server.
+pub(super) struct Target {
+    pub(super) entry: Arc<Entry>,
+    connection: Option<Arc<Upstream>>,
+}
+
+/// Finds an entry of the current catalog. Between the look at the catalog and the look at the
+/// connection an instance may be replaced; then the newer catalog knows the other one.
+pub(super) fn target(
+    gateway: &Gateway,
+    find: impl Fn(&Catalog) -> Option<&Arc<Entry>>,
+) -> Option<Target> {
+    let mut catalog = gateway.catalogs.current();
+    loop {
+        let entry = Arc::clone(find(&catalog)?);
+        let Route::Server { upstream, .. } = &entry.route else { return Some(Target { entry, connection: None }) };
+        let connection = gateway.upstreams.get(upstream).filter(|connection| !connection.is_closed());
+        let newest = gateway.catalogs.current();
+        if connection.is_some() || Arc::ptr_eq(&catalog, &newest) {
+            return Some(Target { entry, connection });
+        }
+        catalog = newest;
+    }
+}
+
 /// Sends a call of a tool on. What keeps the server from answering is told in the result.
 pub(super) async fn tool(
-    gateway: &Gateway,
-    entry: &Entry,
+    target: &Target,
     request: &Request,
     context: &CallContext,
 ) -> (Result<Reply, ErrorObject>, Outcome) {
+    let entry = &target.entry;
     let params = match renamed(entry, request) {
         Ok(params) => params,
         Err(error) => return (Err(error), Outcome::Invalid),
     };
-    match send(gateway, entry, request, params.as_ref(), context).await {
+    match send(target, request, params.as_ref(), context).await {
         Ok(result) => {
             let outcome = call::ended(result.get());
             (Ok(Reply::Whole(result.into())), outcome)
@@ -48,10 +73,10 @@ pub(super) async fn prompt(
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
     let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
-    let catalog = gateway.catalogs.current();
-    let entry = catalog.prompts.get(name).ok_or_else(|| invalid(format!("unknown prompt `{name}`")))?;
-    let params = renamed(entry, request)?;
-    relayed(gateway, entry, request, params.as_ref(), context).await
+    let unknown = || invalid(format!("unknown prompt `{name}`"));
+    let target = target(gateway, |catalog| catalog.prompts.get(name)).ok_or_else(unknown)?;
+    let params = renamed(&target.entry, request)?;
+    relayed(&target, request, params.as_ref(), context).await
 }
 
 pub(super) async fn resource(
@@ -60,12 +85,11 @@ pub(super) async fn resource(
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
     let uri = request.name.as_deref().ok_or_else(|| invalid("`params.uri` is no string"))?;
-    let catalog = gateway.catalogs.current();
-    let Some(entry) = catalog.resource(uri).map(Arc::clone) else {
+    let Some(target) = target(gateway, |catalog| catalog.resource(uri)) else {
         let code = if request.era == Era::Modern { code::INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
         return Err(ErrorObject::new(code, format!("unknown resource `{uri}`")));
     };
-    relayed(gateway, &entry, request, given(request), context).await
+    relayed(&target, request, given(request), context).await
 }
 
 /// Completes an argument of a prompt or of a resource template.
@@ -76,57 +100,54 @@ pub(super) async fn complete(
 ) -> Result<Reply, ErrorObject> {
     let params = given(request);
     let reference = raw::get(params, "ref").ok_or_else(|| invalid("`params.ref` is missing"))?;
-    let catalog = gateway.catalogs.current();
     let kind = raw::get_str(reference, "type").unwrap_or_default();
     let unknown = |name: &str| invalid(format!("unknown reference `{name}`"));
     match kind.as_ref() {
         "ref/prompt" => {
             let name = raw::get_str(reference, "name").ok_or_else(|| invalid("`ref.name` is no string"))?;
-            let entry = catalog.prompts.get(name.as_ref()).ok_or_else(|| unknown(&name))?;
-            let Route::Server { name: own, .. } = &entry.route else { return Err(unknown(&name)) };
+            let target = target(gateway, |catalog| catalog.prompts.get(name.as_ref()));
+            let target = target.ok_or_else(|| unknown(&name))?;
+            let Route::Server { name: own, .. } = &target.entry.route else { return Err(unknown(&name)) };
             let reference = raw::set_str(reference, "name", own).map_err(|error| unreadable(&error))?;
             let text = raw::set(params, &[("ref", reference.get())]).map_err(|error| unreadable(&error))?;
             let params = raw::into_raw(text).map_err(|error| unreadable(&error))?;
-            relayed(gateway, entry, request, &params, context).await
+            relayed(&target, request, &params, context).await
         }
         "ref/resource" => {
             let uri = raw::get_str(reference, "uri").ok_or_else(|| invalid("`ref.uri` is no string"))?;
-            let template = catalog.templates.get(uri.as_ref());
-            let entry = template.or_else(|| catalog.resource(&uri)).ok_or_else(|| unknown(&uri))?;
-            relayed(gateway, entry, request, params, context).await
+            let target = target(gateway, |catalog| {
+                let template = catalog.templates.get(uri.as_ref());
+                if template.is_some() { template } else { catalog.resource(&uri) }
+            });
+            let target = target.ok_or_else(|| unknown(&uri))?;
+            relayed(&target, request, params, context).await
         }
         other => Err(invalid(format!("`ref.type` is `{other}`, not `ref/prompt` or `ref/resource`"))),
     }
 }
 
 async fn relayed(
-    gateway: &Gateway,
-    entry: &Entry,
+    target: &Target,
     request: &Request,
     params: &RawValue,
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
-    match send(gateway, entry, request, params, context).await {
+    match send(target, request, params, context).await {
         Ok(result) => Ok(Reply::Whole(result.into())),
         Err(CallError::Server(error)) => Err(translated(error, request.era)),
-        Err(error) => Err(failed(entry, &error)),
+        Err(error) => Err(failed(&target.entry, &error)),
     }
 }
 
 async fn send(
-    gateway: &Gateway,
-    entry: &Entry,
+    target: &Target,
     request: &Request,
     params: &RawValue,
     context: &CallContext,
 ) -> Result<Box<RawValue>, CallError> {
-    let Route::Server { server, upstream, .. } = &entry.route else {
-        return Err(CallError::Gone("it is no server".to_owned()));
+    let (Route::Server { server, .. }, Some(connection)) = (&target.entry.route, &target.connection) else {
+        return Err(CallError::Gone("there is no connection to it".to_owned()));
     };
-    let connection = gateway
-        .upstreams
-        .get(upstream)
-        .ok_or_else(|| CallError::Gone("there is no connection to it".to_owned()))?;
     connection.call(request.method.as_str(), params, server.timeout, context).await
 }
 

@@ -1,6 +1,5 @@
 //! Requests of 2025-11-25 and older: a handshake, then a session.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -101,7 +100,7 @@ fn set_level(session: &Session, request: &Request) -> Result<Reply, wire::ErrorO
 pub(super) fn notification(
     endpoint: &Endpoint,
     asked: &Asked,
-    method: &Cow<'_, str>,
+    method: &str,
     params: Option<&RawValue>,
 ) -> Result<Response<Payload>, Refusal> {
     let session = session(endpoint, asked, None)?;

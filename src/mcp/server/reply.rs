@@ -1,6 +1,7 @@
 //! Results as each era wants them, around what came from elsewhere as it came.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -52,15 +53,16 @@ pub(super) fn success(request: &Request, reply: Reply) -> Result<VecDeque<Bytes>
             head.push('{');
             if modern {
                 let scope = if private { "private" } else { "public" };
-                head.push_str(&format!(
+                let _ = write!(
+                    head,
                     "\"resultType\":\"complete\",\"ttlMs\":{LIST_TTL_MS},\"cacheScope\":\"{scope}\",{},",
                     our_meta()
-                ));
+                );
             }
             if let Some(next) = next {
-                head.push_str(&format!("\"nextCursor\":{},", wire::quote(&next)));
+                let _ = write!(head, "\"nextCursor\":{},", wire::quote(&next));
             }
-            head.push_str(&format!("\"{member}\":"));
+            let _ = write!(head, "\"{member}\":");
             vec![head.into(), items, Bytes::from_static(b"}}")]
         }
         Reply::Whole(text) => whole(opening, text, request)?,
@@ -128,7 +130,9 @@ fn whole(opening: String, text: Box<str>, request: &Request) -> Result<Vec<Bytes
     // Where the inside of `_meta` begins, when it is there and does not say who answers.
     let mut tagged = None;
     match fields.meta {
-        None => members.push_str(&format!("{},", our_meta())),
+        None => {
+            let _ = write!(members, "{},", our_meta());
+        }
         Some(object)
             if object.get().starts_with('{') && wire::raw::get(object, meta::SERVER_INFO).is_none() =>
         {

@@ -2,6 +2,7 @@
 //! does.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -235,10 +236,10 @@ fn notification(request: &Request, level: Option<u8>, event: &CallEvent) -> Opti
             let token = request.meta.progress_token.as_ref()?.get();
             let mut params = format!("{{\"progressToken\":{token},\"progress\":{}", number(*progress));
             if let Some(total) = total {
-                params.push_str(&format!(",\"total\":{}", number(*total)));
+                let _ = write!(params, ",\"total\":{}", number(*total));
             }
             if let Some(message) = message {
-                params.push_str(&format!(",\"message\":{}", wire::quote(message)));
+                let _ = write!(params, ",\"message\":{}", wire::quote(message));
             }
             params.push('}');
             wire::notification("notifications/progress", Some(&params))

@@ -24,10 +24,10 @@ pub(super) struct Limits {
 }
 
 pub(super) const LIMITS: Limits =
-    Limits { max: 10_000, idle: Duration::from_secs(30 * 60), idle_when_full: Duration::from_secs(60) };
+    Limits { max: 10_000, idle: Duration::from_mins(30), idle_when_full: Duration::from_mins(1) };
 
 /// How often all sessions are looked through for idle ones.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// The sessions there are.
 pub(super) struct Sessions {
