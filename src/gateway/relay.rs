@@ -24,14 +24,13 @@ pub(super) struct Target {
 
 /// Finds an entry of the current catalog. Between the look at the catalog and the look at the
 /// connection an instance may be replaced; then the newer catalog knows the other one.
-pub(super) fn target(
-    gateway: &Gateway,
-    find: impl Fn(&Catalog) -> Option<&Arc<Entry>>,
-) -> Option<Target> {
+pub(super) fn target(gateway: &Gateway, find: impl Fn(&Catalog) -> Option<&Arc<Entry>>) -> Option<Target> {
     let mut catalog = gateway.catalogs.current();
     loop {
         let entry = Arc::clone(find(&catalog)?);
-        let Route::Server { upstream, .. } = &entry.route else { return Some(Target { entry, connection: None }) };
+        let Route::Server { upstream, .. } = &entry.route else {
+            return Some(Target { entry, connection: None });
+        };
         let connection = gateway.upstreams.get(upstream).filter(|connection| !connection.is_closed());
         let newest = gateway.catalogs.current();
         if connection.is_some() || Arc::ptr_eq(&catalog, &newest) {

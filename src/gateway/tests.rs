@@ -1,1 +1,349 @@
+//! What requests mean, with a scripted server behind a real connection.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::catalog::tests::{offered, revision, server, tools};
+use crate::catalog::{Input, Offered, compose};
+use crate::desired::{self, Digests, argv};
+use crate::manifest::{Place, RepoPath};
+use crate::mcp::client::Upstream;
+use crate::mcp::wire::{Era, raw};
+use crate::ports::{Channel, Greeting, Offer};
+use crate::resource::{Digest, Kind, Name, ResourceId};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// Runs nothing: the result holds the arguments.
+struct Echo;
+
+#[async_trait]
+impl ToolExecutor for Echo {
+    async fn execute(
+        &self,
+        tool: &Arc<desired::Tool>,
+        arguments: &Map<String, Value>,
+        revision: &str,
+        _: &CallContext,
+    ) -> String {
+        let text = format!("{} {} {revision}", tool.published, Value::Object(arguments.clone()));
+        json!({"content": [{"type": "text", "text": text}], "isError": arguments.contains_key("fail")})
+            .to_string()
+    }
+}
+
+struct World {
+    gateway: Arc<Gateway>,
+    upstreams: Arc<Upstreams>,
+    outcomes: Arc<Mutex<Vec<String>>>,
+    servers: JoinSet<()>,
+}
+
+impl World {
+    fn new() -> Self {
+        let upstreams = Arc::new(Upstreams::default());
+        let outcomes: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = Arc::clone(&outcomes);
+        let observer: Observer = Arc::new(move |record| {
+            heard.lock().expect("unpoisoned").push(format!(
+                "{} {}",
+                record.entry.name,
+                record.outcome.as_str()
+            ));
+        });
+        let gateway =
+            Gateway::new(Catalog::empty(revision(0)), Arc::clone(&upstreams), Arc::new(Echo), observer);
+        Self { gateway, upstreams, outcomes, servers: JoinSet::new() }
+    }
+
+    fn outcomes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.outcomes.lock().expect("unpoisoned"))
+    }
+
+    /// Connects a server that answers each call with its parameters, and some with an error.
+    async fn connect(&mut self, offered: &Offered) {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (reader, writer) = tokio::io::split(ours);
+        self.servers.spawn(serve(theirs));
+        let channel = Channel::Stdio { reader: Box::new(reader), writer: Box::new(writer) };
+        let upstream =
+            Upstream::connect(channel, Greeting::Known("legacy"), LONG, || {}).await.expect("greeted");
+        self.upstreams.insert(offered.upstream.clone(), upstream);
+    }
+
+    fn publish(&self, n: u32, servers: &[Offered], tools: &[Arc<desired::Tool>]) -> crate::catalog::Changed {
+        let previous = self.gateway.catalogs.current();
+        let revision = revision(n);
+        let input = Input { revision: &revision, servers, tools, previous: Some(&previous) };
+        let (catalog, reports) = compose(&input);
+        assert_eq!(reports, []);
+        self.gateway.catalogs.swap(Arc::new(catalog))
+    }
+
+    async fn ask(&self, method: Method, era: Era, params: &str) -> Result<Reply, ErrorObject> {
+        let params = raw::into_raw(params.to_owned()).expect("JSON");
+        let key = if method == Method::ResourcesRead { "uri" } else { "name" };
+        let request = Request {
+            era,
+            id: crate::mcp::wire::Id::number(1),
+            name: raw::get_str(&params, key).map(std::borrow::Cow::into_owned),
+            cursor: raw::get_str(&params, "cursor").map(std::borrow::Cow::into_owned),
+            principal: Arc::new(authorize::local()),
+            params: Some(params),
+            meta: crate::mcp::server::Meta::default(),
+            method,
+        };
+        self.gateway.request(&request, &CallContext::default()).await
+    }
+
+    async fn call(&self, params: &str) -> Result<String, ErrorObject> {
+        match self.ask(Method::ToolsCall, Era::Modern, params).await? {
+            Reply::Whole(text) => Ok(text.into()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The names on one page, and the cursor to the next.
+    async fn list(&self, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>), ErrorObject> {
+        let params = cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor})).to_string();
+        match self.ask(Method::ToolsList, Era::Modern, &params).await? {
+            Reply::List { items, next, .. } => {
+                let items: Vec<Value> = serde_json::from_slice(&items).expect("JSON");
+                Ok((
+                    items.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect(),
+                    next,
+                ))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn serve(stream: tokio::io::DuplexStream) {
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut lines = BufReader::new(reader).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let message: Value = serde_json::from_str(&line).expect("JSON");
+        let Some(id) = message.get("id") else { continue };
+        let params = &message["params"];
+        let answer = match message["method"].as_str() {
+            Some("initialize") => {
+                r#""result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}"#.to_owned()
+            }
+            Some("resources/read") if params["uri"] == "x://gone" => {
+                r#""error":{"code":-32002,"message":"not found","data":{"uri": "x"}}"#.to_owned()
+            }
+            Some("tools/call") if params["name"] == "broken" => {
+                r#""error":{"code":-32000,"message":"broken"}"#.to_owned()
+            }
+            Some("tools/call") if params["name"] == "mute" => continue,
+            method => format!(r#""result":{{"new" : 1.50e3,"method":"{}","params":{params}}}"#, method.unwrap_or_default()),
+        };
+        writer
+            .write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},{answer}}}\n").as_bytes())
+            .await
+            .expect("memory");
+    }
+}
+
+fn tool(schema: &str) -> Arc<desired::Tool> {
+    let digest = Digest::of_bytes(b"tool");
+    Arc::new(desired::Tool {
+        id: ResourceId::new(Kind::Tool, Name::parse("greet").expect("a name")),
+        place: Place { file: RepoPath::parse("crib.yaml").expect("a path"), line: 1, column: 1 },
+        labels: BTreeMap::new(),
+        digests: Digests { build: None, workload: digest, offer: digest },
+        build: None,
+        runner: Name::parse("local").expect("a name"),
+        published: "greet".to_owned(),
+        definition: format!("{{\"name\":\"greet\",\"inputSchema\":{schema}}}").into(),
+        image: None,
+        command: argv::Command::default(),
+        env: BTreeMap::new(),
+        files: BTreeMap::new(),
+        dir: String::new(),
+        limits: desired::Limits::default(),
+        security: crate::resource::workload::Security::default(),
+        timeout: LONG,
+        max_output: 1024,
+        success_exit_codes: vec![0],
+    })
+}
+
+#[tokio::test]
+async fn a_call_reaches_its_server_under_the_servers_own_name_and_comes_back_as_it_was_said() {
+    let mut world = World::new();
+    let weather = offered(server("weather"), tools(&["echo", "broken", "mute"]));
+    world.connect(&weather).await;
+    world.publish(1, &[weather], &[]);
+    let result =
+        world.call(r#"{"name":"weather_echo","arguments":{"x":1.0,"name":"kept"},"y":"\u00e9"}"#).await;
+    assert_eq!(
+        result.expect("a result"),
+        r#"{"new" : 1.50e3,"method":"tools/call","params":{"name":"echo","arguments":{"x":1.0,"name":"kept"},"y":"é"}}"#
+    );
+    let error = world.call(r#"{"name":"weather_broken"}"#).await.expect_err("an error");
+    assert_eq!((error.code, error.message.as_str()), (-32000, "broken"));
+    for (params, message) in
+        [(r#"{"name":"echo"}"#, "unknown tool `echo`"), ("{}", "`params.name` is no string")]
+    {
+        let error = world.call(params).await.expect_err(params);
+        assert_eq!((error.code, error.message.as_str()), (-32602, message));
+    }
+    let cancelled =
+        tokio::time::timeout(Duration::from_millis(20), world.call(r#"{"name":"weather_mute"}"#)).await;
+    assert!(cancelled.is_err());
+    assert_eq!(
+        world.outcomes(),
+        ["weather_echo success", "weather_broken server_error", "weather_mute cancelled"]
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_fails_its_own_calls_with_a_result() {
+    let mut world = World::new();
+    let (dead, alive) = (offered(server("dead"), tools(&["t"])), offered(server("alive"), tools(&["t"])));
+    world.connect(&alive).await;
+    world.publish(1, &[dead.clone(), alive], &[]);
+    let result = world.call(r#"{"name":"dead_t"}"#).await.expect("a result");
+    assert!(
+        result.contains("\"isError\":true") && result.contains("server `dead` cannot be reached"),
+        "{result}"
+    );
+    assert!(world.call(r#"{"name":"alive_t"}"#).await.is_ok());
+    world.connect(&dead).await;
+    assert!(world.call(r#"{"name":"dead_t"}"#).await.expect("a result").contains("\"new\""));
+    world.upstreams.get(&dead.upstream).expect("connected").close().await;
+    assert!(world.call(r#"{"name":"dead_t"}"#).await.expect("a result").contains("cannot be reached"));
+
+    let mut slow = server("slow");
+    slow.timeout = Duration::from_millis(10);
+    let slow = offered(slow, tools(&["mute"]));
+    world.connect(&slow).await;
+    world.publish(2, &[slow], &[]);
+    let result = world.call(r#"{"name":"slow_mute"}"#).await.expect("a result");
+    assert!(result.contains("gave no answer within"), "{result}");
+    let ends: Vec<_> =
+        world.outcomes().iter().map(|outcome| outcome.split_once(' ').expect("two").1.to_owned()).collect();
+    assert_eq!(ends, ["unavailable", "success", "success", "unavailable", "timeout"]);
+}
+
+#[tokio::test]
+async fn arguments_of_a_tool_are_checked_before_it_runs() {
+    let world = World::new();
+    let schema = r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
+    world.publish(1, &[], &[tool(schema)]);
+    let result = world.call(r#"{"name":"greet","arguments":{"city":"Oslo"}}"#).await.expect("a result");
+    let said: Value = serde_json::from_str(&result).expect("JSON");
+    assert_eq!(said["content"][0]["text"], format!("greet {{\"city\":\"Oslo\"}} {}", revision(1)));
+    for (arguments, message) in [
+        ("{}", "`the arguments`: \"city\" is a required property"),
+        (r#"{"city":7}"#, "`/city`: the value is not of type \"string\""),
+    ] {
+        let params = format!("{{\"name\":\"greet\",\"arguments\":{arguments}}}");
+        let said: Value = serde_json::from_str(&world.call(&params).await.expect("a result")).expect("JSON");
+        assert_eq!(said["isError"], true);
+        let text = said["content"][0]["text"].as_str().expect("text");
+        assert_eq!(text, format!("the arguments do not fit the tool's input schema: {message}"));
+    }
+    assert_eq!(world.call(r#"{"name":"greet","arguments":[]}"#).await.expect_err("no object").code, -32602);
+    world.call(r#"{"name":"greet","arguments":{"city":"Oslo","fail":1}}"#).await.expect("a result");
+    assert_eq!(
+        world.outcomes(),
+        ["greet success", "greet invalid", "greet invalid", "greet tool_error"],
+        "what is no call is not recorded"
+    );
+}
+
+#[tokio::test]
+async fn prompts_resources_and_completions_find_their_servers() {
+    let mut world = World::new();
+    let offer = Offer {
+        prompts: vec![r#"{"name":"p"}"#.into()],
+        resources: vec![r#"{"uri":"x://gone","name":"r"}"#.into()],
+        templates: vec![r#"{"uriTemplate":"t://{id}","name":"t"}"#.into()],
+        ..Offer::default()
+    };
+    let docs = offered(server("docs"), offer);
+    world.connect(&docs).await;
+    world.publish(1, &[docs], &[]);
+    let cases = [
+        (Method::PromptsGet, r#"{"name":"docs_p","x":[1]}"#, r#"{"name":"p","x":[1]}"#),
+        (Method::ResourcesRead, r#"{"uri":"t://7"}"#, r#"{"uri":"t://7"}"#),
+        (
+            Method::Complete,
+            r#"{"argument":{"name":"a"},"ref":{"type":"ref/prompt","name":"docs_p"}}"#,
+            r#"{"argument":{"name":"a"},"ref":{"type":"ref/prompt","name":"p"}}"#,
+        ),
+        (
+            Method::Complete,
+            r#"{"ref":{"type":"ref/resource","uri":"t://{id}"}}"#,
+            r#"{"ref":{"type":"ref/resource","uri":"t://{id}"}}"#,
+        ),
+    ];
+    for (method, params, received) in cases {
+        let expected = format!(r#"{{"new" : 1.50e3,"method":"{}","params":{received}}}"#, method.as_str());
+        match world.ask(method, Era::Modern, params).await {
+            Ok(Reply::Whole(text)) => assert_eq!(*text, *expected),
+            other => panic!("{params}: {other:?}"),
+        }
+    }
+    let faults = [
+        (Method::PromptsGet, Era::Modern, r#"{"name":"p"}"#, -32602),
+        (Method::ResourcesRead, Era::Modern, r#"{"uri":"y://1"}"#, -32602),
+        (Method::ResourcesRead, Era::Legacy, r#"{"uri":"y://1"}"#, -32002),
+        (Method::ResourcesRead, Era::Modern, r#"{"uri":"x://gone"}"#, -32602),
+        (Method::ResourcesRead, Era::Legacy, r#"{"uri":"x://gone"}"#, -32002),
+        (Method::Complete, Era::Modern, r#"{"ref":{"type":"ref/prompt","name":"p"}}"#, -32602),
+        (Method::Complete, Era::Modern, "{}", -32602),
+        (Method::Other("x/y".to_owned()), Era::Legacy, "{}", -32601),
+    ];
+    for (method, era, params, code) in faults {
+        let error = world.ask(method, era, params).await.expect_err(params);
+        assert_eq!(error.code, code, "{params} {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_ends_in_the_catalog_in_which_it_began() {
+    let world = World::new();
+    let names: Vec<String> = (0..1500).map(|n| format!("t{n:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let of = |names: &[&str]| [offered(server("s"), tools(names))];
+    world.publish(1, &of(&names), &[]);
+    let (mut listed, cursor) = world.list(None).await.expect("a page");
+    let cursor = cursor.expect("more");
+    for n in 2..=9 {
+        world.publish(n, &of(names.get(n as usize..).expect("many")), &[]);
+    }
+    let (rest, end) = world.list(Some(&cursor)).await.expect("a page");
+    listed.extend(rest);
+    let whole: Vec<_> = names.iter().map(|name| format!("s_{name}")).collect();
+    assert_eq!((listed, end), (whole, None), "no mixture of two catalogs");
+    world.publish(10, &of(&names), &[]);
+    for cursor in [cursor.as_str(), "nonsense", ""] {
+        assert_eq!(world.list(Some(cursor)).await.expect_err("gone").code, -32602, "{cursor}");
+    }
+}
+
+#[tokio::test]
+async fn only_changes_that_can_be_seen_are_told() {
+    let world = World::new();
+    let mut changes = world.gateway.changes();
+    let of = |names: &[&str]| [offered(server("s"), tools(names))];
+    let one = of(&["a"]);
+    assert!(world.publish(1, &one, &[]).tools);
+    assert!(changes.has_changed().expect("open"));
+    assert_eq!(*changes.borrow_and_update(), Changes { tools: 1, prompts: 0, resources: 0 });
+    assert!(!world.publish(2, &one, &[]).any());
+    assert!(!changes.has_changed().expect("open"));
+    world.publish(3, &of(&["b"]), &[]);
+    world.publish(4, &of(&["c"]), &[]);
+    assert_eq!(changes.borrow_and_update().tools, 3, "both, heard of once");
+}

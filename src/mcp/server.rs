@@ -35,7 +35,7 @@ use crate::policy::Principal;
 pub use body::Payload;
 pub use handler::{About, Changes, Handler};
 pub use reply::Reply;
-pub use request::{Level, Method, Request};
+pub use request::{Level, Meta, Method, Request};
 
 /// Bytes of one request: what the SDKs take, and several times what a model can write.
 pub const MAX_BODY: usize = 4 << 20;
