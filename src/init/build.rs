@@ -1,9 +1,5 @@
 //! The build script: compiles `src/init/main.rs` (crib-init) to one static file that the Docker runner embeds.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a build script runs rustc and speaks to cargo"
-)]
+#![expect(clippy::disallowed_methods, reason = "a build script runs rustc and speaks to cargo")]
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -193,7 +193,7 @@ impl Runner for DockerRunner {
     }
 
     async fn logs(&self, instance: &InstanceId) -> PortResult<String> {
-        self.inner.logs(instance).await
+        Ok(self.inner.logs(instance))
     }
 
     async fn run(&self, run: Run) -> PortResult<Running> {

@@ -1,6 +1,7 @@
 //! The one integration binary: the built program and its effects against the real thing.
 
 mod cli;
+mod docker;
 mod git;
 mod probe;
 mod process;

@@ -22,7 +22,7 @@ use crate::ports::{BuildInput, Disposition, PortError, PortResult, Progress};
 use crate::resource::Digest;
 
 /// Of one build, context and base images included.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+const LIMIT: Duration = Duration::from_mins(30);
 /// Of its log, from the end.
 const MAX_LOG: usize = 256 << 10;
 /// Of the log in an error: what people look at first.
@@ -213,6 +213,7 @@ fn refused(error: bollard::errors::Error) -> PortError {
     let text = failed.chain().to_lowercase();
     let wrong = ["dockerfile parse error", "unknown instruction", "failed to parse dockerfile"];
     let wrong = wrong.iter().any(|part| text.contains(part))
+        || text.contains("file with no instructions")
         || (text.contains("dockerfile") && text.contains("cannot be empty"))
         || text.contains("cannot locate specified dockerfile")
         || text.contains("failed to reach build target");

@@ -14,7 +14,7 @@ use crate::ports::{PortError, PortResult};
 
 /// Of everything that does not wait for a workload, a build or a registry. A loaded engine takes
 /// seconds to create a container, hardly more than ten.
-const QUICK: Duration = Duration::from_secs(60);
+const QUICK: Duration = Duration::from_mins(1);
 /// Of the question whether the engine is there.
 const PING: Duration = Duration::from_secs(2);
 /// Engine 20.10: the oldest this program is tested with.

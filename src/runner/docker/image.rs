@@ -13,7 +13,7 @@ use super::engine::{Engine, ask, fault, found};
 use crate::ports::{PortError, PortResult};
 
 /// Of one pull. Images of several gigabytes over slow lines take minutes.
-const PULL: Duration = Duration::from_secs(15 * 60);
+const PULL: Duration = Duration::from_mins(15);
 
 /// How an image starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

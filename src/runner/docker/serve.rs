@@ -94,7 +94,7 @@ impl Inner {
         let frame = frame::encode(&hidden)?;
         let network = self.prepare(&docker, &workload.transport).await?;
         let image = program_image(&docker, &workload.program).await?;
-        let stdin = match (&workload.transport, &frame) {
+        let input = match (&workload.transport, &frame) {
             (Transport::Stdio, _) => Stdin::Open,
             (Transport::StreamableHttp { .. }, Some(_)) => Stdin::Once,
             (Transport::StreamableHttp { .. }, None) => Stdin::Empty,
@@ -109,7 +109,7 @@ impl Inner {
             env: plain,
             files: hidden.files.keys().map(String::as_str).collect(),
             framed: frame.is_some(),
-            stdin,
+            stdin: input,
             network,
             labels,
         }
@@ -117,7 +117,7 @@ impl Inner {
         let id = launch::create(&docker, &self.owner, &identity.name, body).await?;
         starting.add(&id);
         let stdio = workload.transport == Transport::Stdio;
-        let mut attached = launch::attach(&docker, &id, stdin != Stdin::Empty).await?;
+        let mut attached = launch::attach(&docker, &id, input != Stdin::Empty).await?;
         launch::start(&docker, &self.init, &id).await?;
         if let Some(frame) = frame {
             launch::send_frame(&mut attached.input, &frame).await?;
@@ -227,9 +227,9 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) async fn logs(&self, id: &InstanceId) -> PortResult<String> {
+    pub(super) fn logs(&self, id: &InstanceId) -> String {
         let session = lock(&self.sessions).get(id).cloned();
-        Ok(session.map(|session| session.tail.text()).unwrap_or_default())
+        session.map(|session| session.tail.text()).unwrap_or_default()
     }
 
     /// Removes the containers of runs and of volume filling that a dead daemon left.
