@@ -25,6 +25,7 @@ fn spec(place: &Place, files: &[(&str, &str)]) -> (BuildSpec, BuildInput) {
         resource: ResourceId::new(Kind::Server, Name::parse("built").unwrap()),
         context: Context::Snapshot { files },
         dockerfile: Dockerfile::InContext(RepoPath::parse("Dockerfile").unwrap()),
+        helpers: BTreeMap::new(),
         target: None,
         args: BTreeMap::from([("SAY".to_owned(), "argued".to_owned())]),
         network: Some("none".to_owned()),
