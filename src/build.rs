@@ -123,13 +123,8 @@ impl BuildSpec {
     }
 
     /// A build of a package.
-    pub fn of_package(
-        resource: ResourceId,
-        source: &PackageSource,
-        base: String,
-        settings: Settings,
-    ) -> Self {
-        let text = generated::package(source, &base, &settings.args);
+    pub fn of_package(resource: ResourceId, source: &PackageSource, base: &str, settings: Settings) -> Self {
+        let text = generated::package(source, base, &settings.args);
         Self { dockerfile: Dockerfile::Generated(text), ..Self::bare(resource, settings) }.named()
     }
 

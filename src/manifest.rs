@@ -47,6 +47,7 @@ impl RepoPath {
     }
 
     /// The folder that holds it; the root's is the root.
+    #[must_use]
     pub fn parent(&self) -> Self {
         Self(self.0.rsplit_once('/').map_or("", |(parent, _)| parent).into())
     }

@@ -175,16 +175,16 @@ impl<'a> Context<'a> {
                          spec: {{{form}: {{}}}}}}`"
                     )
                 } else {
-                    let names: Vec<String> =
+                    let faulty: Vec<String> =
                         self.broken.iter().map(|name| format!("`Runner/{name}`")).collect();
-                    format!("correct {} first", names.join(" and "))
+                    format!("correct {} first", faulty.join(" and "))
                 };
                 findings.error(&[], "no-runner", message, &hint);
                 None
             }
             several => {
-                let names: Vec<String> = several.iter().map(|runner| format!("`{}`", runner.name)).collect();
-                let message = format!("more than one runner could run this: {}", names.join(", "));
+                let able: Vec<String> = several.iter().map(|runner| format!("`{}`", runner.name)).collect();
+                let message = format!("more than one runner could run this: {}", able.join(", "));
                 let hint = "name one in `spec.runner`, or in `defaults.runner` of the `Crib`";
                 findings.error(&[], "which-runner", message, hint);
                 None

@@ -72,8 +72,8 @@ pub fn resolve(
         pass.resource(id, declared);
     }
     pass.kept();
-    let refuses = |id: &ResourceId| matches!(id.kind, Kind::Crib | Kind::Policy);
-    let refused = pass.desired.faulty.iter().any(refuses);
+    let fatal = |id: &ResourceId| matches!(id.kind, Kind::Crib | Kind::Policy);
+    let refused = pass.desired.faulty.iter().any(fatal);
     pass.diagnostics.sort();
     Resolved { desired: pass.desired, diagnostics: pass.diagnostics, refused }
 }

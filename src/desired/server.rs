@@ -274,10 +274,6 @@ fn git(
             "write `https://host/path.git` or `git@host:path.git`",
         );
     }
-    if url.starts_with("https://") && url.split('/').nth(2).is_some_and(|host| host.contains('@')) {
-        let hint = "name the user and the secret's place in `credentials`";
-        findings.error(&field, "secret-in-clear", "the address holds credentials", hint);
-    }
     let base = base(context, source.base.as_ref(), PackageRegistry::Pypi, findings);
     if findings.failed() {
         return None;
@@ -311,7 +307,7 @@ fn package(
     findings: &mut Findings<'_>,
 ) -> Option<Arc<BuildSpec>> {
     let base = base(context, source.base.as_ref(), source.registry, findings)?;
-    Some(Arc::new(BuildSpec::of_package(declared.id(), source, base, settings(context, runner))))
+    Some(Arc::new(BuildSpec::of_package(declared.id(), source, &base, settings(context, runner))))
 }
 
 /// The image to build on: the source's, else the Crib's.

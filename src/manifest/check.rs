@@ -9,14 +9,14 @@ mod warn;
 use std::collections::BTreeSet;
 
 use super::read::Fault;
-use super::tree::{Content, Mark, Node};
+use super::tree::Node;
 use crate::resource::crib::CribSpec;
 use crate::resource::policy::PolicySpec;
 use crate::resource::runner::RunnerSpec;
 use crate::resource::workload::{BuildSource, Security};
 use crate::resource::{EnvValue, SecretRef, Spec};
 
-pub(super) use warn::warnings;
+pub(super) use warn::{credential, warnings};
 
 /// Checks one resource, of which `root` is the document.
 pub(super) fn spec(root: &Node<'_>, spec: &Spec, faults: &mut BTreeSet<Fault>) {
@@ -40,7 +40,7 @@ impl Check<'_, '_> {
     /// A fault of the field at `path` below `spec`.
     fn fault(&mut self, path: &[&str], code: &'static str, message: impl Into<String>, hint: &str) {
         let path: Vec<&str> = std::iter::once("spec").chain(path.iter().copied()).collect();
-        let mark = mark(self.root, &path);
+        let mark = self.root.locate(&path);
         self.faults.insert(Fault { mark, code, message: message.into(), hint: Some(hint.to_owned()) });
     }
 
@@ -82,7 +82,7 @@ impl Check<'_, '_> {
     fn value(&mut self, path: &[&str], value: &EnvValue) {
         match value {
             EnvValue::Literal(text) if text.contains('\0') => {
-                self.invalid(path, "the value holds a NUL", "remove it")
+                self.invalid(path, "the value holds a NUL", "remove it");
             }
             EnvValue::Secret(SecretRef::File(file)) if !file.starts_with('/') => self.invalid(
                 path,
@@ -141,26 +141,6 @@ fn absolute(path: &str) -> bool {
     path.strip_prefix('/').is_some_and(|rest| {
         rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && !part.contains('\0'))
     })
-}
-
-/// The place of a field, or of the nearest one above that is there.
-fn mark(root: &Node<'_>, path: &[&str]) -> Mark {
-    let mut node = root;
-    let mut mark = root.mark;
-    for step in path {
-        let next = match &node.content {
-            Content::List(items) => {
-                step.parse().ok().and_then(|at: usize| items.get(at)).map(|item| (item.mark, item))
-            }
-            _ => node.get(step).map(|(key, value)| {
-                let scalar = matches!(value.content, Content::Scalar { .. }) && !value.is_null();
-                (if scalar { value.mark } else { key.mark }, value)
-            }),
-        };
-        let Some(next) = next else { break };
-        (mark, node) = next;
-    }
-    mark
 }
 
 fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {

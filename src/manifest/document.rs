@@ -77,32 +77,18 @@ fn undecoded(path: &RepoPath, bytes: &[u8], fault: &Fault) -> ParsedFile {
 /// Characters of a line that are kept in a diagnostic.
 const MAX_EXCERPT: usize = 2_000;
 
-/// A line of a text, counted from 1.
+/// A line of a text, counted from 1. A line that may hold a secret is not shown.
 pub(super) fn excerpt(text: &str, line: u32) -> Option<String> {
     let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
-    Some(line.chars().take(MAX_EXCERPT).collect())
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let secret = line.contains("://") && line.contains('@')
+        || words.filter(|word| !word.chars().any(|c| c.is_ascii_lowercase())).any(check::credential);
+    (!secret).then(|| line.chars().take(MAX_EXCERPT).collect())
 }
 
 /// The line and column of a field of one document of a text.
 pub(super) fn locate(text: &str, document: usize, path: &[&str]) -> Option<(u32, u32)> {
-    let root = documents(text).nth(document)?.root?;
-    let mut node = &root;
-    let mut mark = root.mark;
-    for (depth, step) in path.iter().enumerate() {
-        let last = depth + 1 == path.len();
-        match &node.content {
-            Content::List(items) => {
-                let Some(item) = step.parse().ok().and_then(|at: usize| items.get(at)) else { break };
-                (node, mark) = (item, item.mark);
-            }
-            _ => {
-                let Some((key, value)) = node.get(step) else { break };
-                let scalar = matches!(value.content, Content::Scalar { .. }) && !value.is_null();
-                mark = if last && scalar { value.mark } else { key.mark };
-                node = value;
-            }
-        }
-    }
+    let mark = documents(text).nth(document)?.root?.locate(path);
     Some((mark.line, mark.column))
 }
 
@@ -140,7 +126,7 @@ impl File<'_> {
         let id = root.as_ref().and_then(identity);
         if faults.is_empty() {
             match (owner, root) {
-                (Owner::Ours, Some(root)) => self.resource(&root, id),
+                (Owner::Ours, Some(root)) => self.resource(&root, id.as_ref()),
                 (Owner::Slip(fault), _) => self.fault([fault], id.as_ref()),
                 (Owner::Others, Some(root)) => self.parsed.skipped += usize::from(!root.is_null()),
                 (_, None) => {}
@@ -175,7 +161,7 @@ impl File<'_> {
         }
     }
 
-    fn resource(&mut self, root: &Node<'_>, id: Option<ResourceId>) {
+    fn resource(&mut self, root: &Node<'_>, id: Option<&ResourceId>) {
         let mut faults = BTreeSet::new();
         envelope(root, &mut faults);
         let kind = kind(root, &mut faults);
@@ -185,7 +171,7 @@ impl File<'_> {
             check::spec(root, spec, &mut faults);
         }
         let (Some(metadata), Some(spec), true) = (metadata, spec, faults.is_empty()) else {
-            return self.fault(faults, id.as_ref());
+            return self.fault(faults, id);
         };
         let place = Place { file: self.path.clone(), line: root.mark.line, column: root.mark.column };
         let declared = Declared { metadata, spec, place, text: self.text.clone(), document: self.document };

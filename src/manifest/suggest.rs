@@ -1,13 +1,25 @@
 //! "Did you mean": the known word nearest to one that is not known.
 
-/// The nearest of `known`, when it is near enough to be a slip: the same but for case, `-` and `_`, or
-/// within a third of its letters.
+/// The nearest of `known`, when it is near enough to be a slip: the same but for case, `-` and `_`,
+/// within a third of its letters, or one of the words that make it up.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.into_iter().collect();
+    let part = || {
+        known
+            .iter()
+            .copied()
+            .find(|candidate| word.len() > 2 && candidate.split('-').any(|part| part == word))
+    };
+    slip(word, &known).or_else(part)
+}
+
+fn slip<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted: Vec<char> = plain(word).chars().take(MAX_WORD).collect();
     let far = wanted.len() / 3;
     known
-        .into_iter()
+        .iter()
+        .copied()
         .map(|candidate| (distance(&wanted, &plain(candidate).chars().collect::<Vec<_>>()), candidate))
         .filter(|(distance, _)| *distance <= far.min(3))
         .min_by_key(|(distance, _)| *distance)
@@ -41,12 +53,13 @@ mod tests {
 
     #[test]
     fn finds_slips_and_nothing_else() {
-        let known = ["source", "transport", "publishAs", "inputSchema", "env"];
+        let known = ["source", "transport", "publishAs", "inputSchema", "env", "streamable-http"];
         for (word, expected) in [
             ("sourc", Some("source")),
             ("trasnport", Some("transport")),
             ("publish_as", Some("publishAs")),
             ("input-schema", Some("inputSchema")),
+            ("http", Some("streamable-http")),
             ("replicas", None),
             ("x", None),
             ("", None),

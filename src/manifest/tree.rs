@@ -71,6 +71,25 @@ impl<'a> Node<'a> {
         entries.iter().find(|(name, _)| name.text() == Some(key)).map(|(name, value)| (name, value))
     }
 
+    /// The place of a field, or of the nearest one above that is there: of its value when that is a
+    /// scalar, else of its key.
+    pub(super) fn locate(&self, path: &[&str]) -> Mark {
+        let (mut node, mut mark) = (self, self.mark);
+        for step in path {
+            let next = if let Content::List(items) = &node.content {
+                step.parse().ok().and_then(|at: usize| items.get(at)).map(|item| (item.mark, item))
+            } else {
+                node.get(step).map(|(key, value)| {
+                    let scalar = matches!(value.content, Content::Scalar { .. }) && !value.is_null();
+                    (if scalar { value.mark } else { key.mark }, value)
+                })
+            };
+            let Some(next) = next else { break };
+            (mark, node) = next;
+        }
+        mark
+    }
+
     /// Whether it is written as nothing: `~`, `null`, or left out.
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.content, Content::Scalar { text, plain: true } if is_null(text))
@@ -174,6 +193,9 @@ fn syntax(error: &granit_parser::ScanError) -> SyntaxFault {
             "check the indentation here and in the line above; a key ends with `: `"
         }
         text if text.contains("EOF") || text.contains("eof") => "close what is open: a quote, a `[` or a `{`",
+        text if text.contains("did not find expected") => {
+            "close the `[` or `{` that was opened before, or put a `,` between two"
+        }
         text if text.contains("nesting") || text.contains("recursion") => {
             "nest lists and mappings less deeply"
         }
@@ -213,6 +235,7 @@ impl<'a> Builder<'a> {
             return;
         }
         let mark = Mark::of(span);
+        let tagged = span.tag_start.map_or(mark, |start| Mark::of(Span::empty(start)));
         self.count += 1;
         if self.count > MAX_NODES {
             self.spent = true;
@@ -226,11 +249,17 @@ impl<'a> Builder<'a> {
         }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = self.tag(mark, tag.as_deref(), style == ScalarStyle::Plain);
+                let plain = self.tag(tagged, tag.as_deref(), style == ScalarStyle::Plain);
                 self.add(Node { mark, content: Content::Scalar { text, plain } }, anchor);
             }
-            Event::SequenceStart(_, anchor, tag) => self.enter(mark, anchor, false, tag.as_deref()),
-            Event::MappingStart(_, anchor, tag) => self.enter(mark, anchor, true, tag.as_deref()),
+            Event::SequenceStart(_, anchor, tag) => {
+                self.tag(tagged, tag.as_deref(), false);
+                self.enter(mark, anchor, false);
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.tag(tagged, tag.as_deref(), false);
+                self.enter(mark, anchor, true);
+            }
             Event::SequenceEnd | Event::MappingEnd => self.leave(),
             Event::Alias(id) => self.alias(mark, id),
             Event::UnresolvedAlias(name) => {
@@ -264,8 +293,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn enter(&mut self, mark: Mark, anchor: usize, map: bool, tag: Option<&Tag>) {
-        self.tag(mark, tag, false);
+    fn enter(&mut self, mark: Mark, anchor: usize, map: bool) {
         self.open.push(Open { mark, anchor, map, nodes: Vec::new() });
         if self.open.len() > MAX_DEPTH {
             self.spent = true;

@@ -39,7 +39,7 @@ fn split(text: &str) -> Option<(f64, &str)> {
     reason = "checked to lie between 0 and 2^53, where f64 holds whole numbers exactly"
 )]
 fn whole(number: f64) -> Option<u64> {
-    (number >= 0.0 && number <= 9_007_199_254_740_992.0).then_some(number.round() as u64)
+    (0.0..=9_007_199_254_740_992.0).contains(&number).then_some(number.round() as u64)
 }
 
 impl Memory {

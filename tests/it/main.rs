@@ -4,6 +4,7 @@ mod cli;
 mod docker;
 mod git;
 mod probe;
+mod manifest;
 mod process;
 mod support;
 mod tidy;

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::resource::server::{
-    GitSource, PackageRegistry, PackageSource, ServerSource, ServerSpec, Transport,
+    GitSource, PackageRegistry, PackageSource, ServerSource, ServerSpec, ServerTools, Transport,
 };
 
 pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
@@ -47,7 +47,18 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
             }
         }
     }
-    if let Transport::StreamableHttp { port, path } = &spec.transport {
+    transport(check, &spec.transport);
+    check.env(spec.env.iter());
+    check.files(spec.files.iter());
+    check.security(spec.security.as_ref());
+    if let Some(prefix) = &spec.tools.prefix {
+        check.name_part(&["tools", "prefix"], prefix);
+    }
+    globs(check, &spec.tools);
+}
+
+fn transport(check: &mut Check<'_, '_>, transport: &Transport) {
+    if let Transport::StreamableHttp { port, path } = transport {
         if *port == 0 {
             check.invalid(&["transport", "port"], "0 is not a port", "write the port the server listens on");
         }
@@ -59,13 +70,10 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
             );
         }
     }
-    check.env(spec.env.iter());
-    check.files(spec.files.iter());
-    check.security(spec.security.as_ref());
-    if let Some(prefix) = &spec.tools.prefix {
-        check.name_part(&["tools", "prefix"], prefix);
-    }
-    for (field, globs) in [("include", &spec.tools.include), ("exclude", &spec.tools.exclude)] {
+}
+
+fn globs(check: &mut Check<'_, '_>, tools: &ServerTools) {
+    for (field, globs) in [("include", &tools.include), ("exclude", &tools.exclude)] {
         for (at, glob) in globs.iter().enumerate() {
             if let Err(error) = globset::Glob::new(glob) {
                 let message = format!("`{glob}` is not a pattern: {}", error.kind());
@@ -87,7 +95,7 @@ fn reference(text: &str) -> bool {
         && !text.contains("..")
         && !text.contains("//")
         && !text.contains("@{")
-        && !text.ends_with(".lock")
+        && text.rsplit_once('.').is_none_or(|(_, end)| end != "lock")
         && !text.chars().any(|c| c.is_control() || " ~^:?*[\\".contains(c))
 }
 
@@ -105,6 +113,11 @@ fn git_source(check: &mut Check<'_, '_>, git: &GitSource) {
     if git.url.is_empty() || git.url.starts_with('-') || git.url.contains(char::is_whitespace) {
         let message = format!("`{}` is not the address of a repository", git.url);
         check.invalid(&at("url"), message, "write `https://host/path.git` or `git@host:path.git`");
+    }
+    let host = git.url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    if host.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        let hint = "name the user and the secret's place in `credentials`";
+        check.fault(&at("url"), "secret-in-clear", "the address holds a password", hint);
     }
     for (field, path) in [("subdir", git.subdir.as_deref()), ("file", Some(git.file.as_str()))] {
         if let Some(path) = path.filter(|path| !inside(path) || path.is_empty() || path.starts_with('-')) {

@@ -2,7 +2,6 @@
 
 use super::super::tree::Node;
 use super::super::{Declared, Diagnostic};
-use super::mark;
 use crate::manifest::Place;
 use crate::manifest::document::excerpt;
 use crate::resource::server::ServerSource;
@@ -25,8 +24,7 @@ pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec
                 format!("`{name}` looks like a credential written in the clear"),
             )
             .hint(format!("write `{name}: {{secret: {{env: {name}}}}}` and give the value to the daemon"));
-            // No excerpt: the line may hold the secret.
-            found.push(place(root, declared, warning, &["spec", "env", name], false));
+            found.push(place(root, declared, warning, &["spec", "env", name]));
         }
     }
     for (path, image) in images {
@@ -34,23 +32,16 @@ pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec
             let warning =
                 Diagnostic::warning("unpinned-image", format!("`{image}` may be another image tomorrow"))
                     .hint("name a version: `name:1.2.3`, or better `name@sha256:…`");
-            found.push(place(root, declared, warning, &path, true));
+            found.push(place(root, declared, warning, &path));
         }
     }
     found
 }
 
-fn place(
-    root: &Node<'_>,
-    declared: &Declared,
-    warning: Diagnostic,
-    path: &[&str],
-    shown: bool,
-) -> Diagnostic {
-    let mark = mark(root, path);
+fn place(root: &Node<'_>, declared: &Declared, warning: Diagnostic, path: &[&str]) -> Diagnostic {
+    let mark = root.locate(path);
     let place = Place { file: declared.place.file.clone(), line: mark.line, column: mark.column };
-    let excerpt = excerpt(&declared.text, mark.line).filter(|_| shown);
-    warning.at(place, excerpt).of(declared.id())
+    warning.at(place, excerpt(&declared.text, mark.line)).of(declared.id())
 }
 
 fn server_images(source: &ServerSource) -> Vec<(Vec<&'static str>, &str)> {
@@ -68,7 +59,7 @@ fn server_images(source: &ServerSource) -> Vec<(Vec<&'static str>, &str)> {
 }
 
 /// Whether a variable of that name holds a credential by custom.
-fn credential(name: &str) -> bool {
+pub(in crate::manifest) fn credential(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let mut words = name.split('_');
     words.any(|word| {

@@ -52,7 +52,7 @@ impl Reader<'_, '_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let Content::Map(entries) = &self.node.content else { return self.scalar(visitor) };
-        self.place(visitor.visit_map(Entries { entries: entries.iter(), value: None, known, log: self.log }))
+        self.place(visitor.visit_map(Fields { entries: entries.iter(), value: None, known, log: self.log }))
     }
 
     /// Whatever the node is by itself.
@@ -100,7 +100,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        if self.node.is_null() { self.place(visitor.visit_none()) } else { visitor.visit_some(self) }
+        self.place(if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) })
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -108,7 +108,7 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
         _name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        visitor.visit_newtype_struct(self)
+        self.place(visitor.visit_newtype_struct(self))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -175,14 +175,14 @@ fn one_of(variants: &[&str], several: bool) -> ReadError {
 }
 
 /// The entries of a mapping; with `known`, others are faults and are passed over.
-struct Entries<'n, 'a> {
+struct Fields<'n, 'a> {
     entries: std::slice::Iter<'n, (Node<'a>, Node<'a>)>,
     value: Option<(Mark, &'n Node<'a>)>,
     known: Option<&'static [&'static str]>,
     log: &'n Log,
 }
 
-impl<'de> MapAccess<'de> for Entries<'_, '_> {
+impl<'de> MapAccess<'de> for Fields<'_, '_> {
     type Error = ReadError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
@@ -229,7 +229,7 @@ fn read_value<'de, V: DeserializeSeed<'de>>(
         if here && (matches!(error.code, "missing-field" | "not-exactly-one") || reader.node.is_null()) {
             error.mark = Some(key);
         }
-        error.mark.get_or_insert(key);
+        error.mark.get_or_insert(if reader.node.is_null() { key } else { reader.node.mark });
         error.culprit.get_or_insert(address(reader.node));
         error
     })
@@ -246,7 +246,7 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         let log = self.log;
         let node = self.items.by_ref().find(|node| !log.leaves_out(node));
-        node.map(|node| seed.deserialize(Reader { node, log })).transpose()
+        node.map(|node| read_value(seed, node.mark, Reader { node, log })).transpose()
     }
 }
 

@@ -1,0 +1,237 @@
+//! Manifests as written, and what Toolcrib says of them.
+//!
+//! Each folder of `tests/it/manifest/` is a case: a repository of a few files, and `expected.txt`, the
+//! diagnostics and a summary of what is desired. `BLESS=1 cargo test --test it manifest` writes the
+//! expectations anew; read the difference before it is committed. A first line `# floor: none` in
+//! `input.yaml` takes every leave away; a folder `before/` is the revision before.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::{any, prop, proptest};
+use sha2::{Digest as _, Sha256};
+use toolcrib::desired::{self, Desired, Floor, Location, Program, Question, Resolutions, Resolved};
+use toolcrib::manifest::{self, BlobId, Manifest, Mode, RepoPath, Snapshot, TreeEntry, parse_file};
+use toolcrib::resource::Revision;
+
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/manifest")
+}
+
+/// A revision and the contents of its files.
+struct Repository {
+    snapshot: Snapshot,
+    contents: BTreeMap<BlobId, Bytes>,
+}
+
+fn read_folder(root: &Path, folder: &Path, repository: &mut BTreeMap<RepoPath, (Mode, Vec<u8>)>) {
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        if ["expected.txt", "before"].contains(&name.as_str()) {
+            continue;
+        }
+        let repo_path = RepoPath::parse(&name).unwrap();
+        if path.is_symlink() {
+            repository.insert(repo_path, (Mode::Symlink, Vec::new()));
+        } else if path.is_dir() {
+            read_folder(root, &path, repository);
+        } else {
+            repository.insert(repo_path, (Mode::File, std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+fn repository(files: BTreeMap<RepoPath, (Mode, Vec<u8>)>) -> Repository {
+    let mut contents = BTreeMap::new();
+    let mut tree = BTreeMap::new();
+    for (path, (mode, bytes)) in files {
+        let hash: [u8; 32] = Sha256::digest(&bytes).into();
+        let id = BlobId(hash[..20].try_into().unwrap());
+        contents.insert(id, Bytes::from(bytes));
+        tree.insert(path, TreeEntry { mode, id });
+    }
+    let revision = Revision { reference: "main".to_owned(), commit: "0".repeat(40), dirty: false };
+    let snapshot = Snapshot { revision, path: RepoPath::parse("").unwrap(), files: Arc::new(tree) };
+    Repository { snapshot, contents }
+}
+
+/// Reads as the daemon does: only what is asked for.
+fn load(repository: &Repository, previous: Option<&Manifest>) -> Manifest {
+    let mut read = BTreeMap::new();
+    loop {
+        let wanted = manifest::wanted(&repository.snapshot, previous, &read);
+        if wanted.is_empty() {
+            return manifest::load(&repository.snapshot, previous, &read);
+        }
+        read.extend(wanted.into_iter().map(|id| (id, repository.contents[&id].clone())));
+    }
+}
+
+/// Answers every question, but that of a ref or an image called `missing`.
+fn answers(repository: &Repository, manifest: &Manifest, floor: &Floor) -> Resolutions {
+    let mut resolutions = Resolutions::default();
+    for question in desired::questions(manifest, &repository.snapshot, floor) {
+        match question {
+            Question::Git { url, reference, .. } => {
+                let known = reference != "missing";
+                let answer = if known { Ok("1".repeat(40)) } else { Err("there is no such ref".to_owned()) };
+                resolutions.git.insert((url, reference), answer);
+            }
+            Question::Image { runner, reference } => {
+                let known = !reference.starts_with("missing");
+                let answer =
+                    if known { Ok("sha256:2222".to_owned()) } else { Err("manifest unknown".to_owned()) };
+                resolutions.images.insert((runner, reference), answer);
+            }
+        }
+    }
+    for id in desired::blobs(manifest, &repository.snapshot) {
+        resolutions.blobs.insert(id, repository.contents[&id].clone());
+    }
+    resolutions
+}
+
+fn resolve(
+    repository: &Repository,
+    floor: &Floor,
+    previous: Option<&(Manifest, Resolved)>,
+) -> (Manifest, Resolved) {
+    let manifest = load(repository, previous.map(|(manifest, _)| manifest));
+    let resolutions = answers(repository, &manifest, floor);
+    let before = previous.map(|(_, resolved)| &resolved.desired);
+    let resolved = desired::resolve(&manifest, &repository.snapshot, &resolutions, floor, before);
+    (manifest, resolved)
+}
+
+fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
+    let mut text = String::new();
+    let mut diagnostics: Vec<_> = manifest.diagnostics.iter().chain(&resolved.diagnostics).collect();
+    diagnostics.sort();
+    for diagnostic in diagnostics {
+        writeln!(text, "{diagnostic}\n").unwrap();
+    }
+    if resolved.refused {
+        writeln!(text, "the revision is refused").unwrap();
+    }
+    let Desired { runners, servers, tools, policies, faulty, pending, .. } = &resolved.desired;
+    for runner in runners.values() {
+        writeln!(text, "Runner/{}: {}", runner.name, runner.kind.as_str()).unwrap();
+    }
+    for server in servers.values() {
+        write!(text, "{}: prefix `{}`", server.id, server.prefix).unwrap();
+        match &server.location {
+            Location::Remote { url } => writeln!(text, ", at {url}").unwrap(),
+            Location::Runner(workload) => {
+                let program = match &workload.program {
+                    Program::Image { reference, id, .. } => {
+                        let reference = reference.split("@").next().unwrap();
+                        format!("{} {}", without_digest(reference), id.as_deref().unwrap_or("built"))
+                    }
+                    Program::Command { argv, dir } => format!("{argv:?} in `{dir}`"),
+                };
+                writeln!(text, ", {program} on {}", workload.runner).unwrap();
+            }
+        }
+    }
+    for tool in tools.values() {
+        writeln!(text, "{} on {}: {}", tool.id, tool.runner, tool.definition).unwrap();
+    }
+    for policy in policies.values() {
+        let modules: Vec<&str> = policy.modules.iter().map(|(name, _)| name.as_str()).collect();
+        writeln!(text, "{}: {} from {}", policy.id, policy.package, modules.join(", ")).unwrap();
+    }
+    for (what, ids) in [("faulty", faulty), ("pending", pending)] {
+        if !ids.is_empty() {
+            writeln!(text, "{what}: {}", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+                .unwrap();
+        }
+    }
+    if manifest.skipped > 0 {
+        writeln!(text, "skipped: {}", manifest.skipped).unwrap();
+    }
+    text
+}
+
+/// Digests of builds change with every word of the templates.
+fn without_digest(reference: &str) -> &str {
+    if reference.starts_with("toolcrib.local/") { reference.rsplit_once(':').unwrap().0 } else { reference }
+}
+
+fn check(case: &Path) -> Result<(), String> {
+    let files = |folder: &Path| {
+        let mut files = BTreeMap::new();
+        read_folder(folder, folder, &mut files);
+        repository(files)
+    };
+    let repository = files(case);
+    let input = std::fs::read(case.join("input.yaml")).unwrap_or_default();
+    let allowed = !input.starts_with(b"# floor: none");
+    let floor = Floor { process: allowed, privileges: false, local_git: false };
+    let before = case.join("before");
+    let previous = before.is_dir().then(|| resolve(&files(&before), &floor, None));
+    let (manifest, resolved) = resolve(&repository, &floor, previous.as_ref());
+    let found = summary(&manifest, &resolved);
+    let expected = case.join("expected.txt");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&expected, &found).unwrap();
+        return Ok(());
+    }
+    let wanted = std::fs::read_to_string(&expected).unwrap_or_default();
+    if wanted == found {
+        return Ok(());
+    }
+    Err(format!("=== {}\n--- expected\n{wanted}\n--- found\n{found}", case.display()))
+}
+
+#[test]
+fn every_case_says_what_is_expected() {
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(cases()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    assert!(folders.len() >= 25, "the cases are there");
+    let faults: Vec<String> = folders.iter().filter_map(|case| check(case).err()).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// All manifests of the cases: seeds for what a hand may do to one.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for case in std::fs::read_dir(cases()).unwrap() {
+        let input = case.unwrap().path().join("input.yaml");
+        all.extend(std::fs::read(input).ok());
+    }
+    all
+}
+
+proptest! {
+    /// Cuts, doubles and replaces pieces of real manifests: whatever comes out is answered.
+    #[test]
+    fn reading_never_panics(
+        seed in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, "[ -~\n\t&*!|>{}\\[\\]:#'\"%@`\u{0}\u{e9}\r-]{0,6}"), 1..6),
+    ) {
+        let seeds = seeds();
+        let mut bytes = seeds[seed.index(seeds.len())].clone();
+        for (at, length, text) in edits {
+            let at = at.index(bytes.len() + 1);
+            let end = (at + length).min(bytes.len());
+            bytes.splice(at..end, text.bytes());
+        }
+        let path = RepoPath::parse("a.yaml").unwrap();
+        let parsed = parse_file(&path, &bytes);
+        for diagnostic in &parsed.diagnostics {
+            assert!(!diagnostic.to_string().is_empty());
+        }
+        let files = BTreeMap::from([(path, (Mode::File, bytes))]);
+        let repository = repository(files);
+        let floor = Floor { process: true, privileges: false, local_git: false };
+        resolve(&repository, &floor, None);
+    }
+}
