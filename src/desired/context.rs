@@ -14,7 +14,7 @@ use crate::resource::workload::{Resources, Security};
 use crate::resource::{Digest, Kind, Memory, Name, Period, ResourceId, Spec};
 
 /// Of one call, where nothing else is said.
-const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+const CALL_TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(super) struct Context<'a> {
     pub(super) snapshot: &'a Snapshot,

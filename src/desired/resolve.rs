@@ -180,17 +180,17 @@ fn inputs(context: &Context<'_>, declared: &Declared) -> Option<Digest> {
                 let answer = resolutions.git.get(&(git.url.clone(), git.reference.clone()));
                 Some(Digest::of("git", &answer))
             }
-            ServerSource::Image(image) => answers(context, &image.reference, spec.runner.as_ref()),
+            ServerSource::Image(image) => Some(answers(context, &image.reference, spec.runner.as_ref())),
             _ => None,
         },
-        Spec::Tool(spec) => answers(context, spec.image.as_ref()?, spec.runner.as_ref()),
+        Spec::Tool(spec) => Some(answers(context, spec.image.as_ref()?, spec.runner.as_ref())),
         Spec::Crib(_) | Spec::Runner(_) | Spec::Policy(_) => None,
     }
 }
 
-fn answers(context: &Context<'_>, reference: &str, named: Option<&Name>) -> Option<Digest> {
+fn answers(context: &Context<'_>, reference: &str, named: Option<&Name>) -> Digest {
     let runners = context.runners.keys().filter(|name| named.is_none_or(|named| named == *name));
     let ids: Vec<_> =
         runners.map(|name| context.resolutions.images.get(&(name.clone(), reference.to_owned()))).collect();
-    Some(Digest::of("image", &ids))
+    Digest::of("image", &ids)
 }

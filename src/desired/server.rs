@@ -16,7 +16,7 @@ use crate::resource::workload::BuildSource;
 
 /// From start to the first complete list, where nothing else is said: a Python server with many
 /// imports takes 20 s on a small machine.
-const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
+const STARTUP_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long calls in flight may go on when an instance is replaced, where nothing else is said.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
