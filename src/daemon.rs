@@ -2,6 +2,7 @@
 
 mod control;
 mod pool;
+pub mod probe;
 mod publish;
 pub mod source;
 mod triggers;
@@ -169,6 +170,10 @@ pub async fn plan(config: Config, cancel: CancellationToken) -> Result<PlanView,
         () = cancel.cancelled() => return Err(DaemonError::interrupted()),
         planned = reconciler.preview() => planned,
     };
+    // Nothing was taken over, so the end before this look is as clean as it was.
+    if world.clean {
+        world.store.put(world::CLEAN, b"yes")?;
+    }
     let (plan, revision) = planned?;
     Ok(control::view(&plan, revision.map(|revision| revision.to_string())))
 }

@@ -2,8 +2,8 @@
 //!
 //! Input and output: [`Inventory`] and small values by key. Invariants: one daemon per state
 //! directory, held by an exclusive lock; an inventory that was saved is on the disk when the call
-//! returns; values are in memory at once and on the disk with the next inventory or at
-//! [`Redb::flush`]. All of it can be rebuilt from Git and the runners, so a file that cannot be
+//! returns; values are in memory at once and on the disk with the next inventory, at [`Redb::flush`]
+//! or when the store is dropped. All of it can be rebuilt from Git and the runners, so a file that cannot be
 //! read is moved aside, never repaired. Not here: deciding what to keep.
 
 #![expect(clippy::disallowed_methods, reason = "the state directory is made here")]
@@ -163,6 +163,14 @@ impl Redb {
     fn rebuilt(&self) -> Result<bool, redb::Error> {
         let read = self.database.begin_read()?;
         Ok(read.open_table(META)?.get("rebuilt")?.is_some_and(|found| found.value() == 1))
+    }
+}
+
+impl Drop for Redb {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::warn!(error = %error.chain(), "what was only in memory is lost");
+        }
     }
 }
 

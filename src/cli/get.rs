@@ -77,13 +77,15 @@ fn one(id: &ResourceId, resource: &ResourceStatus) -> String {
     line("offers", Some(resource.offers.join(", ")).filter(|offers| !offers.is_empty()));
     for condition in &resource.conditions {
         text.push_str(&format!(
-            "\n{} {} ({}) since {}\n  {}\n",
+            "\n{} {} ({}) since {}\n",
             condition.kind.as_str(),
             condition.status.as_str(),
             condition.reason,
             condition.last_transition_time,
-            harmless(&condition.message).trim_end().replace('\n', "\n  "),
         ));
+        for line in harmless(&condition.message).lines() {
+            text.push_str(&format!("  {line}\n"));
+        }
     }
     if !resource.instances.is_empty() {
         let mut table = Table::new(["INSTANCE", "ID", "STATE", "WORKLOAD"]);

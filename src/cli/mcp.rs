@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Exchange, whole};
 use super::error::{CliError, CliResult};
-use crate::mcp::wire::{MODERN, meta};
+use crate::mcp::wire::{MODERN, code, meta};
 
 /// Bytes of one event of a stream: a result with an image or two in it.
 const MAX_EVENT: usize = 64 << 20;
@@ -137,7 +137,13 @@ fn outcome(mut message: Value) -> CliResult<Value> {
     if let Some(error) = message.get("error") {
         let text = error.get("message").and_then(Value::as_str).unwrap_or("(no message)");
         let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
-        return Err(CliError::failure(format!("the endpoint answered with error {code}: {text}")));
+        let error = CliError::failure(format!("the endpoint answered with error {code}: {text}"));
+        return Err(match code {
+            code::INVALID_PARAMS | code::METHOD_NOT_FOUND => {
+                error.hint("`toolcrib tools NAME` shows what a tool takes")
+            }
+            _ => error,
+        });
     }
     match message.get_mut("result") {
         Some(result) => Ok(result.take()),

@@ -1,13 +1,22 @@
 //! `probe`: what a server offers that nobody declared.
 
-use super::Context;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
+use super::render::Table;
+use super::{Context, interrupt};
+use crate::config::Environment;
+use crate::daemon::probe::{Undeclared, probe};
 use crate::resource::Period;
 
 /// Ask a server that nobody declared what it offers, and leave nothing behind.
 ///
-/// An image is tried over stdio (with MCP_TRANSPORT=stdio), then over HTTP on the usual paths.
+/// An image or a command is tried over stdio (with MCP_TRANSPORT=stdio), then over HTTP on the usual
+/// ports and paths. One word is a command when it is a path or found on PATH, else an image; several
+/// words are a command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib probe http://127.0.0.1:8000/mcp
@@ -15,18 +24,105 @@ use crate::resource::Period;
   toolcrib probe -- uvx mcp-server-time
   toolcrib probe --output json mcp/time:latest > record.json")]
 pub(super) struct Probe {
-    /// An image, an http address, or (after --) a command and its arguments.
+    /// An http address, an image, or (after --) a command and its arguments.
     #[arg(value_name = "IMAGE|URL|COMMAND", required = true, num_args = 1.., trailing_var_arg = true)]
     what: Vec<String>,
+    /// It is an image, whatever it looks like.
+    #[arg(long)]
+    image: bool,
     /// How long all of it may take.
     #[arg(long, value_name = "PERIOD", default_value = "120s")]
     timeout: String,
 }
 
 impl Probe {
-    pub(super) async fn execute(self, _context: &Context) -> CliResult<Exit> {
-        let Period(_limit) = Period::parse(&self.timeout)
+    pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
+        let Period(limit) = Period::parse(&self.timeout)
             .map_err(|error| CliError::usage(format!("`--timeout`: {error}")).hint("write 30s or 2m"))?;
-        Err(CliError::failure("not here yet"))
+        let what = undeclared(self.what, self.image, &context.environment)?;
+        let cancel = CancellationToken::new();
+        let probing = probe(what, &context.environment, limit, &cancel);
+        let record = interrupt::until_done(&cancel, probing).await??;
+        context.out.print(&record, || {
+            let mut text = format!("{} ({})\n", record.discovery_method, record.protocol);
+            if let Some(url) = &record.url {
+                text.push_str(&format!("{url}\n"));
+            }
+            for (title, definitions) in [
+                ("TOOL", &record.tools),
+                ("PROMPT", &record.prompts),
+                ("RESOURCE", &record.resources),
+                ("TEMPLATE", &record.resource_templates),
+            ] {
+                text.push_str(&listed(title, definitions));
+            }
+            text
+        })?;
+        Ok(Exit::Success)
+    }
+}
+
+fn undeclared(mut what: Vec<String>, image: bool, environment: &Environment) -> CliResult<Undeclared> {
+    let [first, rest @ ..] = what.as_slice() else {
+        return Err(CliError::usage("nothing is named"));
+    };
+    if image && !rest.is_empty() {
+        return Err(CliError::usage("an image is one word").hint("declare a Server to give it arguments"));
+    }
+    if rest.is_empty() && (first.starts_with("http://") || first.starts_with("https://")) {
+        return Ok(Undeclared::Url(what.remove(0)));
+    }
+    if image || (rest.is_empty() && !is_command(first, environment)) {
+        return Ok(Undeclared::Image(what.remove(0)));
+    }
+    let dir = std::env::current_dir()
+        .map_err(|error| CliError::failure("failed to find the current folder").caused_by(&error))?;
+    Ok(Undeclared::Command { argv: what, dir })
+}
+
+/// Whether one word is a command: a path, or a program on `PATH`.
+fn is_command(word: &str, environment: &Environment) -> bool {
+    if word.starts_with(['.', '/']) {
+        return true;
+    }
+    let path = environment.get_os("PATH").unwrap_or_default();
+    !word.contains(['/', ':']) && std::env::split_paths(path).any(|folder| folder.join(word).is_file())
+}
+
+fn listed(title: &str, definitions: &[Box<RawValue>]) -> String {
+    let mut table = Table::new([title, "DESCRIPTION"]);
+    for definition in definitions {
+        let definition: Value = serde_json::from_str(definition.get()).unwrap_or_default();
+        let word = |key: &str| definition[key].as_str().unwrap_or_default().to_owned();
+        table.row([&word("name"), &word("description")]);
+    }
+    if table.is_empty() { String::new() } else { format!("\n{}", table.text()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_images_and_commands_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("server"), "").unwrap();
+        let environment = Environment::from_pairs([("PATH", folder.path())]);
+        let kind = |words: &[&str], image| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            match undeclared(words, image, &environment).unwrap() {
+                Undeclared::Url(url) => format!("url {url}"),
+                Undeclared::Image(image) => format!("image {image}"),
+                Undeclared::Command { argv, .. } => format!("command {argv:?}"),
+            }
+        };
+        assert_eq!(kind(&["http://h/mcp"], false), "url http://h/mcp");
+        assert_eq!(kind(&["mcp/time"], false), "image mcp/time");
+        assert_eq!(kind(&["time:latest"], false), "image time:latest");
+        assert_eq!(kind(&["server"], false), r#"command ["server"]"#);
+        assert_eq!(kind(&["server"], true), "image server");
+        assert_eq!(kind(&["./here"], false), r#"command ["./here"]"#);
+        assert_eq!(kind(&["uvx", "x"], false), r#"command ["uvx", "x"]"#);
+        assert!(undeclared(vec!["a".into(), "b".into()], true, &environment).is_err());
     }
 }

@@ -27,10 +27,12 @@ use crate::telemetry::Metrics;
 pub(super) const CLEAN: &str = "clean";
 
 /// Where an engine listens unless somebody says otherwise.
-const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
+pub(super) const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// Everything there is one of.
 pub(super) struct World {
+    /// Whether the daemon before ended in order.
+    pub(super) clean: bool,
     pub(super) store: Arc<Redb>,
     pub(super) source: Arc<dyn Source>,
     pub(super) lookup: Arc<dyn Lookup>,
@@ -49,6 +51,8 @@ impl World {
         let store = Arc::new(Redb::open(&config.state)?);
         let clean = store.get(CLEAN)?.is_some_and(|value| value == b"yes");
         store.put(CLEAN, b"")?;
+        // On the disk before anything runs: after a kill, the next start must not find a clean end.
+        store.flush()?;
         let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets);
         let source = super::source::open(config)?;
         let setting = Setting {
@@ -74,6 +78,7 @@ impl World {
             quiet: watch::Sender::new(false),
         };
         Ok(Self {
+            clean,
             store,
             source,
             lookup: crate::git::lookup(super::source::network(config)),
