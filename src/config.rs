@@ -27,7 +27,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7800";
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:7801";
 /// How often a remote repository is asked for news. Often enough to feel prompt, rare enough that a
 /// forge does not mind; a local repository is watched, and asked as often in case a watch was lost.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 /// Below a second, asking would be a load on the forge.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How far apart daemons of the same interval drift, in percent of it.

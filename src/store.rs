@@ -6,8 +6,6 @@
 //! or when the store is dropped. All of it can be rebuilt from Git and the runners, so a file that cannot be
 //! read is moved aside, never repaired. Not here: deciding what to keep.
 
-#![expect(clippy::disallowed_methods, reason = "the state directory is made here")]
-
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};

@@ -21,9 +21,9 @@ use crate::telemetry::Metrics;
 /// Bytes of a request's body. The largest request names one resource.
 const MAX_BODY_BYTES: usize = 64 << 10;
 /// A plan looks at the repository and asks every runner; the slowest answer within a minute or so.
-const PLAN_TIMEOUT: Duration = Duration::from_secs(120);
+const PLAN_TIMEOUT: Duration = Duration::from_mins(2);
 /// A pass that is waited for may build images.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(3600);
+const WAIT_TIMEOUT: Duration = Duration::from_hours(1);
 /// Everything else is answered from memory, or by one runner.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What `/metrics` is, as Prometheus asks for it.

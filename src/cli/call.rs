@@ -1,5 +1,6 @@
 //! `call`: one tool, as an MCP client would.
 
+use std::fmt::Write as _;
 pub(super) mod arguments;
 
 use std::io::{IsTerminal, Read, Write};
@@ -150,7 +151,7 @@ fn text_of(result: &Value) -> String {
             (Some("resource_link"), _) => text.push_str(block["uri"].as_str().unwrap_or("(a link)")),
             (kind, _) => {
                 let mime = block["mimeType"].as_str().unwrap_or("unknown type");
-                text.push_str(&format!("({}, {mime}; --output json shows it)", kind.unwrap_or("block")));
+                let _ = write!(text, "({}, {mime}; --output json shows it)", kind.unwrap_or("block"));
             }
         }
         if !text.ends_with('\n') {

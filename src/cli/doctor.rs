@@ -1,5 +1,6 @@
 //! `doctor`: whether everything that is needed is there.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::status::{Status, Timestamp};
 /// An engine on this machine answers at once.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A fetch of what is not there yet.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+const FETCH_TIMEOUT: Duration = Duration::from_mins(2);
 /// The day before this code was written: a clock that shows less is wrong, and with it no certificate
 /// is valid.
 const EARLIEST: &str = "2026-11-19T00:00:00Z";
@@ -51,7 +52,8 @@ enum Verdict {
 
 #[derive(Debug, Serialize)]
 struct Check {
-    check: &'static str,
+    #[serde(rename = "check")]
+    subject: &'static str,
     verdict: Verdict,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,16 +62,16 @@ struct Check {
 
 impl Check {
     fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, message: message.into(), hint: None }
+        Self { subject: check, verdict: Verdict::Ok, message: message.into(), hint: None }
     }
 
     fn bad(check: &'static str, verdict: Verdict, message: impl Into<String>, hint: &str) -> Self {
-        Self { check, verdict, message: message.into(), hint: Some(hint.to_owned()) }
+        Self { subject: check, verdict, message: message.into(), hint: Some(hint.to_owned()) }
     }
 
     fn refused(check: &'static str, error: &PortError) -> Self {
         let hint = error.hint.clone();
-        Self { check, verdict: Verdict::Failure, message: error.chain(), hint }
+        Self { subject: check, verdict: Verdict::Failure, message: error.chain(), hint }
     }
 }
 
@@ -102,12 +104,12 @@ fn text(checks: &[Check]) -> String {
             Verdict::Warning => "warning",
             Verdict::Failure => "FAILED",
         };
-        table.row([check.check, word, &check.message]);
+        table.row([check.subject, word, &check.message]);
     }
     let mut text = table.text();
     for check in checks {
         if let Some(hint) = &check.hint {
-            text.push_str(&format!("hint ({}): {}\n", check.check, harmless(hint)));
+            let _ = writeln!(text, "hint ({}): {}", check.subject, harmless(hint));
         }
     }
     text

@@ -1,6 +1,7 @@
 //! `get`: declared resources and their state.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::Context;
 use super::error::{CliError, CliResult};
@@ -65,7 +66,7 @@ fn one(id: &ResourceId, resource: &ResourceStatus) -> String {
     let mut text = format!("{id}\n");
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            text.push_str(&format!("  {name:<11}{value}\n"));
+            let _ = writeln!(text, "  {name:<11}{value}");
         }
     };
     line("declared", resource.place.clone());
@@ -76,15 +77,16 @@ fn one(id: &ResourceId, resource: &ResourceStatus) -> String {
     line("offer", resource.digests.offer.map(|digest| digest.to_string()));
     line("offers", Some(resource.offers.join(", ")).filter(|offers| !offers.is_empty()));
     for condition in &resource.conditions {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n{} {} ({}) since {}\n",
             condition.kind.as_str(),
             condition.status.as_str(),
             condition.reason,
-            condition.last_transition_time,
-        ));
+            condition.last_transition_time
+        );
         for line in harmless(&condition.message).lines() {
-            text.push_str(&format!("  {line}\n"));
+            let _ = writeln!(text, "  {line}");
         }
     }
     if !resource.instances.is_empty() {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::fmt::Write as _;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{CliError, CliResult};
@@ -14,7 +15,7 @@ use crate::resource::Period;
 
 /// Ask a server that nobody declared what it offers, and leave nothing behind.
 ///
-/// An image or a command is tried over stdio (with MCP_TRANSPORT=stdio), then over HTTP on the usual
+/// An image or a command is tried over stdio (with `MCP_TRANSPORT=stdio`), then over HTTP on the usual
 /// ports and paths. One word is a command when it is a path or found on PATH, else an image; several
 /// words are a command.
 #[derive(Debug, clap::Args)]
@@ -41,12 +42,12 @@ impl Probe {
             .map_err(|error| CliError::usage(format!("`--timeout`: {error}")).hint("write 30s or 2m"))?;
         let what = undeclared(self.what, self.image, &context.environment)?;
         let cancel = CancellationToken::new();
-        let probing = probe(what, &context.environment, limit, &cancel);
+        let probing = Box::pin(probe(what, &context.environment, limit, &cancel));
         let record = interrupt::until_done(&cancel, probing).await??;
         context.out.print(&record, || {
             let mut text = format!("{} ({})\n", record.discovery_method, record.protocol);
             if let Some(url) = &record.url {
-                text.push_str(&format!("{url}\n"));
+                let _ = writeln!(text, "{url}");
             }
             for (title, definitions) in [
                 ("TOOL", &record.tools),

@@ -14,7 +14,7 @@ use super::target::Target;
 use crate::admin::{ReconcileReply, ReconcileRequest};
 
 /// Of what is answered at once.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// Longer than the daemon waits for the end of a pass.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3700);
 

@@ -1,6 +1,7 @@
 //! `run`: the daemon.
 
 use serde_json::json;
+use std::fmt::Write as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -81,7 +82,7 @@ fn text(place: &str, banner: &Banner) -> String {
     }
     let left = banner.tools.len().saturating_sub(MAX_LISTED);
     if left > 0 {
-        text.push_str(&format!("and {left} more: `toolcrib tools`\n"));
+        let _ = writeln!(text, "and {left} more: `toolcrib tools`");
     }
     if !banner.not_ready.is_empty() {
         let mut table = Table::new(["NOT READY", "WHY"]);

@@ -7,6 +7,7 @@ use super::render::Table;
 use super::target::Target;
 use crate::resource::{ResourceId, Revision};
 use crate::status::{ConditionStatus, ConditionType, ResourceStatus, get};
+use std::fmt::Write as _;
 
 /// Show what the daemon serves and what is not ready.
 #[derive(Debug, clap::Args)]
@@ -62,7 +63,7 @@ fn text(status: &crate::status::Status) -> String {
     }
     let mut text = String::new();
     for (name, value) in lines {
-        text.push_str(&format!("{name:<11} {value}\n"));
+        let _ = writeln!(text, "{name:<11} {value}");
     }
     if !status.conditions.is_empty() {
         let mut table = Table::new(["CONDITION", "STATUS", "REASON", "SINCE", "MESSAGE"]);

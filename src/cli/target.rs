@@ -25,13 +25,8 @@ impl Target {
     /// A connection that can be read from.
     pub(super) fn reads(&self, context: &Context) -> Client {
         let state = self.state.as_deref().or(context.file.state.as_deref());
-        match state {
-            Some(state) => Client::socket(&state.join(SOCKET)),
-            None => {
-                let admin = self.admin.as_deref().or(context.file.admin.as_deref());
-                Client::tcp(admin.unwrap_or(DEFAULT_ADMIN))
-            }
-        }
+        let admin = self.admin.as_deref().or(context.file.admin.as_deref()).unwrap_or(DEFAULT_ADMIN);
+        state.map_or_else(|| Client::tcp(admin), |state| Client::socket(&state.join(SOCKET)))
     }
 
     /// A connection that takes changes: the socket of the same daemon.

@@ -1,6 +1,7 @@
 //! `tools`: the catalog as it is served.
 
 use serde_json::Value;
+use std::fmt::Write as _;
 
 use super::Context;
 use super::error::{CliError, CliResult};
@@ -74,7 +75,7 @@ fn one(entry: &Value) -> String {
     let mut text =
         format!("{} ({})\n", entry["name"].as_str().unwrap_or("-"), entry["owner"].as_str().unwrap_or("-"));
     if let Some(about) = definition["description"].as_str() {
-        text.push_str(&format!("\n{}\n", harmless(about.trim_end())));
+        let _ = writeln!(text, "\n{}", harmless(about.trim_end()));
     }
     let schema = &definition["inputSchema"];
     let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice);

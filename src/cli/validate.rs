@@ -1,6 +1,7 @@
 //! `validate`: what manifests say, and what is wrong with them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -79,7 +80,7 @@ impl Validate {
         context.out.print(&value, || {
             let mut text = String::new();
             for diagnostic in &found.diagnostics {
-                text.push_str(&format!("{diagnostic}\n\n"));
+                let _ = writeln!(text, "{diagnostic}\n");
             }
             let judged = match (errors, found.resources) {
                 (0, 0) => "no resources".to_owned(),

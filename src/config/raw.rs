@@ -90,19 +90,19 @@ pub struct Settings {
     /// User name for an https repository.
     #[arg(long, value_name = "NAME", env = variable::GIT_USERNAME, hide_env_values = true, help_heading = "Remote repositories")]
     pub git_username: Option<String>,
-    /// File with the password or token; or set TOOLCRIB_GIT_PASSWORD.
+    /// File with the password or token; or set `TOOLCRIB_GIT_PASSWORD`.
     #[arg(long, value_name = "FILE", env = variable::GIT_PASSWORD_FILE, hide_env_values = true, help_heading = "Remote repositories")]
     pub git_password_file: Option<PathBuf>,
     /// Private key for an ssh repository.
     #[arg(long, value_name = "FILE", env = variable::GIT_SSH_KEY, hide_env_values = true, help_heading = "Remote repositories")]
     pub git_ssh_key: Option<PathBuf>,
-    /// Host keys ssh trusts [default: ~/.ssh/known_hosts].
+    /// Host keys ssh trusts [default: `~/.ssh/known_hosts`].
     #[arg(long, value_name = "FILE", env = variable::KNOWN_HOSTS, hide_env_values = true, help_heading = "Remote repositories")]
     pub known_hosts: Option<PathBuf>,
     /// Certificates trusted besides the system's (PEM).
     #[arg(long, value_name = "FILE", env = variable::CA_FILE, hide_env_values = true, help_heading = "Remote repositories")]
     pub ca_file: Option<PathBuf>,
-    /// HTTP proxy [default: what HTTPS_PROXY says].
+    /// HTTP proxy [default: what `HTTPS_PROXY` says].
     #[arg(long, value_name = "URL", env = variable::PROXY, hide_env_values = true, help_heading = "Remote repositories")]
     pub proxy: Option<String>,
     /// What is logged; a flag of every command.

@@ -1,7 +1,5 @@
 //! Probing without a daemon: a runner is made for it, and is gone afterwards.
 
-#![expect(clippy::disallowed_methods, reason = "the folder of the one-off runner is removed here")]
-
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -132,9 +132,9 @@ impl Default for Metrics {
 
 impl Metrics {
     /// A call of a tool ended. `tool` is the published name of an entry of the catalog.
-    pub fn execution(&self, tool: &str, success: bool, took: Duration) {
+    pub fn execution(&self, tool: &str, success: bool, duration: Duration) {
         let tool = self.bounded(tool);
-        self.durations.get_or_create(&ToolLabels { tool: tool.clone() }).observe(took.as_secs_f64());
+        self.durations.get_or_create(&ToolLabels { tool: tool.clone() }).observe(duration.as_secs_f64());
         self.executions.get_or_create(&ExecutionLabels { tool, success: success.to_string() }).inc();
     }
 
