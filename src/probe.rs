@@ -5,8 +5,6 @@
 //! list that breaks a bound is refused as a whole, never cut. Not here: names under which anything is
 //! published ([`crate::catalog`]), and when to ask ([`crate::reconcile`]).
 
-#![expect(clippy::disallowed_methods, reason = "an effect: it keeps time")]
-
 mod list;
 mod record;
 pub mod undeclared;

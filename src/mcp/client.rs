@@ -5,14 +5,13 @@
 //! a call that goes away is forgotten here and told to the server. Not here: what a server offers
 //! ([`crate::probe`]), and naming ([`crate::catalog`]).
 
-#![expect(clippy::disallowed_methods, reason = "an effect: it keeps time and draws a first id")]
-
 mod era;
 mod http;
 mod inbox;
 mod lines;
 mod link;
 mod listen;
+mod mirror;
 mod registry;
 mod stdio;
 
@@ -21,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::http::HeaderValue;
+use arc_swap::ArcSwap;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,7 @@ pub use self::registry::Upstreams;
 use self::http::headers::Mirrored;
 use self::inbox::{Events, Inbox};
 use self::link::Link;
+use self::mirror::Mirrors;
 use super::wire::raw;
 use super::wire::{self, Era, ErrorObject, meta};
 use crate::ports::{CallContext, Channel, Greeting, Handshake};
@@ -114,6 +115,7 @@ pub struct Upstream {
     tasks: TaskTracker,
     era: Era,
     handshake: Handshake,
+    mirrors: ArcSwap<Mirrors>,
     in_flight: AtomicUsize,
     idle: Notify,
 }
@@ -139,8 +141,16 @@ impl Upstream {
         let link = Link::new(channel, &inbox, &tasks).map_err(GreetError::from)?;
         let (era, handshake) = era::greet(&link, &inbox, greeting, deadline).await?;
         closing.keep();
-        let upstream =
-            Self { inbox, link, tasks, era, handshake, in_flight: AtomicUsize::new(0), idle: Notify::new() };
+        let upstream = Self {
+            inbox,
+            link,
+            tasks,
+            era,
+            handshake,
+            mirrors: ArcSwap::default(),
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+        };
         upstream.listen();
         Ok(Arc::new(upstream))
     }
@@ -210,10 +220,36 @@ impl Upstream {
         let body = compose(self.era, id, method, params, events.is_some())
             .map_err(|error| Failure::Answered(ErrorObject::new(error.code(), error.to_string())))?;
         let mirrored = match (&self.link, self.era) {
-            (Link::Http(_), Era::Modern) => Mirrored::of(method, params),
+            (Link::Http(_), Era::Modern) => self.mirrored(method, params),
             _ => Mirrored::default(),
         };
         self.link.exchange(Outgoing { id, body, mirrored, events, cancellable: true }).await
+    }
+
+    fn mirrored(&self, method: &str, params: Option<&RawValue>) -> Mirrored {
+        let mut mirrored = Mirrored::of(method, params);
+        let mirrors = self.mirrors.load();
+        if method == "tools/call" && !mirrors.is_empty() {
+            let name = params.and_then(|params| raw::get_str(params, "name"));
+            if let Some(mirrors) = name.and_then(|name| mirrors.get(name.as_ref())) {
+                mirror::add(&mut mirrored, mirrors, params);
+            }
+        }
+        mirrored
+    }
+
+    /// Learns which arguments the listed tools want repeated in headers, and returns the names of those
+    /// that say so in a way that cannot be followed, with why: they must not be offered. Only modern
+    /// servers over HTTP have such wishes.
+    pub fn learn(&self, tools: &[Arc<str>]) -> Vec<(String, String)> {
+        match (&self.link, self.era) {
+            (Link::Http(_), Era::Modern) => {
+                let (mirrors, invalid) = mirror::read(tools);
+                self.mirrors.store(Arc::new(mirrors));
+                invalid
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Calls under way.

@@ -70,8 +70,12 @@ const TEMPLATES: List = List {
 pub(super) async fn offer(upstream: &Upstream, until: Instant) -> Result<Offer, ListError> {
     let budget = AtomicUsize::new(BYTES);
     let all = |list| items(upstream, list, &budget, until);
-    let (tools, prompts, resources, templates) =
+    let (mut tools, prompts, resources, templates) =
         futures::try_join!(all(&TOOLS), all(&PROMPTS), all(&RESOURCES), all(&TEMPLATES))?;
+    for (name, reason) in upstream.learn(&tools) {
+        tracing::warn!(tool = name, reason, "a tool is left out: its header annotations are not valid");
+        tools.retain(|tool| !is_named(tool, &name));
+    }
     let handshake = upstream.handshake().clone();
     Ok(Offer {
         protocol: handshake.protocol,
@@ -143,6 +147,11 @@ fn take(
         items.push(item.get().into());
     }
     Ok(())
+}
+
+fn is_named(item: &str, name: &str) -> bool {
+    let item = serde_json::from_str::<&RawValue>(item).ok();
+    item.and_then(|item| raw::get_str(item, TOOLS.key)).is_some_and(|found| found == name)
 }
 
 /// Whether the server says it has that kind of thing. One that says nothing is asked.

@@ -25,7 +25,7 @@ use crate::resource::server::Transport;
 use crate::resource::workload::Security;
 use crate::resource::{Digest, EnvValue, Kind, Name, ResourceId};
 
-/// Where servers over HTTP listen when nobody says otherwise: FastMCP and the Python SDK, proxies and
+/// Where servers over HTTP listen when nobody says otherwise: `FastMCP` and the Python SDK, proxies and
 /// Java, Node.
 const PORTS: [u16; 3] = [8000, 8080, 3000];
 const PATHS: [&str; 2] = ["/mcp", "/"];

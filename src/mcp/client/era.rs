@@ -91,40 +91,36 @@ pub(super) async fn greet(
             (Link::Http(http), known) => negotiate_http(http, inbox, known, &last).await,
         }
     };
-    let handshake = match tokio::time::timeout(deadline, greeted).await {
-        Ok(handshake) => handshake?,
-        Err(_) => {
-            let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
-            return Err(GreetError::Late(deadline, last));
-        }
+    let Ok(handshake) = tokio::time::timeout(deadline, greeted).await else {
+        let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+        return Err(GreetError::Late(deadline, last));
     };
+    let handshake = handshake?;
     Ok((era_of(&handshake.protocol), handshake))
 }
 
 async fn negotiate_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, GreetError> {
     let mut discover = std::pin::pin!(stdio.exchange(discover(inbox)));
-    let verdict = match tokio::time::timeout(SILENCE, &mut discover).await {
-        Ok(answer) => judge(answer)?,
-        Err(_) => {
-            let mut initialize = std::pin::pin!(initialize_stdio(stdio, inbox));
-            // Whichever is answered first decides; the other one is waited for when that was a no.
-            let verdict = tokio::select! {
-                answer = &mut discover => judge(answer)?,
-                handshake = &mut initialize => match handshake {
-                    Ok(handshake) => return Ok(handshake),
-                    Err(GreetError::Refused(_)) => judge(discover.await)?,
-                    Err(error) => return Err(after_modern(error)),
-                },
-            };
-            return match verdict {
+    if let Ok(answer) = tokio::time::timeout(SILENCE, &mut discover).await {
+        return match judge(answer)? {
+            Verdict::Modern(handshake) => Ok(handshake),
+            Verdict::Legacy => initialize_stdio(stdio, inbox).await.map_err(after_modern),
+        };
+    }
+    let mut initialize = std::pin::pin!(initialize_stdio(stdio, inbox));
+    // Whichever is answered first decides; the other one is waited for when that was a no.
+    tokio::select! {
+        answer = &mut discover => match judge(answer)? {
+            Verdict::Modern(handshake) => Ok(handshake),
+            Verdict::Legacy => initialize.await.map_err(after_modern),
+        },
+        handshake = &mut initialize => match handshake {
+            Err(error @ GreetError::Refused(_)) => match judge(discover.await)? {
                 Verdict::Modern(handshake) => Ok(handshake),
-                Verdict::Legacy => initialize.await.map_err(after_modern),
-            };
-        }
-    };
-    match verdict {
-        Verdict::Modern(handshake) => Ok(handshake),
-        Verdict::Legacy => initialize_stdio(stdio, inbox).await.map_err(after_modern),
+                Verdict::Legacy => Err(after_modern(error)),
+            },
+            handshake => handshake.map_err(after_modern),
+        },
     }
 }
 
@@ -182,6 +178,14 @@ async fn discover_http(http: &Arc<Http>, inbox: &Inbox) -> Result<Handshake, Gre
     }
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Discovered {
+    supported_versions: Vec<String>,
+    capabilities: Option<Box<RawValue>>,
+    instructions: Option<String>,
+}
+
 enum Verdict {
     Modern(Handshake),
     Legacy,
@@ -197,13 +201,6 @@ fn judge(answer: Result<Box<RawValue>, Failure>) -> Result<Verdict, GreetError> 
         Err(Failure::Gone(_) | Failure::Unusable(_)) => return Err(NotModern.into()),
         Err(_) => return Ok(Verdict::Legacy),
     };
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Discovered {
-        supported_versions: Vec<String>,
-        capabilities: Option<Box<RawValue>>,
-        instructions: Option<String>,
-    }
     let Ok(found) = serde_json::from_str::<Discovered>(result.get()) else { return Ok(Verdict::Legacy) };
     if !found.supported_versions.iter().any(|version| version == MODERN) {
         return judge_versions(&found.supported_versions).map(|()| Verdict::Legacy);

@@ -222,7 +222,7 @@ impl Http {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, Failure> {
-        let mut moves = 0;
+        let mut followed = 0;
         loop {
             let url = Uri::clone(&self.url.load());
             let mut request = Request::new(body.clone());
@@ -232,13 +232,13 @@ impl Http {
             *request.headers_mut() = headers.clone();
             let response = self.sender.send(request).await?;
             match response.status() {
-                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if moves < REDIRECTS => {
-                    let Some(moved) = moved(&url, response.headers()) else {
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if followed < REDIRECTS => {
+                    let Some(new) = moved(&url, response.headers()) else {
                         let reason = "it redirects to another host, which is not followed".to_owned();
                         return Err(Failure::Status(response.status().as_u16(), reason));
                     };
-                    self.url.store(Arc::new(moved));
-                    moves += 1;
+                    self.url.store(Arc::new(new));
+                    followed += 1;
                 }
                 _ => return Ok(response),
             }

@@ -246,13 +246,13 @@ fn reply(id: &Id, method: &str) -> String {
 
 fn progress(params: &RawValue) -> Option<(u64, CallEvent)> {
     #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Progress {
-        progress_token: u64,
+    struct Params {
+        #[serde(rename = "progressToken")]
+        token: u64,
         progress: f64,
         total: Option<f64>,
         message: Option<String>,
     }
-    let Progress { progress_token, progress, total, message } = serde_json::from_str(params.get()).ok()?;
-    Some((progress_token, CallEvent::Progress { progress, total, message }))
+    let Params { token, progress, total, message } = serde_json::from_str(params.get()).ok()?;
+    Some((token, CallEvent::Progress { progress, total, message }))
 }

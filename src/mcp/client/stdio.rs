@@ -96,7 +96,7 @@ async fn write(
             break;
         }
         for message in batch.drain(..) {
-            push_line(&mut bytes, message);
+            push_line(&mut bytes, &message);
         }
         let written = async {
             writer.write_all(&bytes).await?;
@@ -118,7 +118,7 @@ async fn write(
 
 /// Raw JSON of a client may be written over several lines; between tokens a space does as well, and
 /// within a string there can be no line end.
-fn push_line(bytes: &mut Vec<u8>, message: String) {
+fn push_line(bytes: &mut Vec<u8>, message: &str) {
     let start = bytes.len();
     bytes.extend_from_slice(message.as_bytes());
     for byte in bytes.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_message_over_several_lines_is_written_on_one() {
         let mut bytes = Vec::new();
-        push_line(&mut bytes, "{\n \"a\": \"\\n\"\r\n}".to_owned());
+        push_line(&mut bytes, "{\n \"a\": \"\\n\"\r\n}");
         assert_eq!(bytes, b"{  \"a\": \"\\n\"  }\n");
     }
 

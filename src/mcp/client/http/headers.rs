@@ -59,6 +59,11 @@ impl Mirrored {
     pub(in crate::mcp::client) fn push(&mut self, name: &HeaderName, value: &str) {
         self.0.extend(encode(value).map(|value| (name.clone(), value)));
     }
+
+    #[cfg(test)]
+    pub(in crate::mcp::client) fn pairs(&self) -> Vec<(&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default())).collect()
+    }
 }
 
 /// A value that cannot travel as it is goes in Base64.
