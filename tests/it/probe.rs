@@ -1,6 +1,7 @@
 //! The client and the prober against servers that others wrote: the Python SDK in both eras, FastMCP
 //! over stdio and HTTP, and the reference server of the TypeScript SDK.
 
+mod http;
 mod undeclared;
 
 use std::path::PathBuf;
