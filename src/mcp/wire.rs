@@ -281,12 +281,12 @@ mod tests {
     }
 
     fn told(message: &Message<'_>) -> String {
-        let raw = |raw: &Option<&RawValue>| raw.map_or("-", RawValue::get).to_owned();
+        let raw = |raw: Option<&RawValue>| raw.map_or("-", RawValue::get).to_owned();
         match message {
             Message::Request { id, method, params } => {
-                format!("request {} {method} {}", id.as_json(), raw(params))
+                format!("request {} {method} {}", id.as_json(), raw(*params))
             }
-            Message::Notification { method, params } => format!("notification {method} {}", raw(params)),
+            Message::Notification { method, params } => format!("notification {method} {}", raw(*params)),
             Message::Response { id, outcome } => {
                 let id = id.as_ref().map_or("null", Id::as_json);
                 match outcome {

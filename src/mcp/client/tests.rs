@@ -224,7 +224,7 @@ async fn an_answer_that_is_too_long_fails_its_call_alone() {
 async fn the_end_of_a_server_ends_its_calls_and_is_told_once() {
     let (channel, mut peer) = Peer::pair();
     let (told, mut changes) = mpsc::channel(4);
-    let changed = move || {
+    let tell = move || {
         let _ = told.try_send(());
     };
     let server = async {
@@ -238,7 +238,7 @@ async fn the_end_of_a_server_ends_its_calls_and_is_told_once() {
     };
     let client = async {
         let greeting = Greeting::Known("legacy 2025-06-18");
-        let upstream = Upstream::connect(channel, greeting, LONG, changed).await.expect("greeted");
+        let upstream = Upstream::connect(channel, greeting, LONG, tell).await.expect("greeted");
         let mut notices = upstream.notices();
         changes.recv().await.expect("the list changed");
         let outcome = call(&upstream, &CallContext::default()).await;

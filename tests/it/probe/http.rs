@@ -188,8 +188,8 @@ async fn answers_that_are_none_fail_the_call_alone() {
 
 #[tokio::test]
 async fn a_move_on_the_same_host_is_followed_and_remembered() {
-    let moves = Arc::new(AtomicUsize::new(0));
-    let moved = Arc::clone(&moves);
+    let count = Arc::new(AtomicUsize::new(0));
+    let moved = Arc::clone(&count);
     let url = serve(move |asked| {
         if asked.path == "/mcp" {
             moved.fetch_add(1, Ordering::SeqCst);
@@ -202,7 +202,7 @@ async fn a_move_on_the_same_host_is_followed_and_remembered() {
     .await;
     let upstream = connect(url).await;
     call(&upstream, "t").await.expect("answered");
-    assert_eq!(moves.load(Ordering::SeqCst), 1);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ struct Noon;
 
 impl Clock for Noon {
     fn now(&self) -> Duration {
-        Duration::from_secs(43_200)
+        Duration::from_hours(12)
     }
 }
 
