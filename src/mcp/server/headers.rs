@@ -46,11 +46,11 @@ pub(super) fn version(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     })
 }
 
-/// Whether the request is to be served by the rules of 2026-07-28. `initialize` always belongs to
-/// the earlier ones.
+/// Whether the request is to be served by the rules of 2026-07-28. `initialize` belongs to the
+/// earlier ones, whatever the header says, unless it has the `_meta` of a version that has none.
 pub(super) fn is_modern(headers: &HeaderMap, request: &Request) -> Result<bool, Refusal> {
     let modern = match request.method {
-        Method::Initialize => false,
+        Method::Initialize => request.meta.protocol_version.is_some(),
         Method::Discover | Method::Listen => true,
         _ => request.meta.protocol_version.is_some() || version(headers)? == Some(wire::MODERN),
     };

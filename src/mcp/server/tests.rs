@@ -212,6 +212,7 @@ async fn what_is_wrong_with_a_modern_request_has_its_status_and_code() {
         (&[v, ("mcp-method", "tools/call"), ("mcp-name", "other")], &call, 400, -32020),
         (&[v, ("mcp-method", "no/such")], &modern("no/such", json!({})), 404, -32601),
         (&[v, ("mcp-method", "ping")], &modern("ping", json!({})), 404, -32601),
+        (&[v, ("mcp-method", "initialize")], &modern("initialize", json!({})), 404, -32601),
         (&[], &request("server/discover", json!({})), 400, -32602),
         (
             &[v, ("mcp-method", "tools/call"), ("mcp-name", "bad")],
