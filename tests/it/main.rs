@@ -2,6 +2,7 @@
 
 mod cli;
 mod docker;
+mod gateway_unit;
 mod git;
 mod probe;
 mod manifest;
