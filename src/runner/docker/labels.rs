@@ -13,6 +13,8 @@ use crate::resource::{Digest, Name, ResourceId};
 pub(super) const OWNER: &str = "dev.toolcrib/owner";
 /// `server`, `run` or `init`.
 pub(super) const ROLE: &str = "dev.toolcrib/role";
+/// The runner's name: two runners may be the same engine.
+pub(super) const RUNNER: &str = "dev.toolcrib/runner";
 const KIND: &str = "dev.toolcrib/kind";
 const NAME: &str = "dev.toolcrib/name";
 const DIGEST: &str = "dev.toolcrib/digest";
@@ -43,11 +45,12 @@ pub(super) fn filler(owner: &str) -> Labels {
     HashMap::from([(OWNER.to_owned(), owner.to_owned()), (ROLE.to_owned(), "init".to_owned())])
 }
 
-/// For a container of `identity`.
-pub(super) fn of(owner: &str, role: &str, identity: &Identity) -> Labels {
+/// For a container of `identity` by `owner` on `runner`.
+pub(super) fn of((owner, runner): (&str, &Name), role: &str, identity: &Identity) -> Labels {
     let Identity { name, resource, digest, revision } = identity;
     [
         (OWNER, owner.to_owned()),
+        (RUNNER, runner.to_string()),
         (ROLE, role.to_owned()),
         (KIND, resource.kind.to_string()),
         (NAME, resource.name.to_string()),
@@ -110,17 +113,18 @@ mod tests {
             digest: Digest::of_bytes(b"x"),
             revision: "main@sha1:00".to_owned(),
         };
-        let mut labels = of("me", "server", &identity);
+        let local = Name::parse("local").unwrap();
+        let mut labels = of(("me", &local), "server", &identity);
         endpoint(&mut labels, &Transport::StreamableHttp { port: 8000, path: "/mcp".to_owned() }, true);
         assert_eq!(http(&labels), Some((8000, "/mcp")));
         assert!(has_secrets(&labels));
         assert!(owned_by(Some(&labels), "me") && !owned_by(Some(&labels), "m") && !owned_by(None, "me"));
 
-        let read = instance("abc", &Name::parse("local").unwrap(), &labels).unwrap();
+        let read = instance("abc", &local, &labels).unwrap();
         assert_eq!((read.name, read.resource), (identity.name, identity.resource));
         assert_eq!((read.digest, read.revision), (identity.digest, identity.revision));
 
         labels.remove(DIGEST);
-        assert!(instance("abc", &Name::parse("local").unwrap(), &labels).is_none());
+        assert!(instance("abc", &local, &labels).is_none());
     }
 }

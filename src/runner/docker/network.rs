@@ -1,6 +1,8 @@
 //! The network of servers over HTTP: one for each owner, without a way out.
 //!
-//! This machine reaches the containers; they reach neither the outside nor each other.
+//! This machine reaches the containers; they reach neither the outside nor each other. A limit of
+//! engines of this age: what this machine offers on all its addresses they reach as well, over the
+//! network's gateway. The daemon's own listeners are on loopback unless its operator says otherwise.
 
 use std::collections::HashMap;
 

@@ -111,7 +111,7 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
         framed: frame.is_some(),
         stdin: if open { Stdin::Once } else { Stdin::Empty },
         network: None,
-        labels: labels::of(&inner.owner, "run", &identity),
+        labels: labels::of((&inner.owner, &inner.name), "run", &identity),
     }
     .body()?;
     let id = launch::create(&docker, &inner.owner, &run.name, body).await?;

@@ -52,7 +52,11 @@ impl Inner {
 
     async fn list(&self, role: &str) -> PortResult<Vec<ContainerSummary>> {
         let docker = self.engine.client().await?;
-        let filters = labels::filter(&[(labels::OWNER, &self.owner), (labels::ROLE, role)]);
+        let mut wanted = vec![(labels::OWNER, self.owner.as_str()), (labels::ROLE, role)];
+        if role != "init" {
+            wanted.push((labels::RUNNER, self.name.as_str()));
+        }
+        let filters = labels::filter(&wanted);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         ask(|| "failed to list containers".to_owned(), docker.list_containers(Some(options))).await
     }
@@ -99,7 +103,7 @@ impl Inner {
             (Transport::StreamableHttp { .. }, Some(_)) => Stdin::Once,
             (Transport::StreamableHttp { .. }, None) => Stdin::Empty,
         };
-        let mut labels = labels::of(&self.owner, "server", identity);
+        let mut labels = labels::of((&self.owner, &self.name), "server", identity);
         labels::endpoint(&mut labels, &workload.transport, !hidden.secrets.is_empty());
         let body = Container {
             image: &image,

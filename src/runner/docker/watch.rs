@@ -25,7 +25,7 @@ pub(super) async fn listen(inner: std::sync::Weak<Inner>) {
     loop {
         let Some(runner) = inner.upgrade() else { return };
         let connected = runner.engine.patient(Duration::from_secs(u32::MAX.into())).await;
-        let filters = filters(&runner.owner);
+        let filters = filters(&runner.owner, runner.name.as_str());
         drop(runner);
         if let Ok(docker) = connected {
             let options = EventsOptionsBuilder::default().filters(&filters).since(&since).build();
@@ -59,8 +59,9 @@ fn after(event: &EventMessage) -> Option<String> {
     Some(format!("{}.{:09}", nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000))
 }
 
-fn filters(owner: &str) -> HashMap<String, Vec<String>> {
-    let mut filters = labels::filter(&[(labels::OWNER, owner), (labels::ROLE, "server")]);
+fn filters(owner: &str, runner: &str) -> HashMap<String, Vec<String>> {
+    let wanted = [(labels::OWNER, owner), (labels::RUNNER, runner), (labels::ROLE, "server")];
+    let mut filters = labels::filter(&wanted);
     filters.insert("type".to_owned(), vec!["container".to_owned()]);
     let events = ["die", "oom", "start", "destroy"].map(str::to_owned).to_vec();
     filters.insert("event".to_owned(), events);

@@ -1,5 +1,8 @@
 //! Servers: speaking, finding again, ending.
 
+use std::collections::HashMap;
+
+use bollard::query_parameters::ListNetworksOptionsBuilder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use toolcrib::live::InstanceState;
 
@@ -14,6 +17,13 @@ async fn a_stdio_server_is_spoken_to_and_found_again_after_a_clean_stop() {
     let found = place.runner.observe().await.unwrap();
     assert_eq!(found, std::slice::from_ref(&server));
     assert!(server.adoptable);
+    let twin = Settings {
+        name: Name::parse("twin").unwrap(),
+        host: host(),
+        owner: place.owner.clone(),
+        clean: true,
+    };
+    assert!(DockerRunner::new(twin).observe().await.unwrap().is_empty(), "another runner, the same engine");
 
     let mut spoken = Spoken::new(place.runner.connect(&server.id).await.unwrap());
     // What was said before anybody connected is there.
@@ -61,8 +71,12 @@ async fn stopping_is_polite_and_sure() {
     place.finish().await;
 }
 
+fn address(url: &str) -> &str {
+    url.strip_prefix("http://").unwrap().split('/').next().unwrap()
+}
+
 async fn get(url: &str) -> String {
-    let address = url.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+    let address = address(url).to_owned();
     within(async {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         loop {
@@ -84,7 +98,11 @@ async fn outside(place: &Place) -> String {
     use bollard::query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, StartContainerOptions,
     };
-    let labels = [("dev.toolcrib/owner", place.owner.as_str()), ("dev.toolcrib/role", "run")];
+    let labels = [
+        ("dev.toolcrib/owner", place.owner.as_str()),
+        ("dev.toolcrib/runner", "local"),
+        ("dev.toolcrib/role", "run"),
+    ];
     let body = bollard::models::ContainerCreateBody {
         image: Some(BUSYBOX.to_owned()),
         cmd: Some(["httpd", "-f", "-p", "80", "-h", "/etc"].map(str::to_owned).to_vec()),
@@ -112,14 +130,23 @@ async fn http_servers_are_reached_from_here_and_from_nowhere_else() {
     assert!(get(&url).await.ends_with("served\n"));
 
     let outside = outside(&place).await;
-    let probe = format!(
-        "wget -T 2 -q -O - {url} && echo reached; wget -T 2 -q -O - {outside} && echo outside; echo end >&2; exec sleep 1000"
-    );
-    workload.program = program(BUSYBOX, &["sh", "-c", &probe]);
+    let probe = |address: &str| {
+        let (host, port) = address.split_once(':').unwrap();
+        format!("printf 'GET /mcp HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {host} {port} | grep HTTP; ")
+    };
+    let itself = format!("httpd -p 8001 -h /etc; {}", probe("127.0.0.1:8001"));
+    let probes =
+        [itself, probe(address(&url)), probe(address(&outside)), "echo end; exec sleep 1000".to_owned()];
+    workload.program = program(BUSYBOX, &["sh", "-c", &probes.concat()]);
     workload.resource.name = Name::parse("second").unwrap();
     let second = place.start(&workload, Material::default()).await;
     let text = log(&place, &second, "end").await;
-    assert!(!text.contains("reached") && !text.contains("outside"), "{text}");
+    assert_eq!(text.matches("HTTP/").count(), 1, "only itself: {text}");
+    // What is beyond this machine cannot be tried here.
+    let filters = HashMap::from([("label".to_owned(), vec![format!("dev.toolcrib/owner={}", place.owner)])]);
+    let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+    let networks = place.engine.list_networks(Some(options)).await.unwrap();
+    assert_eq!(networks.iter().map(|network| network.internal).collect::<Vec<_>>(), [Some(true)]);
 
     let later = runner(&place.owner, false);
     let found = later.observe().await.unwrap();

@@ -29,6 +29,7 @@ async fn containers_of_others_are_not_touched() {
     let other = format!("{}-other", place.owner);
     let labels = [
         ("dev.toolcrib/owner", other.as_str()),
+        ("dev.toolcrib/runner", "local"),
         ("dev.toolcrib/role", "run"),
         ("dev.toolcrib/kind", "Server"),
         ("dev.toolcrib/name", "server"),
@@ -38,7 +39,7 @@ async fn containers_of_others_are_not_touched() {
     ];
     let run = create(&place, &place.name("foreign-run"), &labels).await;
     let mut labels = labels;
-    labels[1].1 = "server";
+    labels[2].1 = "server";
     let server = create(&place, &place.name("foreign-server"), &labels).await;
     let plain = create(&place, &place.name("plain"), &[]).await;
 
@@ -71,6 +72,7 @@ async fn a_half_made_container_of_ours_is_seen_and_made_anew() {
     let digest = identity.digest.to_string();
     let labels = [
         ("dev.toolcrib/owner", place.owner.as_str()),
+        ("dev.toolcrib/runner", "local"),
         ("dev.toolcrib/role", "server"),
         ("dev.toolcrib/kind", "Server"),
         ("dev.toolcrib/name", "server"),
