@@ -3,6 +3,7 @@
 mod cli;
 mod docker;
 mod gateway_unit;
+mod follow;
 mod git;
 mod probe;
 mod manifest;

@@ -219,6 +219,12 @@ impl Drop for Daemon {
     }
 }
 
+/// Names the one library for TLS that HTTP clients in tests use.
+pub(crate) fn tls() {
+    // An error means that it was named before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Looks until there is something to see.
 ///
 /// Panics with `what` when there is nothing within `limit`.
