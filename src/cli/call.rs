@@ -77,7 +77,9 @@ impl Call {
         }
         let text = text_of(&result);
         if failed {
-            return Err(CliError::failure(format!("tool `{}` failed", self.tool)).detail(Some(text)));
+            return Err(CliError::failure(format!("tool `{}` failed", self.tool))
+                .detail(Some(text))
+                .hint(format!("`toolcrib tools {}` shows what it takes", self.tool)));
         }
         context.out.text(&if std::io::stdout().is_terminal() { harmless(&text) } else { text })?;
         Ok(Exit::Success)

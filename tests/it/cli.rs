@@ -1,5 +1,7 @@
 //! The command line as people and scripts meet it.
 
+mod daemon;
+
 use std::process::Stdio;
 
 use crate::support::TestEnv;

@@ -183,6 +183,11 @@ impl Daemon {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
         self.signal(Signal::SIGTERM);
