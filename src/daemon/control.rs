@@ -14,7 +14,7 @@ use crate::plan;
 use crate::ports::{PortError, PortResult, Publisher as _, Runners as _};
 use crate::reconcile::{Ask, Event};
 use crate::resource::ResourceId;
-use crate::status::Status;
+use crate::status::{ResourceStatus, Status};
 
 /// The daemon as the admin endpoint sees it.
 pub(super) struct DaemonControl {
@@ -61,6 +61,9 @@ impl Control for DaemonControl {
 
     async fn reconcile(&self, request: ReconcileRequest) -> PortResult<ReconcileReply> {
         let ReconcileRequest { rebuild, wait } = request;
+        if let Some(resource) = &rebuild {
+            known(&self.published.status.load(), resource)?;
+        }
         let ended = self.ask(|answer| Ask::Reconcile { rebuild, wait, answer }).await?;
         let served = self.published.current();
         Ok(ReconcileReply {
@@ -77,10 +80,7 @@ impl Control for DaemonControl {
 
     async fn logs(&self, resource: &ResourceId) -> PortResult<String> {
         let status = self.published.status.load_full();
-        let Some(known) = status.resources.get(resource) else {
-            return Err(PortError::stalled(format!("there is no resource `{resource}`"))
-                .hint("`toolcrib get` lists what is declared"));
-        };
+        let known = known(&status, resource)?;
         let mut text = String::new();
         let runner = known.runner.as_ref().and_then(|name| self.pool.get(name));
         if let Some(runner) = runner {
@@ -103,3 +103,11 @@ impl Control for DaemonControl {
 
 /// Details of failures, by resource: logs of builds and of instances that did not start.
 pub(super) type Failures = ArcSwap<std::collections::BTreeMap<ResourceId, String>>;
+
+/// What is known of a declared resource.
+fn known<'a>(status: &'a Status, resource: &ResourceId) -> PortResult<&'a ResourceStatus> {
+    status.resources.get(resource).ok_or_else(|| {
+        PortError::stalled(format!("there is no resource `{resource}`"))
+            .hint("`toolcrib get` lists what is declared")
+    })
+}
