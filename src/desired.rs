@@ -66,6 +66,15 @@ struct Origin {
     context: Digest,
     /// Over the answers and the files it uses; none when it uses none.
     inputs: Option<Digest>,
+    result: Outcome,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+enum Outcome {
+    Policy(Arc<PolicySource>),
+    Server(Arc<Server>),
+    Tool(Arc<Tool>),
 }
 
 /// One `Policy` with the text of its modules.

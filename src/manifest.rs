@@ -217,6 +217,13 @@ pub struct Manifest {
     pub files: BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>,
 }
 
+impl Manifest {
+    /// Whether a file declares resources.
+    pub fn declares(&self, path: &RepoPath) -> bool {
+        self.files.get(path).is_some_and(|(_, file)| !file.resources.is_empty() || !file.faulty.is_empty())
+    }
+}
+
 /// The files of a snapshot below its path.
 fn below(snapshot: &Snapshot) -> impl Iterator<Item = (&RepoPath, &TreeEntry)> {
     snapshot.under(&snapshot.path).filter(|(_, entry)| matches!(entry.mode, Mode::File | Mode::Executable))

@@ -1,5 +1,6 @@
 //! What all resources are resolved against: the Crib, the runners, the floor.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::place::Findings;
 use super::{Desired, Floor, Limits, Resolutions, Runner, files};
 use crate::manifest::suggest::nearest;
-use crate::manifest::{Declared, Diagnostic, Manifest, Snapshot, TreeEntry};
+use crate::manifest::{Declared, Diagnostic, Manifest, RepoPath, Snapshot, TreeEntry};
 use crate::resource::crib::CribSpec;
 use crate::resource::runner::RunnerKind;
 use crate::resource::workload::{Resources, Security};
@@ -17,6 +18,7 @@ use crate::resource::{Digest, Kind, Memory, Name, Period, ResourceId, Spec};
 const CALL_TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(super) struct Context<'a> {
+    pub(super) manifest: &'a Manifest,
     pub(super) snapshot: &'a Snapshot,
     pub(super) resolutions: &'a Resolutions,
     pub(super) floor: &'a Floor,
@@ -27,18 +29,21 @@ pub(super) struct Context<'a> {
     /// Runners that are declared with a fault and have no earlier version.
     broken: BTreeSet<Name>,
     pub(super) digest: Digest,
+    /// Digests of folders, computed once each.
+    pub(super) folders: RefCell<BTreeMap<RepoPath, Digest>>,
 }
 
 impl<'a> Context<'a> {
     /// Also tells the faults of the Crib and of runners.
     pub(super) fn new(
-        manifest: &Manifest,
+        manifest: &'a Manifest,
         snapshot: &'a Snapshot,
         resolutions: &'a Resolutions,
         floor: &'a Floor,
         previous: Option<&Desired>,
     ) -> (Self, Vec<Diagnostic>, BTreeSet<ResourceId>) {
         let mut context = Self {
+            manifest,
             snapshot,
             resolutions,
             floor,
@@ -47,6 +52,7 @@ impl<'a> Context<'a> {
             bundles: BTreeMap::new(),
             broken: BTreeSet::new(),
             digest: Digest::of_bytes(&[]),
+            folders: RefCell::default(),
         };
         let (mut diagnostics, mut faulty) = (Vec::new(), BTreeSet::new());
         for (id, declared) in manifest.resources.iter().filter(|(id, _)| id.kind == Kind::Runner) {

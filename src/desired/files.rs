@@ -1,28 +1,32 @@
 //! Files of the snapshot that resources refer to.
+//!
+//! What a command beside the daemon depends on is decided here: it runs in the folder that declares it,
+//! so a `Tool` is looked at again when any file there changes, manifests aside, and a `Server` restarts
+//! when a file changes in the folder of a path that its command names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::context::Context;
 use super::place::Findings;
 use crate::manifest::suggest::nearest;
 use crate::manifest::{BlobId, Declared, Manifest, Mode, RepoPath, Snapshot, TreeEntry};
-use crate::resource::Spec;
 use crate::resource::server::ServerSource;
 use crate::resource::workload::BuildSource;
+use crate::resource::{Digest, Spec};
 
 /// The files whose contents [`super::resolve`] needs in [`super::Resolutions::blobs`]: policy modules
 /// and ignore files of build contexts. Each is read up to [`crate::manifest::MAX_MANIFEST_BYTES`].
 pub fn blobs(manifest: &Manifest, snapshot: &Snapshot) -> BTreeSet<BlobId> {
     let mut wanted = BTreeSet::new();
     for declared in manifest.resources.values() {
-        let folder = declared.place.file.parent();
-        let paths: Vec<Option<RepoPath>> = match &declared.spec {
-            Spec::Policy(spec) => spec.modules.iter().map(|module| folder.join(module)).collect(),
-            Spec::Server(_) | Spec::Tool(_) => build_source(&declared.spec)
-                .map(|build| folder.join(&build.context).and_then(|context| context.join(".dockerignore")))
-                .into_iter()
-                .collect(),
-            Spec::Crib(_) | Spec::Runner(_) => continue,
+        let folder = || declared.place.file.parent();
+        let paths: Vec<Option<RepoPath>> = match (&declared.spec, build_source(&declared.spec)) {
+            (Spec::Policy(spec), _) => spec.modules.iter().map(|module| folder().join(module)).collect(),
+            (_, Some(build)) => {
+                vec![folder().join(&build.context).and_then(|context| context.join(".dockerignore"))]
+            }
+            _ => continue,
         };
         let entries = paths.into_iter().flatten().filter_map(|path| snapshot.files.get(&path));
         wanted.extend(entries.filter(|entry| regular(entry.mode)).map(|entry| entry.id));
@@ -118,3 +122,45 @@ pub(super) fn absent(
 
 /// Files of a folder that are compared with a name that is not there.
 const MAX_SIBLINGS: usize = 10_000;
+
+/// Over the files of a folder, manifests aside.
+pub(super) fn contents(context: &Context<'_>, folder: &RepoPath) -> Digest {
+    if let Some(known) = context.folders.borrow().get(folder) {
+        return *known;
+    }
+    let files: Vec<_> =
+        context.snapshot.under(folder).filter(|(path, _)| !context.manifest.declares(path)).collect();
+    let digest = Digest::of("folder", &files);
+    context.folders.borrow_mut().insert(folder.clone(), digest);
+    digest
+}
+
+/// Over the files a command depends on; none when it names none of this repository. Also tells of a
+/// program that is named by a path and is not there.
+pub(super) fn of_command(
+    context: &Context<'_>,
+    declared: &Arc<Declared>,
+    field: &[&str],
+    argv: &[String],
+    findings: &mut Findings<'_>,
+) -> Option<Digest> {
+    let folder = declared.place.file.parent();
+    let snapshot = context.snapshot;
+    if let Some(program) = argv.first().filter(|program| program.contains('/') && !program.starts_with('/')) {
+        let at = [field, &["0"]].concat();
+        let (path, entry) = file(snapshot, declared, &at, program, findings)?;
+        if entry.mode != Mode::Executable {
+            let hint = "make it so with `git update-index --chmod=+x`, or name the interpreter first";
+            findings.error(&at, "not-executable", format!("`{path}` is not executable"), hint);
+        }
+    }
+    let named = argv.iter().filter_map(|part| {
+        let path = part.rsplit_once('=').map_or(part.as_str(), |(_, value)| value);
+        let path = folder.join(path).filter(|_| !path.is_empty() && path != ".")?;
+        let whole = || snapshot.under(&path).next().map(|_| path.clone());
+        if snapshot.files.contains_key(&path) { Some(path.parent()) } else { whole() }
+    });
+    let digests: BTreeMap<RepoPath, Digest> =
+        named.map(|path| (path.clone(), contents(context, &path))).collect();
+    (!digests.is_empty()).then(|| Digest::of("command", &digests))
+}

@@ -1,11 +1,15 @@
 //! All resources of a revision, each resolved once for each change of what it is made of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use super::context::Context;
 use super::place::Findings;
-use super::{Desired, Floor, Origin, Origins, Question, Resolutions, Resolved, files, policy, server, tool};
+use super::{
+    Desired, Floor, Origin, Origins, Outcome, PolicySource, Question, Resolutions, Resolved, Server, Tool,
+    files, policy, server, tool,
+};
 use crate::manifest::{Declared, Diagnostic, Manifest, Snapshot};
 use crate::resource::runner::RunnerKind;
 use crate::resource::server::ServerSource;
@@ -55,7 +59,23 @@ pub fn resolve(
 ) -> Resolved {
     let (context, diagnostics, mut faulty) = Context::new(manifest, snapshot, resolutions, floor, previous);
     faulty.extend(manifest.faulty.iter().cloned());
-    let desired = Desired {
+    let nothing = BTreeMap::new();
+    let mut pass = Pass {
+        context: &context,
+        previous,
+        before: previous.map_or(&nothing, |previous| &previous.origins.0).iter().peekable(),
+        faulty,
+        pending: BTreeSet::new(),
+        policies: Vec::new(),
+        servers: Vec::new(),
+        tools: Vec::new(),
+        origins: Vec::new(),
+        diagnostics,
+    };
+    for (id, declared) in &manifest.resources {
+        pass.resource(id, declared);
+    }
+    let mut desired = Desired {
         revision: snapshot.revision.clone(),
         naming: context.crib.naming.clone(),
         sync: context.crib.sync.clone(),
@@ -63,25 +83,28 @@ pub fn resolve(
         servers: BTreeMap::new(),
         tools: BTreeMap::new(),
         policies: BTreeMap::new(),
-        faulty,
+        faulty: BTreeSet::new(),
         pending: BTreeSet::new(),
         origins: Origins::default(),
     };
-    let mut pass = Pass { context: &context, previous, desired, diagnostics };
-    for (id, declared) in &manifest.resources {
-        pass.resource(id, declared);
-    }
-    pass.kept();
+    let mut diagnostics = pass.finish(&mut desired);
+    diagnostics.sort();
     let fatal = |id: &ResourceId| matches!(id.kind, Kind::Crib | Kind::Policy);
-    let refused = pass.desired.faulty.iter().any(fatal);
-    pass.diagnostics.sort();
-    Resolved { desired: pass.desired, diagnostics: pass.diagnostics, refused }
+    let refused = desired.faulty.iter().any(fatal);
+    Resolved { desired, diagnostics, refused }
 }
 
 struct Pass<'a> {
     context: &'a Context<'a>,
     previous: Option<&'a Desired>,
-    desired: Desired,
+    /// The previous origins from the last one looked for on: resources come in the same order.
+    before: Peekable<btree_map::Iter<'a, ResourceId, Origin>>,
+    faulty: BTreeSet<ResourceId>,
+    pending: BTreeSet<ResourceId>,
+    policies: Vec<(Name, Arc<PolicySource>)>,
+    servers: Vec<(Name, Arc<Server>)>,
+    tools: Vec<(Name, Arc<Tool>)>,
+    origins: Vec<(ResourceId, Origin)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -92,51 +115,73 @@ impl Pass<'_> {
             return;
         }
         let mut findings = Findings::new(declared);
-        let done = match &declared.spec {
+        let result = match &declared.spec {
             Spec::Crib(_) | Spec::Runner(_) => return,
             Spec::Policy(spec) => policy::policy(self.context, declared, spec, &mut findings)
-                .map(|policy| _ = self.desired.policies.insert(id.name.clone(), Arc::new(policy))),
+                .map(|policy| Outcome::Policy(Arc::new(policy))),
             Spec::Server(spec) => server::server(self.context, declared, spec, &mut findings)
-                .map(|server| _ = self.desired.servers.insert(id.name.clone(), Arc::new(server))),
+                .map(|server| Outcome::Server(Arc::new(server))),
             Spec::Tool(spec) => tool::tool(self.context, declared, spec, &mut findings)
-                .map(|tool| _ = self.desired.tools.insert(id.name.clone(), Arc::new(tool))),
+                .map(|tool| Outcome::Tool(Arc::new(tool))),
         };
-        if done.is_some() {
+        if let Some(result) = result {
             // With warnings it is resolved anew each time, so that they are told each time.
             if findings.diagnostics.is_empty() && id.kind != Kind::Policy {
-                let origin = Origin { declared: declared.clone(), context: self.context.digest, inputs };
-                self.desired.origins.0.insert(id.clone(), origin);
+                let (declared, context) = (declared.clone(), self.context.digest);
+                self.origins.push((id.clone(), Origin { declared, context, inputs, result: result.clone() }));
             }
+            self.put(id, result);
         } else if findings.failed() {
-            self.desired.faulty.insert(id.clone());
+            self.faulty.insert(id.clone());
         } else {
-            self.desired.pending.insert(id.clone());
+            self.pending.insert(id.clone());
         }
         self.diagnostics.append(&mut findings.diagnostics);
     }
 
+    fn put(&mut self, id: &ResourceId, result: Outcome) {
+        let name = id.name.clone();
+        match result {
+            Outcome::Policy(policy) => self.policies.push((name, policy)),
+            Outcome::Server(server) => self.servers.push((name, server)),
+            Outcome::Tool(tool) => self.tools.push((name, tool)),
+        }
+    }
+
     /// Takes over what was resolved from the same before.
     fn reuse(&mut self, id: &ResourceId, declared: &Arc<Declared>, inputs: Option<Digest>) -> bool {
-        let Some(previous) = self.previous else { return false };
-        let Some(origin) = previous.origins.0.get(id) else { return false };
+        while self.before.next_if(|(other, _)| *other < id).is_some() {}
+        let Some((_, origin)) = self.before.next_if(|(other, _)| *other == id) else { return false };
         let same = Arc::ptr_eq(&origin.declared, declared)
             && origin.context == self.context.digest
             && origin.inputs == inputs;
-        if same && copy(id, previous, &mut self.desired) {
-            self.desired.origins.0.insert(id.clone(), origin.clone());
-            return true;
+        if same {
+            self.origins.push((id.clone(), origin.clone()));
+            self.put(id, origin.result.clone());
         }
-        false
+        same
     }
 
-    /// Takes over the previous version of everything that is faulty or pending now.
-    fn kept(&mut self) {
-        let Some(previous) = self.previous else { return };
-        let ids: Vec<ResourceId> = self.desired.faulty.union(&self.desired.pending).cloned().collect();
-        for id in ids {
-            if !holds(&self.desired, &id) {
-                copy(&id, previous, &mut self.desired);
-            }
+    fn finish(self, desired: &mut Desired) -> Vec<Diagnostic> {
+        desired.policies = self.policies.into_iter().collect();
+        desired.servers = self.servers.into_iter().collect();
+        desired.tools = self.tools.into_iter().collect();
+        desired.origins = Origins(self.origins.into_iter().collect());
+        desired.faulty = self.faulty;
+        desired.pending = self.pending;
+        if let Some(previous) = self.previous {
+            keep(desired, previous);
+        }
+        self.diagnostics
+    }
+}
+
+/// Takes over the previous version of everything that is faulty or pending now.
+fn keep(desired: &mut Desired, previous: &Desired) {
+    let ids: Vec<ResourceId> = desired.faulty.union(&desired.pending).cloned().collect();
+    for id in ids {
+        if !holds(desired, &id) {
+            copy(&id, previous, desired);
         }
     }
 }
@@ -152,13 +197,15 @@ fn holds(desired: &Desired, id: &ResourceId) -> bool {
     }
 }
 
-/// Copies one resource; whether it was there.
-fn copy(id: &ResourceId, from: &Desired, to: &mut Desired) -> bool {
-    fn one<T>(name: &Name, from: &BTreeMap<Name, Arc<T>>, to: &mut BTreeMap<Name, Arc<T>>) -> bool {
-        from.get(name).map(|value| to.insert(name.clone(), value.clone())).is_some()
+/// Copies one resource, if it was there.
+fn copy(id: &ResourceId, from: &Desired, to: &mut Desired) {
+    fn one<T>(name: &Name, from: &BTreeMap<Name, Arc<T>>, to: &mut BTreeMap<Name, Arc<T>>) {
+        if let Some(value) = from.get(name) {
+            to.insert(name.clone(), value.clone());
+        }
     }
     match id.kind {
-        Kind::Crib => false,
+        Kind::Crib => {}
         Kind::Runner => one(&id.name, &from.runners, &mut to.runners),
         Kind::Policy => one(&id.name, &from.policies, &mut to.policies),
         Kind::Server => one(&id.name, &from.servers, &mut to.servers),
@@ -172,7 +219,7 @@ fn inputs(context: &Context<'_>, declared: &Declared) -> Option<Digest> {
     if let Some(build) = files::build_source(&declared.spec) {
         let folder = declared.place.file.parent().join(&build.context)?;
         let files: Vec<_> = context.snapshot.under(&folder).collect();
-        return Some(Digest::of("folder", &files));
+        return Some(Digest::of("context", &files));
     }
     match &declared.spec {
         Spec::Server(spec) => match &spec.source {
@@ -180,10 +227,14 @@ fn inputs(context: &Context<'_>, declared: &Declared) -> Option<Digest> {
                 let answer = resolutions.git.get(&(git.url.clone(), git.reference.clone()));
                 Some(Digest::of("git", &answer))
             }
+            ServerSource::Command(_) => Some(files::contents(context, &declared.place.file.parent())),
             ServerSource::Image(image) => Some(answers(context, &image.reference, spec.runner.as_ref())),
             _ => None,
         },
-        Spec::Tool(spec) => Some(answers(context, spec.image.as_ref()?, spec.runner.as_ref())),
+        Spec::Tool(spec) => Some(match &spec.image {
+            Some(image) => answers(context, image, spec.runner.as_ref()),
+            None => files::contents(context, &declared.place.file.parent()),
+        }),
         Spec::Crib(_) | Spec::Runner(_) | Spec::Policy(_) => None,
     }
 }

@@ -31,8 +31,15 @@ pub(super) fn server(
         ServerSource::Url(url) => {
             Some((Location::Remote { url: url.clone() }, None, Digest::of("remote", url.as_str())))
         }
-        _ => workload(context, declared, spec, findings).map(|(workload, build)| {
-            let digest = Digest::of("workload", &(&workload, build.as_ref().map(|build| build.digest)));
+        source => workload(context, declared, spec, findings).map(|(workload, build)| {
+            let files = match source {
+                ServerSource::Command(argv) => {
+                    files::of_command(context, declared, &["source", "command"], argv, findings)
+                }
+                _ => None,
+            };
+            let digest =
+                Digest::of("workload", &(&workload, build.as_ref().map(|build| build.digest), files));
             (Location::Runner(Arc::new(workload)), build, digest)
         }),
     };

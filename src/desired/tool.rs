@@ -49,6 +49,10 @@ pub(super) fn tool(
         (None, Some(build)) => Some((build.tag.clone(), None)),
         (None, None) => None,
     };
+    let files = match &image {
+        None => super::files::of_command(context, declared, &["command"], &spec.command, findings),
+        Some(_) => None,
+    };
     let command = command?;
     if findings.failed() || findings.pending {
         return None;
@@ -65,7 +69,7 @@ pub(super) fn tool(
             args: &spec.args,
             stdin: spec.stdin.as_deref(),
             properties: &input.properties,
-            rest: (&spec.env, &spec.files, &dir, &limits, &security),
+            rest: (&spec.env, &spec.files, &dir, &limits, &security, files),
         },
     );
     let offer = Digest::of("definition", &*definition);

@@ -72,11 +72,52 @@ fn unreadable(path: &RepoPath) -> ParsedFile {
     ParsedFile { diagnostics: vec![fault.at(place, None)], broken: true, ours: true, ..ParsedFile::default() }
 }
 
+/// What changes when nothing was or is wrong: the files that changed, and nothing else.
+fn amend(previous: &Manifest, files: &BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>) -> Option<Manifest> {
+    let sound = |file: &ParsedFile| file.diagnostics.is_empty() && file.faulty.is_empty() && !file.broken;
+    if !previous.diagnostics.is_empty() || !previous.faulty.is_empty() {
+        return None;
+    }
+    let same = |path, file| files.get(path).is_some_and(|(_, now)| Arc::ptr_eq(now, file));
+    let gone = previous.files.iter().filter(|(path, (_, file))| !same(path, file));
+    let known = |path, file| previous.files.get(path).is_some_and(|(_, before)| Arc::ptr_eq(before, file));
+    let fresh = files.iter().filter(|(path, (_, file))| !known(path, file));
+    let mut manifest = Manifest {
+        resources: previous.resources.clone(),
+        skipped: previous.skipped,
+        files: files.clone(),
+        ..Manifest::default()
+    };
+    for (_, (_, file)) in gone {
+        manifest.skipped -= file.skipped;
+        for declared in &file.resources {
+            manifest.resources.remove(&declared.id());
+        }
+    }
+    for (_, (_, file)) in fresh {
+        manifest.skipped += file.skipped;
+        for declared in &file.resources {
+            let twice = manifest.resources.insert(declared.id(), declared.clone()).is_some();
+            let crib = declared.spec.kind() == Kind::Crib;
+            if twice || crib || !sound(file) {
+                return None;
+            }
+        }
+        if !sound(file) {
+            return None;
+        }
+    }
+    Some(manifest)
+}
+
 /// Joins what the files say with what is kept of `previous`.
 pub fn assemble(
     previous: Option<&Manifest>,
     files: BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>,
 ) -> Manifest {
+    if let Some(manifest) = previous.and_then(|previous| amend(previous, &files)) {
+        return manifest;
+    }
     let mut manifest = Manifest { files, ..Manifest::default() };
     let mut places: BTreeMap<ResourceId, Vec<Arc<Declared>>> = BTreeMap::new();
     for (_, file) in manifest.files.values() {

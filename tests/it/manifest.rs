@@ -235,3 +235,25 @@ proptest! {
         resolve(&repository, &floor, None);
     }
 }
+
+/// What the examples teach is right: no fault, not even a warning, and everything in them resolves.
+#[test]
+fn the_examples_are_without_fault() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert!(names.len() >= 4, "the examples are there");
+    for folder in names {
+        let mut files = BTreeMap::new();
+        read_folder(&folder, &folder, &mut files);
+        assert!(files.contains_key(&RepoPath::parse("README.md").unwrap()), "{}", folder.display());
+        let floor = Floor { process: true, privileges: false, local_git: false };
+        let (manifest, resolved) = resolve(&repository(files), &floor, None);
+        let said: Vec<String> =
+            manifest.diagnostics.iter().chain(&resolved.diagnostics).map(ToString::to_string).collect();
+        assert!(said.is_empty(), "{}: {}", folder.display(), said.join("\n"));
+        let offered = resolved.desired.tools.len() + resolved.desired.servers.len();
+        assert!(offered >= 2 && !resolved.refused, "{}", folder.display());
+    }
+}
