@@ -93,9 +93,9 @@ impl Prober for Probe {
     }
 
     async fn release(&self, key: &UpstreamKey, grace: Duration) {
-        if let Some(upstream) = self.upstreams.get(key) {
+        // Removed first: whoever comes now finds another, and whoever holds it is waited for.
+        if let Some(upstream) = self.upstreams.remove(key) {
             upstream.drain(grace).await;
-            self.upstreams.remove(key);
         }
     }
 

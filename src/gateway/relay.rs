@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::audit::Outcome;
 use super::{Gateway, Reply, call, invalid, tool_error};
 use crate::catalog::{Catalog, Entry, Route};
-use crate::mcp::client::{CallError, Upstream};
+use crate::mcp::client::{CallError, Held};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::CallContext;
@@ -19,7 +19,7 @@ const RESOURCE_NOT_FOUND: i64 = -32002;
 /// An entry, and the connection to its server.
 pub(super) struct Target {
     pub(super) entry: Arc<Entry>,
-    connection: Option<Arc<Upstream>>,
+    connection: Option<Held>,
 }
 
 /// Finds an entry of the current catalog. Between the look at the catalog and the look at the
@@ -31,7 +31,7 @@ pub(super) fn target(gateway: &Gateway, find: impl Fn(&Catalog) -> Option<&Arc<E
         let Route::Server { upstream, .. } = &entry.route else {
             return Some(Target { entry, connection: None });
         };
-        let connection = gateway.upstreams.get(upstream).filter(|connection| !connection.is_closed());
+        let connection = gateway.upstreams.hold(upstream);
         let newest = gateway.catalogs.current();
         if connection.is_some() || Arc::ptr_eq(&catalog, &newest) {
             return Some(Target { entry, connection });

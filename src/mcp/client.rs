@@ -60,6 +60,8 @@ pub enum CallError {
     /// The server answered something that is no result: another status, garbage, too much.
     #[error("the server's answer cannot be used: {0}")]
     Unusable(String),
+    #[error("the server's answer is longer than {0} bytes")]
+    TooLong(usize),
 }
 
 /// Why a request has no result, as transports see it.
@@ -77,6 +79,8 @@ enum Failure {
     SessionLost(HeaderValue),
     /// An answer that is none.
     Unusable(String),
+    /// More than so many bytes.
+    TooLong(usize),
 }
 
 impl From<Failure> for CallError {
@@ -87,6 +91,7 @@ impl From<Failure> for CallError {
             Failure::Status(status, reason) => Self::Unusable(format!("HTTP {status} {reason}")),
             Failure::SessionLost(_) => Self::Gone("its session is over".to_owned()),
             Failure::Unusable(reason) => Self::Unusable(reason),
+            Failure::TooLong(max) => Self::TooLong(max),
         }
     }
 }
@@ -257,6 +262,16 @@ impl Upstream {
         self.in_flight.load(Ordering::Acquire)
     }
 
+    fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn leave(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
     /// Waits until the connection is closed, by whomever.
     pub async fn closed(&self) {
         self.inbox.closed().cancelled().await;
@@ -321,16 +336,39 @@ struct InFlight<'a>(&'a Upstream);
 
 impl<'a> InFlight<'a> {
     fn enter(upstream: &'a Upstream) -> Self {
-        upstream.in_flight.fetch_add(1, Ordering::AcqRel);
+        upstream.enter();
         Self(upstream)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
-        }
+        self.0.leave();
+    }
+}
+
+/// A connection that somebody is about to call on: as good as a call under way, so that draining waits
+/// for it.
+pub struct Held(Arc<Upstream>);
+
+impl Held {
+    fn new(upstream: Arc<Upstream>) -> Self {
+        upstream.enter();
+        Self(upstream)
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = Upstream;
+
+    fn deref(&self) -> &Upstream {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 

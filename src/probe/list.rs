@@ -110,6 +110,9 @@ async fn items(
             Err(CallError::Server(error)) if error.code == code::METHOD_NOT_FOUND && items.is_empty() => {
                 return Ok(items);
             }
+            Err(CallError::TooLong(max)) => {
+                return Err(ListError::TooMany { method, max, what: "bytes in one page" });
+            }
             Err(CallError::Timeout(_)) => return Err(ListError::Late(method)),
             Err(source) => return Err(ListError::Call { method, source }),
         };

@@ -117,13 +117,13 @@ impl Bench {
     }
 
     async fn call(&self, tool: &str, arguments: Value, context: &CallContext) -> Result<Value, CallError> {
-        let params = params(tool, arguments);
+        let params = params(tool, &arguments);
         let result = self.upstream().call("tools/call", &params, LONG, context).await?;
         Ok(serde_json::from_str(result.get()).expect("JSON"))
     }
 }
 
-fn params(tool: &str, arguments: Value) -> Box<RawValue> {
+fn params(tool: &str, arguments: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(&json!({"name": tool, "arguments": arguments})).expect("JSON")
 }
 

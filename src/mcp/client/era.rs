@@ -57,6 +57,7 @@ impl From<Failure> for GreetError {
             Failure::Status(status, reason) => Self::Unusable(format!("HTTP {status} {reason}")),
             Failure::SessionLost(_) => Self::Gone("its session is over".to_owned()),
             Failure::Unusable(reason) => Self::Unusable(reason),
+            Failure::TooLong(max) => Self::Unusable(format!("its answer is longer than {max} bytes")),
         }
     }
 }
@@ -86,13 +87,22 @@ pub(super) async fn greet(
     let last = Mutex::new(String::new());
     let greeted = async {
         match (link, known) {
-            (Link::Stdio(stdio), Some(Era::Legacy)) => initialize_stdio(stdio, inbox).await,
+            (Link::Stdio(stdio), Some(Era::Legacy)) => match initialize_stdio(stdio, inbox).await {
+                // What was remembered is not so any more.
+                Err(error @ GreetError::Refused(_)) => {
+                    judge(stdio.exchange(discover(inbox)).await)?.modern().ok_or(error)
+                }
+                handshake => handshake,
+            },
             (Link::Stdio(stdio), _) => negotiate_stdio(stdio, inbox).await,
             (Link::Http(http), known) => negotiate_http(http, inbox, known, &last).await,
         }
     };
     let Ok(handshake) = tokio::time::timeout(deadline, greeted).await else {
-        let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if inbox.garbage() > 0 {
+            last = format!(", but wrote {} lines to its standard output that are no MCP", inbox.garbage());
+        }
         return Err(GreetError::Late(deadline, last));
     };
     let handshake = handshake?;
@@ -141,7 +151,11 @@ async fn negotiate_http(
     let mut pause = RETRY[0];
     loop {
         let outcome = match known {
-            Some(Era::Legacy) => initialize_http(http, inbox).await,
+            Some(Era::Legacy) => match initialize_http(http, inbox).await {
+                // What was remembered is not so any more.
+                Err(GreetError::Refused(_) | GreetError::Unusable(_)) => discover_http(http, inbox).await,
+                outcome => outcome,
+            },
             _ => discover_http(http, inbox).await,
         };
         match outcome {
@@ -191,6 +205,15 @@ enum Verdict {
     Legacy,
 }
 
+impl Verdict {
+    fn modern(self) -> Option<Handshake> {
+        match self {
+            Self::Modern(handshake) => Some(handshake),
+            Self::Legacy => None,
+        }
+    }
+}
+
 /// What the answer to `server/discover` says about the era. Errors: nothing is left to try here.
 fn judge(answer: Result<Box<RawValue>, Failure>) -> Result<Verdict, GreetError> {
     let result = match answer {
@@ -198,7 +221,9 @@ fn judge(answer: Result<Box<RawValue>, Failure>) -> Result<Verdict, GreetError> 
         Err(Failure::Answered(error)) if error.code == code::UNSUPPORTED_PROTOCOL_VERSION => {
             return judge_versions(&supported(&error)).map(|()| Verdict::Legacy);
         }
-        Err(Failure::Gone(_) | Failure::Unusable(_)) => return Err(NotModern.into()),
+        Err(Failure::Gone(_) | Failure::Unusable(_) | Failure::TooLong(_)) => {
+            return Err(NotModern.into());
+        }
         Err(_) => return Ok(Verdict::Legacy),
     };
     let Ok(found) = serde_json::from_str::<Discovered>(result.get()) else { return Ok(Verdict::Legacy) };

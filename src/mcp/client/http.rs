@@ -301,7 +301,7 @@ fn refusal(status: StatusCode, text: &[u8]) -> Failure {
 }
 
 fn too_long() -> Failure {
-    Failure::Unusable(format!("it is longer than {MAX_MESSAGE} bytes"))
+    Failure::TooLong(MAX_MESSAGE)
 }
 
 /// Where a redirect leads, when that is the same scheme, host and port.

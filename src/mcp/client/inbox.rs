@@ -5,7 +5,7 @@
 //! an id is given once, and an answer reaches only the call whose id it has.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Deserialize;
@@ -72,6 +72,7 @@ pub(super) struct Inbox {
     changed: Box<dyn Fn() + Send + Sync>,
     closed: CancellationToken,
     reason: OnceLock<String>,
+    garbage: AtomicUsize,
 }
 
 impl Inbox {
@@ -85,6 +86,7 @@ impl Inbox {
             changed,
             closed: CancellationToken::new(),
             reason: OnceLock::new(),
+            garbage: AtomicUsize::new(0),
         }
     }
 
@@ -103,6 +105,16 @@ impl Inbox {
     /// Why the connection is closed.
     pub(super) fn reason(&self) -> String {
         self.reason.get().cloned().unwrap_or_else(|| "the connection was closed".to_owned())
+    }
+
+    /// Counts a line that was no message.
+    pub(super) fn count_garbage(&self) {
+        self.garbage.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lines so far that were no messages.
+    pub(super) fn garbage(&self) -> usize {
+        self.garbage.load(Ordering::Relaxed)
     }
 
     /// Closes because we want to.

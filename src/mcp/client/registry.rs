@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
-use super::Upstream;
+use super::{Held, Upstream};
 use crate::live::UpstreamKey;
 
 /// All connections there are. Probes make them, calls use them.
@@ -26,6 +26,16 @@ struct Changes {
 impl Upstreams {
     pub fn get(&self, key: &UpstreamKey) -> Option<Arc<Upstream>> {
         self.connections.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The connection for a call: once it is removed, draining waits for whoever holds it. None when it
+    /// is closed.
+    pub fn hold(&self, key: &UpstreamKey) -> Option<Held> {
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections
+            .get(key)
+            .filter(|upstream| !upstream.is_closed())
+            .map(|found| Held::new(Arc::clone(found)))
     }
 
     /// Keeps a connection, and returns the one it replaces.

@@ -139,8 +139,7 @@ async fn read(reader: impl AsyncRead + Send + Unpin, outgoing: mpsc::Sender<Stri
             Ok(Some(Line::Whole(text))) => text,
             Ok(Some(Line::TooLong(head))) => {
                 if let Some(id) = answered(&head) {
-                    let error = format!("it is longer than {MAX_MESSAGE} bytes");
-                    inbox.deliver(id, Err(Failure::Unusable(error)));
+                    inbox.deliver(id, Err(Failure::TooLong(MAX_MESSAGE)));
                 }
                 continue;
             }
@@ -155,6 +154,7 @@ async fn read(reader: impl AsyncRead + Send + Unpin, outgoing: mpsc::Sender<Stri
             Err(error) => {
                 // The line itself is not shown: it may hold a secret of the server.
                 garbage += 1;
+                inbox.count_garbage();
                 if garbage >= GARBAGE {
                     return inbox.fail(&format!(
                         "its standard output is not MCP: {garbage} lines in a row are no messages ({error})"

@@ -94,7 +94,8 @@ async fn connect(url: String) -> Arc<Upstream> {
 }
 
 async fn call(upstream: &Upstream, tool: &str) -> Result<Value, CallError> {
-    let result = upstream.call("tools/call", &params(tool, json!({})), LONG, &CallContext::default()).await?;
+    let result =
+        upstream.call("tools/call", &params(tool, &json!({})), LONG, &CallContext::default()).await?;
     Ok(serde_json::from_str(result.get()).expect("JSON"))
 }
 
@@ -173,7 +174,7 @@ async fn answers_that_are_none_fail_the_call_alone() {
         ("page", "the server's answer cannot be used: HTTP 500 Internal Server Error"),
         ("other", "the server's answer cannot be used: it is not the answer to the request"),
         ("nothing", "the server's answer cannot be used: HTTP 202 Accepted without a body"),
-        ("long", "the server's answer cannot be used: it is longer than 16777216 bytes"),
+        ("long", "the server's answer is longer than 16777216 bytes"),
         ("cut", "the server is not there: the stream ended before the answer"),
         (
             "elsewhere",
@@ -250,7 +251,7 @@ async fn a_legacy_server_is_told_of_a_cancelled_call() {
     let upstream = connect(url).await;
     let cancel = CancellationToken::new();
     let context = CallContext { cancel: cancel.clone(), ..CallContext::default() };
-    let empty = params("t", json!({}));
+    let empty = params("t", &json!({}));
     let call = upstream.call("tools/call", &empty, LONG, &context);
     let server = async {
         let request = heard.recv().await.expect("a call");

@@ -104,7 +104,7 @@ impl Body {
         let mut next = Some(second);
         while let Some(chunk) = next {
             if all.len() + chunk.len() > max {
-                return Err(Failure::Unusable(format!("it is longer than {max} bytes")));
+                return Err(Failure::TooLong(max));
             }
             all.extend_from_slice(&chunk);
             next = self.chunk().await?;
