@@ -194,7 +194,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
 
 fn first_status(config: &Config, (mcp, admin): (SocketAddr, SocketAddr)) -> Status {
     let mut status = Status::default();
-    status.daemon.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut status.daemon.version);
     status.daemon.pid = std::process::id();
     status.daemon.owner = config.owner.to_string();
     status.daemon.mcp = format!("http://{mcp}/mcp");

@@ -94,6 +94,10 @@ pub enum Ask {
 type Jobs = FuturesUnordered<Pin<Box<dyn Future<Output = (Key, Done)> + Send>>>;
 
 /// The loop and all it knows.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own: wishes to look again, what was refused, what is held"
+)]
 pub struct Reconciler {
     ports: Ports,
     floor: Floor,
@@ -306,7 +310,7 @@ impl Reconciler {
     fn next_wake(&self) -> Duration {
         let now = self.ports.clock.now();
         let next = self.backoff.next(now).map(|until| until.saturating_sub(now));
-        next.unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(10))
+        next.unwrap_or(Duration::from_hours(1)).max(Duration::from_millis(10))
     }
 
     /// When nothing is left to do: the pass ends, and those who wait for that are answered.

@@ -86,7 +86,7 @@ impl Control for DaemonControl {
         if let Some(runner) = runner {
             for instance in &known.instances {
                 let log = runner.logs(&instance.id).await?;
-                text.push_str(&format!("==> {} ({})\n{log}", instance.name, instance.state));
+                text.extend(["==> ", &instance.name, " (", &instance.state, ")\n", &log]);
             }
         }
         if let Some(failure) = self.published.failures.load().get(resource) {

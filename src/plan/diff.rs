@@ -194,7 +194,14 @@ fn free_name(input: &Input<'_>, server: &Server, own: &[&Instance]) -> String {
     let taken = |name: &str| {
         input.inventory.entries.contains_key(name) || own.iter().any(|instance| instance.name == name)
     };
-    (1_u32..).map(|n| format!("{stem}-{n}")).find(|name| !taken(name)).unwrap_or(stem)
+    let mut n = 1_u64;
+    loop {
+        let name = format!("{stem}-{n}");
+        if !taken(&name) {
+            return name;
+        }
+        n += 1;
+    }
 }
 
 fn stop_all(server: &Server, instances: &[&Instance], reason: &str, needs: &[usize], plan: &mut Plan) {

@@ -9,9 +9,9 @@ use crate::resource::{Digest, ResourceId};
 /// The first wait after a failure; doubled with each further one.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait: often enough that a repaired engine is used again soon.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 /// Who ran this long is forgiven its earlier failures.
-const FORGIVEN: Duration = Duration::from_secs(60);
+const FORGIVEN: Duration = Duration::from_mins(1);
 
 /// One resource that failed.
 #[derive(Clone, Debug)]

@@ -134,9 +134,10 @@ impl Reconciler {
         let mut findings = vec![
             (
                 ConditionType::Reconciling,
-                match moving {
-                    true => (True, reason::PROGRESSING, "work is under way".to_owned()),
-                    false => (False, reason::IDLE, String::new()),
+                if moving {
+                    (True, reason::PROGRESSING, "work is under way".to_owned())
+                } else {
+                    (False, reason::IDLE, String::new())
                 },
             ),
             (
@@ -262,9 +263,10 @@ impl Reconciler {
             }
             (None, Some(_)) => (True, reason::SERVED, "the newest revision is served".to_owned()),
         };
-        let moving = match self.running.is_empty() {
-            true => (False, reason::IDLE, String::new()),
-            false => (True, reason::PROGRESSING, "work is under way".to_owned()),
+        let moving = if self.running.is_empty() {
+            (False, reason::IDLE, String::new())
+        } else {
+            (True, reason::PROGRESSING, "work is under way".to_owned())
         };
         vec![(ConditionType::Ready, ready), (ConditionType::Reconciling, moving)]
     }

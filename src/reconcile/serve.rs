@@ -148,7 +148,7 @@ impl Reconciler {
             added = %listed(&added),
             changed = %listed(&changed),
             removed = %listed(&removed),
-            cause = cause.map(|cause| cause.to_string()),
+            cause = cause.map(ToString::to_string),
             took_ms = took.map(|took| took.as_millis()),
             "serving"
         );
@@ -176,7 +176,7 @@ fn difference<'a>(
         match before.and_then(|before| before.tools.get(name)) {
             None => added.push(&**name),
             Some(old) if !Arc::ptr_eq(old, entry) && old.definition != entry.definition => {
-                changed.push(&**name)
+                changed.push(&**name);
             }
             Some(_) => {}
         }
