@@ -49,11 +49,11 @@ const EXAMPLES: &str = "Examples:
   toolcrib validate examples/quickstart              check manifests before you commit
   toolcrib run --repo . --path examples/quickstart   follow this clone and serve MCP
   toolcrib tools                                     list what is served
-  toolcrib call time_now zone=UTC                    call a tool
+  toolcrib call hello name=Ada                       call a tool
   toolcrib status                                    see what is ready and what is not
 
-Every flag of `run` is also a variable (--listen: TOOLCRIB_LISTEN) and a key of the configuration file
-(listen: 127.0.0.1:7800). A flag wins over a variable, a variable over the file.
+Every flag of `run` is also a variable (--listen: TOOLCRIB_LISTEN) and a key of the configuration
+file (listen: 127.0.0.1:7800). A flag wins over a variable, a variable over the file.
 
 Exit codes: 0 success, 1 failure, 2 usage, 3 changes pending (only with --exit-code).";
 

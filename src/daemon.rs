@@ -116,6 +116,13 @@ pub async fn run(
     tasks.spawn(triggers::timer(config.interval, events.clone(), ended.clone()));
     tasks.spawn(triggers::upstreams(world.probes.clone(), events.clone(), ended.clone()));
     let looping = tasks.spawn(reconciler.run(inbox, ended.clone()));
+    tracing::info!(
+        repository = %config.repository,
+        path = %config.path,
+        mcp = %addresses.0,
+        admin = %addresses.1,
+        "following; the first fetch of a remote repository takes a while"
+    );
     // The loop takes events from its first moment; there is room for one.
     drop(events.send(Event::Fetch(Cause::Start)).await);
 

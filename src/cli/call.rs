@@ -31,7 +31,7 @@ const MAX_STDIN: u64 = 16 << 20;
 /// text of the result goes to standard output, what the tool says meanwhile to standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  toolcrib call time_now zone=UTC
+  toolcrib call hello name=Ada language=fr
   toolcrib call files_search pattern=needle path=src path=tests
   toolcrib call greet --json '{\"name\": \"Ada\"}'
   echo '{\"name\": \"Ada\"}' | toolcrib call greet --json - --output json")]

@@ -13,7 +13,7 @@ use super::target::Target;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib tools
-  toolcrib tools time_now          its description and what it takes
+  toolcrib tools hello             its description and what it takes
   toolcrib tools --all             prompts, resources and templates too
   toolcrib tools --output json | jq '.tools[].name'")]
 pub(super) struct Tools {

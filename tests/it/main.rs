@@ -16,5 +16,6 @@ mod git;
 mod probe;
 mod manifest;
 mod process;
+mod readme;
 mod support;
 mod tidy;
