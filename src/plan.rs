@@ -30,8 +30,8 @@ pub struct Input<'a> {
     pub desired: &'a Desired,
     pub live: &'a Live,
     pub inventory: &'a Inventory,
-    /// Build digests known to have an image.
-    pub built: &'a BTreeSet<Digest>,
+    /// Build digests known to have an image, with the runner that has it.
+    pub built: &'a BTreeSet<(Name, Digest)>,
     /// Instances this daemon holds a proven connection to.
     pub connected: &'a BTreeSet<UpstreamKey>,
     /// Instances that were tried and did not answer: replaced, not adopted.

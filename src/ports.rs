@@ -165,6 +165,9 @@ pub trait Secrets: Send + Sync {
     /// # Errors
     /// When there is no such secret; the message names the reference, never a value.
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue>;
+    /// What tells whether the same material is given again, without telling what it is: an HMAC under
+    /// the installation's random key.
+    fn tag(&self, material: &Material) -> String;
 }
 
 /// Environment and files of one start, secrets among them. Made by [`Material::resolve`].

@@ -120,7 +120,7 @@ pub struct Reconciler {
     unoffered: BTreeMap<ResourceId, String>,
     live: Live,
     inventory: Inventory,
-    built: BTreeSet<Digest>,
+    built: BTreeSet<(Name, Digest)>,
     broken: BTreeSet<InstanceId>,
     rebuild: BTreeSet<ResourceId>,
     approved: Option<Digest>,
@@ -135,6 +135,8 @@ pub struct Reconciler {
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
     pass: trigger::Pass,
     suspended: bool,
+    /// Whether any observation was taken yet.
+    observed_before: bool,
     /// Whether the published status is behind what is known.
     stale: bool,
 }
@@ -184,6 +186,7 @@ impl Reconciler {
             waiting: Vec::new(),
             pass: trigger::Pass::default(),
             suspended: false,
+            observed_before: false,
             stale: true,
         })
     }
@@ -261,6 +264,8 @@ impl Reconciler {
             Event::Fetch(cause) => {
                 if cause == Cause::Timer {
                     self.ask_again();
+                    self.note_rotations();
+                    self.collect();
                 }
                 self.fetch(cause);
             }
@@ -409,7 +414,10 @@ impl Reconciler {
         });
         let tools = desired.into_iter().flat_map(|desired| desired.tools.values());
         let tools = tools.filter_map(|tool| Some((tool.runner.clone(), Arc::clone(tool.build.as_ref()?))));
-        let builds = servers.chain(tools).filter(|(_, build)| !self.built.contains(&build.digest)).collect();
+        let builds = servers
+            .chain(tools)
+            .filter(|(runner, build)| !self.built.contains(&(runner.clone(), build.digest)))
+            .collect();
         job::Watched { runners, builds, epoch: self.epoch }
     }
 

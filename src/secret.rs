@@ -22,10 +22,23 @@ pub use redact::Redactor;
 pub const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 /// Secrets of the daemon's own machine: its environment and absolute files.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LocalSecrets;
+#[derive(Clone, Copy)]
+pub struct LocalSecrets {
+    key: [u8; 32],
+}
+
+impl LocalSecrets {
+    /// `key` is the installation's own, random, and kept in its store alone.
+    pub fn new(key: [u8; 32]) -> Self {
+        Self { key }
+    }
+}
 
 impl Secrets for LocalSecrets {
+    fn tag(&self, material: &Material) -> String {
+        mac(material, &self.key)
+    }
+
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue> {
         match reference {
             SecretRef::Env(name) => from_env(name),
@@ -114,7 +127,7 @@ mod tests {
             (b"", b""),
         ] {
             let path = write("secret", bytes);
-            let value = LocalSecrets.resolve(&SecretRef::File(path)).ok().unwrap();
+            let value = LocalSecrets::new([0; 32]).resolve(&SecretRef::File(path)).ok().unwrap();
             assert_eq!(value.expose(), expected);
         }
         let large = write("large", &vec![b'x'; (1 << 20) + 1]);
@@ -124,7 +137,7 @@ mod tests {
             ("/nowhere/token", "secret `file: /nowhere/token` cannot be read"),
             (folder.path().to_str().unwrap(), "is not a file"),
         ] {
-            let error = LocalSecrets.resolve(&SecretRef::File(path.to_owned())).err().unwrap();
+            let error = LocalSecrets::new([0; 32]).resolve(&SecretRef::File(path.to_owned())).err().unwrap();
             assert!(error.operation.contains(part), "{}", error.operation);
             assert!(error.hint.is_some());
         }
@@ -134,7 +147,7 @@ mod tests {
     fn names_what_is_missing() {
         let env =
             BTreeMap::from([("TOKEN".to_owned(), EnvValue::Secret(SecretRef::Env("NOT_SET_9".to_owned())))]);
-        let error = Material::resolve(&LocalSecrets, &env, &BTreeMap::new()).err().unwrap();
+        let error = Material::resolve(&LocalSecrets::new([0; 32]), &env, &BTreeMap::new()).err().unwrap();
         assert_eq!(
             error.operation,
             "failed to resolve environment variable `TOKEN`: secret `env: NOT_SET_9` is not set"

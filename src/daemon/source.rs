@@ -17,7 +17,8 @@ pub fn network(config: &Config) -> Network {
         proxy: config.git.proxy.clone(),
         timeout: git::TIMEOUT,
         allow: Allow { local: config.floor.local_git, http: false },
-        secrets: Arc::new(LocalSecrets),
+        // Only resolves: nothing is told apart by tags where repositories are fetched.
+        secrets: Arc::new(LocalSecrets::new([0; 32])),
     }
 }
 

@@ -26,6 +26,9 @@ use crate::telemetry::Metrics;
 /// Where the store says whether the last daemon ended in order.
 pub(super) const CLEAN: &str = "clean";
 
+/// Where the store keeps the key under which secrets are told apart.
+const KEY: &str = "installation-key";
+
 /// Where an engine listens unless somebody says otherwise.
 pub(super) const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 
@@ -53,7 +56,7 @@ impl World {
         store.put(CLEAN, b"")?;
         // On the disk before anything runs: after a kill, the next start must not find a clean end.
         store.flush()?;
-        let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets);
+        let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets::new(key(&store)?));
         let source = super::source::open(config)?;
         let setting = Setting {
             state: config.state.clone(),
@@ -107,6 +110,16 @@ impl World {
             publisher: Arc::clone(&self.published) as Arc<dyn Publisher>,
         }
     }
+}
+
+/// The installation's key, made at its first start.
+fn key(store: &Redb) -> PortResult<[u8; 32]> {
+    if let Some(key) = store.get(KEY)?.and_then(|bytes| bytes.try_into().ok()) {
+        return Ok(key);
+    }
+    let key: [u8; 32] = rand::random();
+    store.put(KEY, &key)?;
+    Ok(key)
 }
 
 /// Calls as metrics.

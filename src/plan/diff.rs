@@ -56,7 +56,7 @@ fn build_step(
     plan: &mut Plan,
 ) -> Option<usize> {
     let rebuild = input.rebuild.contains(id);
-    if input.built.contains(&build.digest) && !rebuild {
+    if input.built.contains(&(runner.clone(), build.digest)) && !rebuild {
         return None;
     }
     let same = |step: &Step| match &step.action {

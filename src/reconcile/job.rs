@@ -34,8 +34,10 @@ pub enum Key {
     Fetch,
     Observe,
     Lookup(Question),
-    /// By digest: resources that want the same image share its build.
-    Build(Digest),
+    /// By runner and digest: resources that want the same image share its build.
+    Build(Name, Digest),
+    /// Removing images that nothing wants.
+    Collect(Name),
     /// Start, adopt or reach: one change of a resource at a time.
     Resource(ResourceId),
     Refresh(UpstreamKey),
@@ -46,9 +48,10 @@ pub enum Key {
 /// How a job ended.
 pub enum Done {
     Fetched(PortResult<Snapshot>),
-    Observed { epoch: u64, live: Live, built: BTreeSet<Digest> },
+    Observed { epoch: u64, live: Live, built: BTreeSet<(Name, Digest)> },
     Answered(Question, Result<String, String>),
-    Built { id: ResourceId, digest: Digest, result: PortResult<()> },
+    Built { id: ResourceId, runner: Name, digest: Digest, result: PortResult<()> },
+    Collected,
     Serving { id: ResourceId, digest: Digest, result: Result<Box<Proven>, Failed> },
     Refreshed { key: UpstreamKey, result: PortResult<Offer> },
     Stopped { instance: Instance, result: PortResult<()> },
@@ -103,7 +106,7 @@ pub async fn observe(ports: Ports, watched: Watched) -> Done {
         let runner = ports.runners.get(&name);
         async move {
             let there = timeout(OBSERVE_LIMIT, runner?.built(&build)).await;
-            matches!(there, Ok(Ok(true))).then_some(build.digest)
+            matches!(there, Ok(Ok(true))).then_some((name, build.digest))
         }
     });
     let (runners, built) = futures::join!(join_all(asked), join_all(images));
@@ -145,7 +148,17 @@ pub async fn build(ports: Ports, id: ResourceId, runner: Name, spec: Arc<BuildSp
         engine.build(&spec, input, rebuild, &progress).await
     }
     .await;
-    Done::Built { id, digest, result }
+    Done::Built { id, runner, digest, result }
+}
+
+/// Removes images of ours whose digest is not in `keep`.
+pub async fn collect(ports: Ports, runner: Name, keep: BTreeSet<Digest>) -> Done {
+    if let Some(engine) = ports.runners.get(&runner)
+        && let Err(error) = engine.collect(&keep).await
+    {
+        tracing::warn!(%runner, error = %error.chain(), "images that nothing wants stay");
+    }
+    Done::Collected
 }
 
 /// Reads what the build's context and CA consist of.

@@ -1,14 +1,16 @@
 //! From a plan to jobs. Nothing is decided here: a step is launched when what it needs is done and
 //! nothing else is under way on the same thing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::job::{self, Key};
 use super::{Reconciler, Running};
 use crate::desired::Location;
-use crate::live::Entry;
+use crate::live::{Entry, Observation};
 use crate::plan::{self, Action, Plan, Step};
-use crate::ports::Identity;
+use crate::ports::{Identity, Material};
+use crate::resource::EnvValue;
 
 /// Builds side by side: each uses a core or more.
 const MAX_BUILDS: usize = 2;
@@ -57,7 +59,7 @@ impl Reconciler {
                 }
                 let (ports, id, runner) = (self.ports.clone(), id.clone(), runner.clone());
                 let (spec, rebuild) = (Arc::clone(build), *rebuild);
-                let key = Key::Build(build.digest);
+                let key = Key::Build(runner.clone(), build.digest);
                 self.spawn(key, Some(build.digest), |_| {
                     Box::pin(job::build(ports, id, runner, spec, rebuild))
                 });
@@ -120,10 +122,65 @@ impl Reconciler {
             runner: runner.clone(),
             resource: server.id.clone(),
             digest: server.digests.workload,
-            secrets: None,
+            secrets: self.tag(server),
         };
         self.inventory.entries.insert(name.to_owned(), entry);
         self.save_inventory()
+    }
+
+    /// What tells whether the server would get the same secrets again; none when it gets none, or
+    /// when one is missing, which its start will say.
+    fn tag(&self, server: &crate::desired::Server) -> Option<String> {
+        let Location::Runner(workload) = &server.location else { return None };
+        let secret = |value: &EnvValue| matches!(value, EnvValue::Secret(_));
+        if !workload.env.values().chain(workload.files.values()).any(secret) {
+            return None;
+        }
+        let material = Material::resolve(&*self.ports.secrets, &workload.env, &workload.files).ok()?;
+        Some(self.ports.secrets.tag(&material))
+    }
+
+    /// Instances that were started with other secrets than there are now are replaced.
+    pub(super) fn note_rotations(&mut self) {
+        let rotated: Vec<crate::live::InstanceId> = self
+            .serving
+            .values()
+            .filter(|serving| {
+                let now = self.tag(&serving.server);
+                let named = |name: &String| self.named(name) == Some(&serving.key.instance);
+                let entry = self.inventory.entries.iter().find(|(name, _)| named(name));
+                let then = entry.and_then(|(_, entry)| entry.secrets.clone());
+                now.is_some() && then.is_some() && now != then
+            })
+            .map(|serving| serving.key.instance.clone())
+            .collect();
+        for instance in rotated {
+            tracing::info!(%instance, "its secrets changed; it is replaced");
+            self.broken.insert(instance);
+        }
+    }
+
+    /// The instance of this name, as it was last seen.
+    fn named(&self, name: &str) -> Option<&crate::live::InstanceId> {
+        let seen = self.live.runners.values().flat_map(|seen| match seen {
+            Observation::Present(instances) => instances.as_slice(),
+            Observation::Unknown(_) => &[],
+        });
+        seen.filter(|instance| instance.name == name).map(|instance| &instance.id).next()
+    }
+
+    /// Removes images that nothing wants, when nothing else is to be done.
+    pub(super) fn collect(&mut self) {
+        let quiet = self.plan.as_ref().is_some_and(|plan| plan.is_empty() && plan.blocked.is_empty());
+        let sound = !self.refused && !self.diagnostics.iter().any(crate::manifest::Diagnostic::is_error);
+        let Some(desired) = self.desired.clone().filter(|_| quiet && sound) else { return };
+        let servers = desired.servers.values().filter_map(|server| server.digests.build);
+        let tools = desired.tools.values().filter_map(|tool| tool.digests.build);
+        let keep: BTreeSet<_> = servers.chain(tools).collect();
+        for runner in self.runners.keys().cloned().collect::<Vec<_>>() {
+            let (ports, keep) = (self.ports.clone(), keep.clone());
+            self.spawn(Key::Collect(runner.clone()), None, |_| Box::pin(job::collect(ports, runner, keep)));
+        }
     }
 
     pub(super) fn save_inventory(&self) -> bool {
@@ -138,7 +195,7 @@ impl Reconciler {
 
     fn count(&self, kind: Kind) -> usize {
         let is = |key: &&Key| match kind {
-            Kind::Build => matches!(key, Key::Build(_)),
+            Kind::Build => matches!(key, Key::Build(..)),
             Kind::Start => matches!(key, Key::Resource(_)),
         };
         self.running.keys().filter(is).count()

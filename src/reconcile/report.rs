@@ -223,7 +223,8 @@ impl Reconciler {
                 (False, reason::STARTING, "the version before is served while this one starts".to_owned())
             }
             (None, Some(server)) => {
-                let building = server.build.as_ref().is_some_and(|build| !self.built.contains(&build.digest));
+                let missing = |digest| !self.built.iter().any(|(_, built)| *built == digest);
+                let building = server.digests.build.is_some_and(missing);
                 let reason = if building { reason::BUILDING } else { reason::STARTING };
                 (False, reason, "no instance has answered yet".to_owned())
             }

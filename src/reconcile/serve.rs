@@ -120,7 +120,7 @@ impl Reconciler {
     /// The tool as it is run, or why it cannot be yet.
     async fn ready(&mut self, tool: &Arc<Tool>) -> Result<Arc<Tool>, String> {
         if let Some(build) = &tool.build
-            && !self.built.contains(&build.digest)
+            && !self.built.contains(&(tool.runner.clone(), build.digest))
         {
             return Err(format!("its image `{}` is not built yet", build.tag));
         }

@@ -7,9 +7,9 @@ use super::Reconciler;
 use super::backoff::What;
 use super::job::{Done, Failed, Proven};
 use super::serve::Serving;
-use crate::live::{Instance, InstanceState, Live, Observation, UpstreamKey};
+use crate::live::{Entry, Instance, InstanceState, Live, Observation, UpstreamKey};
 use crate::ports::{Offer, PortError, PortResult};
-use crate::resource::{Digest, ResourceId};
+use crate::resource::{Digest, Kind, Name, ResourceId};
 
 impl Reconciler {
     pub(super) async fn settle(&mut self, done: Done) {
@@ -20,14 +20,15 @@ impl Reconciler {
             Done::Fetched(result) => self.fetched(result).await,
             Done::Answered(question, answer) => self.answer(question, answer).await,
             Done::Observed { epoch, live, built } => self.observed(epoch, live, built).await,
-            Done::Built { id, digest, result } => self.built(&id, digest, result).await,
+            Done::Built { id, runner, digest, result } => self.built(&id, (runner, digest), result).await,
+            Done::Collected => {}
             Done::Serving { id, digest, result } => self.answered_or_not(&id, digest, result).await,
             Done::Refreshed { key, result } => self.refreshed(&key, result).await,
             Done::Stopped { instance, result } => self.stopped(&instance, result),
         }
     }
 
-    async fn observed(&mut self, epoch: u64, live: Live, built: BTreeSet<Digest>) {
+    async fn observed(&mut self, epoch: u64, live: Live, built: BTreeSet<(Name, Digest)>) {
         let again = std::mem::take(&mut self.observe_again);
         if !built.is_empty() {
             self.built.extend(built);
@@ -37,6 +38,7 @@ impl Reconciler {
             return self.look();
         }
         self.live = live;
+        self.rebuild_inventory();
         self.note_crashes();
         let gone = self.forget_gone();
         if gone {
@@ -45,6 +47,33 @@ impl Reconciler {
         let plan = self.plan_now();
         self.launch(&plan);
         self.stale = true;
+    }
+
+    /// After a loss of the store the labels say what is ours; prunes then ask for approval.
+    fn rebuild_inventory(&mut self) {
+        if std::mem::replace(&mut self.observed_before, true) || !self.inventory.entries.is_empty() {
+            return;
+        }
+        for seen in self.live.runners.values() {
+            let Observation::Present(instances) = seen else { continue };
+            for instance in instances.iter().filter(|instance| instance.resource.kind == Kind::Server) {
+                let entry = Entry {
+                    runner: instance.runner.clone(),
+                    resource: instance.resource.clone(),
+                    digest: instance.digest,
+                    secrets: None,
+                };
+                self.inventory.entries.insert(instance.name.clone(), entry);
+            }
+        }
+        if !self.inventory.entries.is_empty() {
+            tracing::warn!(
+                instances = self.inventory.entries.len(),
+                "the inventory was lost and is rebuilt from labels; prunes wait for approval"
+            );
+            self.inventory.rebuilt = true;
+            self.save_inventory();
+        }
     }
 
     /// Instances that ended by themselves count as failures of their server, once each.
@@ -90,10 +119,11 @@ impl Reconciler {
         self.inventory.entries.len() != before
     }
 
-    async fn built(&mut self, id: &ResourceId, digest: Digest, result: PortResult<()>) {
+    async fn built(&mut self, id: &ResourceId, image: (Name, Digest), result: PortResult<()>) {
+        let digest = image.1;
         match result {
             Ok(()) => {
-                self.built.insert(digest);
+                self.built.insert(image);
                 self.backoff.succeeded(id);
                 if id.kind == crate::resource::Kind::Tool {
                     self.rebuild.remove(id);
@@ -139,6 +169,10 @@ impl Reconciler {
             Err(Failed { cancelled: true, .. }) => {}
             Err(Failed { error, instance, .. }) => {
                 self.broken.extend(instance.map(|instance| instance.id));
+                // Somebody may have removed the image: it is looked for again.
+                let build =
+                    self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name)?.digests.build);
+                self.built.retain(|(_, digest)| Some(*digest) != build);
                 self.failed(id, digest, What::Start, &error);
             }
         }

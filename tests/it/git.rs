@@ -28,6 +28,10 @@ use repo::Repo;
 struct Known(Vec<(&'static str, String)>);
 
 impl Secrets for Known {
+    fn tag(&self, _: &toolcrib::ports::Material) -> String {
+        String::new()
+    }
+
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue> {
         let SecretRef::Env(name) = reference else { return Err(PortError::stalled("not in this test")) };
         let found = self.0.iter().find(|(known, _)| known == name);

@@ -22,6 +22,10 @@ const CANARY: &str = "canary-9b1d";
 struct OneSecret;
 
 impl Secrets for OneSecret {
+    fn tag(&self, _: &toolcrib::ports::Material) -> String {
+        String::new()
+    }
+
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue> {
         match reference {
             SecretRef::Env(name) if name == "CANARY" => Ok(SecretValue::new(CANARY.as_bytes())),
