@@ -170,10 +170,14 @@ async fn make(
     let mut steps = docker.build_image(options(spec, &inner.owner, rebuild), None, Some(body));
     while let Some(step) = steps.next().await {
         let step = step.map_err(|error| failed(&refused(error), &log))?;
-        let text = step.stream.or(step.status).unwrap_or_default();
+        let text = plain(&step.stream.or(step.status).unwrap_or_default());
         log.push(&text);
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let _ = lines.send(line.trim_end().into());
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            tracing::debug!(resource = %spec.resource, "{line}");
+            // As the classic builder says where it is: `Step 2/5 : RUN …`.
+            if line.starts_with("Step ") {
+                let _ = lines.send(line.into());
+            }
         }
     }
     let after = ours(&quick, spec).await.map_err(|error| failed(&error, &log))?;
@@ -219,6 +223,26 @@ fn refused(error: bollard::errors::Error) -> PortError {
         || text.contains("failed to reach build target");
     let disposition = if wrong { Disposition::Stalled } else { failed.disposition };
     PortError { disposition, ..failed }
+}
+
+/// Without the colours and cursor movements that programs send to terminals.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(char) = rest.next() {
+        match char {
+            // A control sequence ends with a letter or one of its like.
+            '\u{1b}' if rest.as_str().starts_with('[') => {
+                rest.next();
+                rest.by_ref().find(|char| ('@'..='~').contains(char));
+            }
+            '\r' if !rest.as_str().starts_with('\n') => plain.push('\n'),
+            '\n' | '\t' => plain.push(char),
+            _ if char.is_control() => {}
+            _ => plain.push(char),
+        }
+    }
+    plain
 }
 
 /// The end of a build's output.
@@ -312,6 +336,17 @@ mod tests {
         ] {
             let text = format!("{error}");
             assert_eq!(refused(error).disposition, disposition, "{text}");
+        }
+    }
+
+    #[test]
+    fn logs_are_plain_text() {
+        for (said, kept) in [
+            ("\u{1b}[91mnpm warn\u{1b}[0m\n", "npm warn\n"),
+            ("10 %\r20 %\r\ndone\u{7}\tüber", "10 %\n20 %\ndone\tüber"),
+            ("cut \u{1b}[9", "cut "),
+        ] {
+            assert_eq!(plain(said), kept);
         }
     }
 

@@ -30,6 +30,12 @@ pub(super) const BUILD: &str = "dev.toolcrib/build";
 
 pub(super) type Labels = HashMap<String, String>;
 
+/// What a container is called: an engine may serve several daemons, and their instances' names know
+/// nothing of each other.
+pub(super) fn container(owner: &str, name: &str) -> String {
+    format!("toolcrib-{}-{name}", Digest::of("docker-container", owner).short())
+}
+
 /// A filter of the engine's lists: all of these labels.
 pub(super) fn filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
     let labels = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -79,6 +85,11 @@ pub(super) fn endpoint(labels: &mut Labels, transport: &Transport, secrets: bool
 pub(super) fn http(labels: &Labels) -> Option<(u16, &str)> {
     let (port, path) = labels.get(ENDPOINT)?.split_at_checked(labels.get(ENDPOINT)?.find('/')?)?;
     Some((port.parse().ok()?, path))
+}
+
+/// The name the inventory has for it.
+pub(super) fn name(labels: &Labels) -> Option<&str> {
+    labels.get(INSTANCE).map(String::as_str)
 }
 
 pub(super) fn has_secrets(labels: &Labels) -> bool {

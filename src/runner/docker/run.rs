@@ -65,8 +65,9 @@ async fn own(
             clean(&docker, &id).await;
         }
         Err(error) => {
+            let name = labels::container(&inner.owner, &run.name);
             if let Ok(docker) = inner.engine.client().await
-                && let Ok(Some(id)) = launch::ours(&docker, &inner.owner, &run.name).await
+                && let Ok(Some(id)) = launch::ours(&docker, &inner.owner, &name).await
             {
                 clean(&docker, &id).await;
             }
@@ -114,7 +115,7 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
         labels: labels::of((&inner.owner, &inner.name), "run", &identity),
     }
     .body()?;
-    let id = launch::create(&docker, &inner.owner, &run.name, body).await?;
+    let id = launch::create(&docker, &inner.owner, &labels::container(&inner.owner, &run.name), body).await?;
     let attached = launch::attach(&docker, &id, open).await?;
     launch::start(&docker, &inner.init, &id).await?;
     let mut input = frame.unwrap_or_default();

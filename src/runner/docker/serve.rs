@@ -118,7 +118,8 @@ impl Inner {
             labels,
         }
         .body()?;
-        let id = launch::create(&docker, &self.owner, &identity.name, body).await?;
+        let name = labels::container(&self.owner, &identity.name);
+        let id = launch::create(&docker, &self.owner, &name, body).await?;
         starting.add(&id);
         let stdio = workload.transport == Transport::Stdio;
         let mut attached = launch::attach(&docker, &id, input != Stdin::Empty).await?;
@@ -241,9 +242,9 @@ impl Inner {
         let docker = self.engine.client().await?;
         for role in ["run", "init"] {
             for container in self.list(role).await? {
-                let named = |name: &String| lock(&self.starting).contains(name.trim_start_matches('/'));
-                let ours = container.names.as_ref().is_some_and(|names| names.iter().any(named));
-                if let (Some(id), false) = (container.id, ours) {
+                let name = container.labels.as_ref().and_then(labels::name);
+                let running = name.is_some_and(|name| lock(&self.starting).contains(name));
+                if let (Some(id), false) = (container.id, running) {
                     launch::remove(&docker, &id).await?;
                 }
             }

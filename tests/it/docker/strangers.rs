@@ -22,6 +22,11 @@ async fn create(place: &Place, name: &str, labels: &[(&str, &str)]) -> String {
     place.engine.create_container(Some(options), body).await.unwrap().id
 }
 
+/// What the runner of a place calls the container of an instance.
+fn container(place: &Place, instance: &str) -> String {
+    format!("toolcrib-{}-{instance}", Digest::of("docker-container", &place.owner).short())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_of_others_are_not_touched() {
     let place = Place::new("strangers").await;
@@ -51,13 +56,22 @@ async fn containers_of_others_are_not_touched() {
         assert!(place.runner.stop(&instance, Duration::ZERO).await.unwrap_err().chain().contains("not ours"));
         assert!(place.runner.connect(&instance).await.err().unwrap().chain().contains("not ours"));
     }
-    // Their names are theirs, too.
-    let identity = identity(&place.name("plain"));
+    // Two daemons may have instances of the same name on one engine.
+    let identity = identity(&place.name("same"));
     let workload = workload(BUSYBOX, &["cat"], Transport::Stdio);
-    let refused = place.runner.start(&identity, &workload, Material::default()).await.unwrap_err();
+    let one = within(place.runner.start(&identity, &workload, Material::default())).await.unwrap();
+    let neighbour = Place::new("neighbour").await;
+    let two = within(neighbour.runner.start(&identity, &workload, Material::default())).await.unwrap();
+    assert_eq!(place.runner.observe().await.unwrap(), [one]);
+    assert_eq!(neighbour.runner.observe().await.unwrap(), [two]);
+    // And names that others took are theirs.
+    let taken = create(&place, &container(&neighbour, "taken"), &[]).await;
+    let wanted = Identity { name: "taken".to_owned(), ..identity };
+    let refused = neighbour.runner.start(&wanted, &workload, Material::default()).await.unwrap_err();
     assert!(refused.chain().contains("not ours"), "{}", refused.chain());
+    neighbour.finish().await;
 
-    for id in [run, server, plain] {
+    for id in [run, server, plain, taken] {
         place.engine.inspect_container(&id, None::<InspectContainerOptions>).await.unwrap();
         let options = RemoveContainerOptionsBuilder::default().force(true).build();
         place.engine.remove_container(&id, Some(options)).await.unwrap();
@@ -80,7 +94,7 @@ async fn a_half_made_container_of_ours_is_seen_and_made_anew() {
         ("dev.toolcrib/revision", "main"),
         ("dev.toolcrib/instance", identity.name.as_str()),
     ];
-    let half = create(&place, &identity.name, &labels).await;
+    let half = create(&place, &container(&place, &identity.name), &labels).await;
     let found = place.runner.observe().await.unwrap();
     assert_eq!(found[0].id.0, half);
     assert_eq!(found[0].state, toolcrib::live::InstanceState::Exited { code: None });
