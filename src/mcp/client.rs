@@ -5,7 +5,9 @@
 //! a call that goes away is forgotten here and told to the server. Not here: what a server offers
 //! ([`crate::probe`]), and naming ([`crate::catalog`]).
 
+mod compose;
 mod era;
+mod held;
 mod http;
 mod inbox;
 mod lines;
@@ -26,19 +28,19 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
 
 pub use self::era::GreetError;
+pub use self::held::Held;
 pub use self::inbox::Notice;
 pub use self::registry::Upstreams;
 
+use self::compose::compose;
+use self::held::InFlight;
 use self::http::headers::Mirrored;
 use self::inbox::{Events, Inbox};
 use self::link::Link;
 use self::mirror::Mirrors;
 use super::wire::raw;
-use super::wire::{self, Era, ErrorObject, meta};
+use super::wire::{self, Era, ErrorObject};
 use crate::ports::{CallContext, Channel, Greeting, Handshake};
-
-/// What we say of ourselves.
-const CLIENT_INFO: &str = concat!("{\"name\":\"toolcrib\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
 /// How long a closed connection's tasks may take to end: what they wait for are the last bytes of a
 /// peer that may be gone.
@@ -105,12 +107,6 @@ struct Outgoing<'a> {
     events: Option<&'a Events>,
     /// Whether the server is told when nobody waits any more. The handshake must not be cancelled.
     cancellable: bool,
-}
-
-/// `notifications/cancelled` for a request of ours.
-fn cancelled(id: u64) -> String {
-    let params = format!("{{\"requestId\":{id},\"reason\":\"the call was cancelled or ran out of time\"}}");
-    wire::notification("notifications/cancelled", Some(&params))
 }
 
 /// One connection to one instance of a server. Dropping it closes it.
@@ -262,16 +258,6 @@ impl Upstream {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    fn enter(&self) {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn leave(&self) {
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.idle.notify_waiters();
-        }
-    }
-
     /// Waits until the connection is closed, by whomever.
     pub async fn closed(&self) {
         self.inbox.closed().cancelled().await;
@@ -330,81 +316,6 @@ impl Drop for CloseOnDrop {
             inbox.close("it was not greeted");
         }
     }
-}
-
-struct InFlight<'a>(&'a Upstream);
-
-impl<'a> InFlight<'a> {
-    fn enter(upstream: &'a Upstream) -> Self {
-        upstream.enter();
-        Self(upstream)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.leave();
-    }
-}
-
-/// A connection that somebody is about to call on: as good as a call under way, so that draining waits
-/// for it.
-pub struct Held(Arc<Upstream>);
-
-impl Held {
-    fn new(upstream: Arc<Upstream>) -> Self {
-        upstream.enter();
-        Self(upstream)
-    }
-}
-
-impl std::ops::Deref for Held {
-    type Target = Upstream;
-
-    fn deref(&self) -> &Upstream {
-        &self.0
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.leave();
-    }
-}
-
-/// A request with the `_meta` that a server of that era wants: modern servers are told version and
-/// client in each request, legacy ones must not see those keys. Our own id is the progress token; the
-/// client's token stays with us.
-fn compose(
-    era: Era,
-    id: u64,
-    method: &str,
-    params: Option<&RawValue>,
-    progress: bool,
-) -> Result<String, wire::WireError> {
-    const TOKEN: &str = "progressToken";
-    const MODERN: [(&str, &str); 3] = [
-        (meta::PROTOCOL_VERSION, "\"2026-07-28\""),
-        (meta::CLIENT_INFO, CLIENT_INFO),
-        (meta::CLIENT_CAPABILITIES, "{}"),
-    ];
-    const FOREIGN: [&str; 5] =
-        [TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_INFO, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL];
-    let written = wire::Id::number(id);
-    let mut entries = Vec::with_capacity(4);
-    let mut remove: &[&str] = &[TOKEN];
-    match era {
-        Era::Modern => entries.extend(MODERN),
-        Era::Legacy => remove = &FOREIGN,
-    }
-    if progress {
-        entries.push((TOKEN, written.as_json()));
-    }
-    let params = match (params, entries.is_empty()) {
-        (None, true) => None,
-        (params, _) => Some(raw::edit_meta(params, &entries, remove)?),
-    };
-    Ok(wire::request(&written, method, params.as_deref()))
 }
 
 #[cfg(test)]

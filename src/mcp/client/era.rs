@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::compose::{CLIENT_INFO, compose};
 use super::http::Http;
 use super::http::headers::{Mirrored, Spoken};
 use super::inbox::Inbox;
 use super::link::Link;
 use super::stdio::Stdio;
-use super::{CLIENT_INFO, Failure, Outgoing, compose};
+use super::{Failure, Outgoing};
 use crate::mcp::wire::raw;
 use crate::mcp::wire::{self, Era, ErrorObject, LEGACY, LEGACY_VERSIONS, MODERN, code, meta};
 use crate::ports::{Greeting, Handshake, NotModern};

@@ -33,6 +33,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// How long a message that nobody waits for may take.
 const TELL: Duration = Duration::from_secs(5);
 
+/// Before a stream is taken up again: at least, and at most whatever the server says.
+const RESUME: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
+
 /// How much of an answer that is no JSON-RPC is read to explain it.
 const EXPLANATION: usize = 64 << 10;
 
@@ -101,7 +104,7 @@ impl Http {
         let kind = Kind::of(response.headers());
         let had_session = spoken.and_then(|spoken| spoken.session.as_ref());
         if status.is_success() && kind == Kind::Events {
-            let result = self.streamed(id, response.into_body(), events).await?;
+            let result = self.streamed(id, response.into_body(), events, spoken).await?;
             return Ok(Answer { result, session });
         }
         let max = if status.is_success() { MAX_MESSAGE } else { EXPLANATION };
@@ -184,6 +187,7 @@ impl Http {
         id: u64,
         mut body: Body,
         events: Option<&Events>,
+        spoken: Option<&Spoken>,
     ) -> Result<Box<RawValue>, Failure> {
         let mut parser = sse::Events::new(MAX_MESSAGE);
         loop {
@@ -198,11 +202,29 @@ impl Http {
                     Err(error) => return Err(Failure::Unusable(error.to_string())),
                 }
             }
-            match body.chunk().await? {
-                Some(chunk) => parser.push(&chunk),
-                None => return Err(Failure::Gone("the stream ended before the answer".to_owned())),
-            }
+            let broken = match body.chunk().await {
+                Ok(Some(chunk)) => {
+                    parser.push(&chunk);
+                    continue;
+                }
+                Ok(None) => Failure::Gone("the stream ended before the answer".to_owned()),
+                Err(failure) => failure,
+            };
+            body = self.resumed(&mut parser, spoken).await.ok_or(broken)?;
         }
+    }
+
+    /// Takes up the stream of a legacy server that gave its events ids; none when that cannot be. The
+    /// call's own time limit bounds how often.
+    async fn resumed(&self, parser: &mut sse::Events, spoken: Option<&Spoken>) -> Option<Body> {
+        let spoken = spoken.filter(|spoken| !spoken.modern)?;
+        let (id, pause) = parser.last_id()?;
+        let headers = headers::resume(spoken, id)?;
+        tokio::time::sleep(pause.unwrap_or(RESUME[0]).clamp(RESUME[0], RESUME[1])).await;
+        let response = self.send_to(Method::GET, headers, Bytes::new()).await.ok()?;
+        let resumed = response.status().is_success() && Kind::of(response.headers()) == Kind::Events;
+        parser.resume();
+        resumed.then(|| response.into_body())
     }
 
     fn drain(&self, mut body: Body) {
@@ -267,7 +289,7 @@ impl Drop for Guard<'_> {
             self.link.inbox.forget(self.id);
         }
         if !self.told {
-            self.link.send_soon(super::cancelled(self.id));
+            self.link.send_soon(super::compose::cancelled(self.id));
         }
     }
 }

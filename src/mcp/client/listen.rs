@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::compose::compose;
 use super::http::Http;
 use super::http::headers::Mirrored;
 use super::inbox::Inbox;
 use super::link::Link;
-use super::{Failure, Outgoing, Upstream, compose};
+use super::{Failure, Outgoing, Upstream};
 use crate::mcp::wire::Era;
 use crate::mcp::wire::raw;
 

@@ -74,7 +74,7 @@ struct Guard<'a> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if self.link.inbox.forget(self.id) && self.cancellable {
-            self.link.send_soon(super::cancelled(self.id));
+            self.link.send_soon(super::compose::cancelled(self.id));
         }
     }
 }

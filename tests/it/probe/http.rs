@@ -236,6 +236,26 @@ async fn requests_within_a_stream_are_answered_and_the_connection_kept() {
 }
 
 #[tokio::test]
+async fn a_legacy_stream_that_breaks_is_taken_up_where_it_ended() {
+    let asked_for = Arc::new(Mutex::new(Value::Null));
+    let url = serve(move |asked| {
+        if asked.http == Method::GET && asked.headers.contains_key("last-event-id") {
+            assert_eq!((asked.header("last-event-id"), asked.header("mcp-session-id")), ("s-7", "s"));
+            let answer = json!({"jsonrpc": "2.0", "id": *asked_for.lock().expect("alone"), "result": {}});
+            return respond(200, "text/event-stream", format!("id: s-8\ndata: {answer}\n\n"));
+        }
+        if let Some(answer) = legacy(&asked, "s") {
+            return answer;
+        }
+        *asked_for.lock().expect("alone") = asked.message["id"].clone();
+        respond(200, "text/event-stream", "id: s-7\nretry: 1\ndata:\n\n")
+    })
+    .await;
+    let upstream = connect(url).await;
+    assert_eq!(call(&upstream, "t").await.expect("answered"), json!({}));
+}
+
+#[tokio::test]
 async fn a_legacy_server_is_told_of_a_cancelled_call() {
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let url = serve(move |asked| {

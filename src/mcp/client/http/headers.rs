@@ -16,6 +16,7 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-versi
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("toolcrib/", env!("CARGO_PKG_VERSION")));
@@ -97,6 +98,13 @@ pub(super) fn session(spoken: &Spoken) -> HeaderMap {
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     base(&mut headers, Some(spoken));
     headers
+}
+
+/// The headers of a GET that takes up a stream after its event `id`.
+pub(super) fn resume(spoken: &Spoken, id: &str) -> Option<HeaderMap> {
+    let mut headers = session(spoken);
+    headers.insert(LAST_EVENT, HeaderValue::from_str(id).ok()?);
+    Some(headers)
 }
 
 fn base(headers: &mut HeaderMap, spoken: Option<&Spoken>) {

@@ -1,6 +1,9 @@
 //! Server-sent events out of chunks of bytes, each event at most so long.
 //!
-//! Source: the event stream format of the HTML standard. Of its fields only `data` is kept.
+//! Source: the event stream format of the HTML standard. Of its fields `data`, `id` and `retry` are
+//! kept.
+
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -17,6 +20,8 @@ pub(super) struct Events {
     begun: bool,
     data: BytesMut,
     has_data: bool,
+    last_id: Option<String>,
+    retry: Option<Duration>,
     max: usize,
 }
 
@@ -29,8 +34,21 @@ impl Events {
             begun: false,
             data: BytesMut::new(),
             has_data: false,
+            last_id: None,
+            retry: None,
             max,
         }
+    }
+
+    /// Goes on with another stream, which begins after the last event that was whole.
+    pub(super) fn resume(&mut self) {
+        let Self { last_id, retry, max, .. } = self;
+        *self = Self { last_id: last_id.take(), retry: *retry, ..Self::new(*max) };
+    }
+
+    /// What to ask for after a break, and how long to wait before; none when the server gave no id.
+    pub(super) fn last_id(&self) -> Option<(&str, Option<Duration>)> {
+        self.last_id.as_deref().map(|id| (id, self.retry))
     }
 
     pub(super) fn push(&mut self, chunk: &[u8]) {
@@ -60,11 +78,16 @@ impl Events {
         let (name, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        if name == b"data" {
-            if std::mem::replace(&mut self.has_data, true) {
-                self.data.extend_from_slice(b"\n");
+        match name {
+            b"data" => {
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.data.extend_from_slice(b"\n");
+                }
+                self.data.extend_from_slice(value);
             }
-            self.data.extend_from_slice(value);
+            b"id" => self.last_id = text(value).filter(|id| !id.contains('\0')),
+            b"retry" => self.retry = text(value).and_then(|ms| ms.parse().ok()).map(Duration::from_millis),
+            _ => {}
         }
     }
 
@@ -94,9 +117,24 @@ impl Events {
     }
 }
 
+fn text(value: &[u8]) -> Option<String> {
+    String::from_utf8(value.to_vec()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_id_is_kept_over_a_break() {
+        let mut events = Events::new(64);
+        events.push(b"id: 7\nretry: 20\ndata:\n\ndata: half an ev");
+        assert_eq!(events.next(), Ok(None));
+        events.resume();
+        assert_eq!(events.last_id(), Some(("7", Some(Duration::from_millis(20)))));
+        events.push(b"data: whole\n\n");
+        assert_eq!(events.next(), Ok(Some(Bytes::from_static(b"whole"))));
+    }
 
     fn read(chunks: &[&[u8]]) -> Vec<String> {
         let mut events = Events::new(64);
