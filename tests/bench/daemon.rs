@@ -1,0 +1,92 @@
+//! The built daemon, started as a user starts it.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::client::{Client, Era, json_of};
+
+/// How long anything may take to come up before the measurement is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    pub(crate) mcp: SocketAddr,
+    child: Child,
+    _state: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Follows `repo` and returns when `tools` tools are listed.
+    pub(crate) fn start(repo: &Path, tools: usize) -> Self {
+        let (mcp, admin) = (free_address(), free_address());
+        let state = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toolcrib"));
+        command.arg("run").arg("--repo").arg(repo).arg("--state").arg(state.path());
+        command.args(["--listen", &mcp.to_string(), "--admin", &admin.to_string()]);
+        let log = std::fs::File::create(state.path().join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let daemon = Self { mcp, child: command.spawn().unwrap(), _state: state };
+        wait_for(mcp);
+        let began = Instant::now();
+        while daemon.count() < tools {
+            if began.elapsed() > PATIENCE {
+                let log = std::fs::read_to_string(daemon._state.path().join("log")).unwrap_or_default();
+                panic!("{} of {tools} tools are listed after {PATIENCE:?}\n{log}", daemon.count());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+
+    pub(crate) fn client(&self, era: Era) -> Client {
+        Client::connect(self.mcp, "/mcp", era).unwrap()
+    }
+
+    /// How many tools are listed, all pages together.
+    fn count(&self) -> usize {
+        let mut client = self.client(Era::Modern);
+        let (mut count, mut cursor) = (0, None);
+        loop {
+            let params = cursor.map_or_else(|| json!({}), |cursor: String| json!({"cursor": cursor}));
+            let Ok(body) = client.request("tools/list", None, params) else { return 0 };
+            let page = json_of(&body);
+            count += page["result"]["tools"].as_array().map_or(0, Vec::len);
+            cursor = page["result"]["nextCursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return count;
+            }
+        }
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Waits until somebody listens.
+pub(crate) fn wait_for(address: SocketAddr) {
+    let began = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(began.elapsed() < PATIENCE, "nobody listens on {address}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

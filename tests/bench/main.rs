@@ -1,0 +1,46 @@
+//! Figures against the goals of the design, each with a ratio to a baseline of the same run.
+//!
+//! `cargo bench` prints the table; `cargo bench -- NAME` only what begins with NAME. Another gateway
+//! is measured beside ours when `TOOLCRIB_BENCH_MCP_PROXY` names its program (`peers/mcp-proxy`
+//! installs it). Figures that were measured are kept in `README.md`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program of our own for measuring: it starts programs, keeps time and prints"
+)]
+
+mod backend;
+mod client;
+mod daemon;
+mod fixture;
+mod follow;
+mod gateway;
+mod memory;
+mod passes;
+mod report;
+
+use report::Report;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == backend::ARGUMENT) {
+        return backend::serve(&arguments[1..]);
+    }
+    let wanted = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
+    let mut report = Report::new();
+    for (name, measure) in [
+        ("passes", passes::measure as fn(&mut Report)),
+        ("follow", follow::measure),
+        ("gateway", gateway::measure),
+        ("list", gateway::lists),
+        ("memory", memory::measure),
+    ] {
+        if name.starts_with(&wanted) {
+            println!("measuring {name} ...");
+            measure(&mut report);
+        }
+    }
+    report.print();
+}

@@ -1,0 +1,31 @@
+//! Resident memory of the idle daemon.
+
+use std::time::Duration;
+
+use crate::daemon::Daemon;
+use crate::fixture::Fixture;
+use crate::report::Report;
+
+/// After the start, before memory is read: what starting took is given back.
+const REST: Duration = Duration::from_secs(3);
+
+pub(crate) fn measure(report: &mut Report) {
+    let mut baseline = 0;
+    for (tools, goal) in [(0, None), (100, Some(30)), (10_000, Some(150))] {
+        let fixture = Fixture::new(tools, &[]);
+        let daemon = Daemon::start(fixture.path(), tools);
+        std::thread::sleep(REST);
+        let kib = daemon.resident();
+        if baseline == 0 {
+            baseline = kib;
+        }
+        let share = f64::from(u32::try_from(kib).unwrap()) / f64::from(u32::try_from(baseline).unwrap());
+        report.row(
+            &format!("resident memory, idle, {tools} tools"),
+            &goal.map_or_else(String::new, |mib| format!("<= {mib} MiB")),
+            format!("{:.1} MiB", f64::from(u32::try_from(kib).unwrap()) / 1024.0),
+            format!("{share:.2} x with no tool"),
+            goal.map(|mib: u64| kib <= mib << 10),
+        );
+    }
+}
