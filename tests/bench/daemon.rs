@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Daemon {
     pub(crate) mcp: SocketAddr,
     child: Child,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -29,13 +29,12 @@ impl Daemon {
         command.args(["--listen", &mcp.to_string(), "--admin", &admin.to_string()]);
         let log = std::fs::File::create(state.path().join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let daemon = Self { mcp, child: command.spawn().unwrap(), _state: state };
+        let daemon = Self { mcp, child: command.spawn().unwrap(), state };
         wait_for(mcp);
         let began = Instant::now();
         while daemon.count() < tools {
             if began.elapsed() > PATIENCE {
-                let log = std::fs::read_to_string(daemon._state.path().join("log")).unwrap_or_default();
-                panic!("{} of {tools} tools are listed after {PATIENCE:?}\n{log}", daemon.count());
+                panic!("{} of {tools} tools are listed\n{}", daemon.count(), daemon.log());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -60,6 +59,13 @@ impl Daemon {
                 return count;
             }
         }
+    }
+
+    /// The end of what it said.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.state.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// Resident memory in KiB.

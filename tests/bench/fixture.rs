@@ -93,7 +93,7 @@ metadata:
 spec:
   description: Looks up the forecast of a city, {description}
   command: [/bin/echo]
-  args: [\"--\", \"${{city}}\"]
+  args: [{{if: days, args: [--days, \"${{days}}\"]}}, \"--\", \"${{city}}\"]
   parameters:
     city:
       type: string

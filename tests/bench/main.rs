@@ -1,6 +1,7 @@
 //! Figures against the goals of the design, each with a ratio to a baseline of the same run.
 //!
-//! `cargo bench` prints the table; `cargo bench -- NAME` only what begins with NAME. Another gateway
+//! `cargo bench` prints the table; `cargo bench -- NAME` only what begins with NAME;
+//! `--small` leaves out the largest repositories. Another gateway
 //! is measured beside ours when `TOOLCRIB_BENCH_MCP_PROXY` names its program (`peers/mcp-proxy`
 //! installs it). Figures that were measured are kept in `README.md`.
 #![expect(
@@ -29,7 +30,7 @@ fn main() {
         return backend::serve(&arguments[1..]);
     }
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
-    let mut report = Report::new();
+    let mut report = Report::new(arguments.iter().any(|argument| argument == "--small"));
     for (name, measure) in [
         ("passes", passes::measure as fn(&mut Report)),
         ("follow", follow::measure),

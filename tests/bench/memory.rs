@@ -12,6 +12,9 @@ const REST: Duration = Duration::from_secs(3);
 pub(crate) fn measure(report: &mut Report) {
     let mut baseline = 0;
     for (tools, goal) in [(0, None), (100, Some(30)), (10_000, Some(150))] {
+        if !report.takes(tools) {
+            continue;
+        }
         let fixture = Fixture::new(tools, &[]);
         let daemon = Daemon::start(fixture.path(), tools);
         std::thread::sleep(REST);

@@ -39,6 +39,9 @@ pub(crate) fn measure(report: &mut Report) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ms = Duration::from_millis;
     for (count, goal_idle) in [(1_000, None), (10_000, Some(ms(50)))] {
+        if !report.takes(count) {
+            continue;
+        }
         let fixture = Fixture::new(count, &[]);
         let state = tempfile::tempdir().unwrap();
         let yaml = yaml_alone(count);

@@ -15,6 +15,8 @@ struct Row {
 /// All figures of a run.
 pub(crate) struct Report {
     rows: Vec<Row>,
+    /// Leave out what takes long to set up.
+    small: bool,
 }
 
 /// Durations of the same thing, many times.
@@ -46,12 +48,18 @@ impl Samples {
 }
 
 impl Report {
-    pub(crate) fn new() -> Self {
-        Self { rows: Vec::new() }
+    pub(crate) fn new(small: bool) -> Self {
+        Self { rows: Vec::new(), small }
     }
 
-    /// A time that has a goal.
+    /// Whether a repository of so many resources is measured.
+    pub(crate) fn takes(&self, resources: usize) -> bool {
+        !self.small || resources <= 1_000
+    }
+
+    /// A time that has a goal. Printed at once too: a run takes minutes.
     pub(crate) fn time(&mut self, what: &str, goal: Option<Duration>, time: Duration, ratio: String) {
+        println!("  {what}: {} {ratio}", show(time));
         self.rows.push(Row {
             what: what.to_owned(),
             goal: goal.map_or_else(String::new, |goal| format!("<= {}", show(goal))),
