@@ -3,18 +3,30 @@
 //! Input: the modules of all `Policy` resources, and one document for each question. Output:
 //! [`Decision`]. Each policy answers in its package: `allow`, `deny`, `visible`, `allowed_runners`,
 //! `limits`. Invariant: any `deny` wins; if any policy defines `allow` for the point, one must hold;
-//! undefined is no decision; an evaluation error refuses. Nothing here reads time, files or network.
+//! undefined is no decision; an evaluation error refuses. Nothing here reads time, files or network,
+//! and no rule can.
+//!
+//! Rules are interpreted. The compiled form of the same library is five times as fast, but turns
+//! conflicts and errors into "undefined", which for a `deny` means to let through.
 
+mod answer;
+mod check;
+mod compile;
 mod input;
+#[cfg(test)]
+mod tests;
+mod walk;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
 use crate::manifest::{Diagnostic, Place, RepoPath};
 use crate::resource::ResourceId;
 use crate::resource::policy::{Enforcement, Point, RegoVersion};
+
+use compile::{Compiled, Worker};
 
 pub use input::{Input, Principal, RunnerFacts, ToolFacts};
 
@@ -41,9 +53,18 @@ pub struct Module {
     pub text: Arc<str>,
 }
 
-/// All policies of one revision, compiled. Cheap to share; decisions run side by side.
+/// All policies of one revision, compiled. Decisions run side by side.
 #[derive(Default)]
-pub struct PolicySet {}
+pub struct PolicySet {
+    policies: Vec<Compiled>,
+    /// Interpreters that nobody uses now. Each has data of its own: shared, their reference counts
+    /// would be what threads wait for.
+    idle: Mutex<Vec<Worker>>,
+}
+
+/// Interpreters kept for later: as many as threads that decide at the same time, in a daemon of a
+/// usual size. Above it they are made and thrown away.
+const MAX_IDLE: usize = 16;
 
 /// The answer to one question.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,14 +72,22 @@ pub struct Decision {
     pub allowed: bool,
     /// False when some `visible` is false.
     pub visible: bool,
-    /// Why it is refused; empty when it is allowed.
+    /// Why it is refused; empty when it is allowed. At most [`MAX_REFUSALS`].
     pub refusals: Vec<Refusal>,
     /// What policies with `enforcement: audit` would have refused.
     pub audited: Vec<Refusal>,
     /// Names of runners, when some policy says which: what all that say so agree on.
     pub allowed_runners: Option<BTreeSet<String>>,
     /// Limits by name, the smallest number that any policy gives.
-    pub limits: std::collections::BTreeMap<String, f64>,
+    pub limits: BTreeMap<String, f64>,
+}
+
+impl Decision {
+    /// Whether lists leave the entry out: some `visible` is false, or something other than a missing
+    /// `allow` refuses (which may only wait for arguments).
+    pub fn hides(&self) -> bool {
+        !self.visible || self.refusals.iter().any(|refusal| refusal.cause != Cause::NotAllowed)
+    }
 }
 
 /// One rule that refuses.
@@ -67,27 +96,84 @@ pub struct Refusal {
     pub policy: ResourceId,
     /// `data.kubiya.tools.deny`
     pub rule: String,
+    pub cause: Cause,
     /// What the rule says, when it is a message; at most [`MAX_MESSAGE`] characters.
     pub message: Option<String>,
 }
 
+/// Why a rule refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A `deny` holds.
+    Denied,
+    /// There are `allow` rules, and none holds.
+    NotAllowed,
+    /// A rule could not be evaluated.
+    Failed,
+}
+
 /// Characters of one message of a rule: it goes to clients and into the audit record.
 pub const MAX_MESSAGE: usize = 500;
+/// Refusals in one decision: a person reads the first few.
+pub const MAX_REFUSALS: usize = 8;
 
 impl PolicySet {
     /// # Errors
     /// Everything that is wrong with any module, by file, line and column.
-    pub fn compile(_sources: Vec<Source>) -> Result<Self, Vec<Diagnostic>> {
-        Ok(Self {})
+    pub fn compile(sources: Vec<Source>) -> Result<Self, Vec<Diagnostic>> {
+        let mut policies = Vec::new();
+        let mut worker = Worker::default();
+        let mut diagnostics = Vec::new();
+        for source in sources {
+            match compile::compile(source) {
+                Ok((compiled, engine)) => {
+                    policies.push(compiled);
+                    worker.engines.push(engine);
+                }
+                Err(found) => diagnostics.extend(found),
+            }
+        }
+        if diagnostics.is_empty() {
+            return Ok(Self { policies, idle: Mutex::new(vec![worker]) });
+        }
+        diagnostics.sort();
+        Err(diagnostics)
     }
 
     /// Whether any policy is asked at this point.
-    pub fn asks(&self, _point: Point) -> bool {
-        false
+    pub fn asks(&self, point: Point) -> bool {
+        self.policies.iter().any(|policy| policy.asked_at(point))
     }
 
     /// Asks every policy of the point. `input`: [`Input::document`].
-    pub fn decide(&self, _point: Point, _input: &Value) -> Decision {
-        Decision { allowed: true, visible: true, ..Decision::default() }
+    pub fn decide(&self, point: Point, input: &Value) -> Decision {
+        let mut decision = Decision { visible: true, ..Decision::default() };
+        if self.asks(point) {
+            self.ask(point, input, &mut decision);
+        }
+        decision.allowed = decision.refusals.is_empty();
+        decision
+    }
+
+    fn ask(&self, point: Point, input: &Value, decision: &mut Decision) {
+        let input = regorus::Value::from(input.clone());
+        let mut worker = self.worker();
+        let mut tally = answer::Tally::default();
+        for (policy, engine) in self.policies.iter().zip(&mut worker.engines) {
+            if policy.asked_at(point) {
+                answer::ask(policy, engine, &input, decision, &mut tally);
+            }
+        }
+        tally.settle(decision);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(worker);
+        }
+    }
+
+    /// An interpreter of our own for the time of one decision.
+    fn worker(&self) -> Worker {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| Worker { engines: self.policies.iter().map(Compiled::engine).collect() })
     }
 }

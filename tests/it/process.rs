@@ -1,7 +1,8 @@
 //! The process runner on real processes.
 #![expect(clippy::disallowed_methods, reason = "tests make files and start programs")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-pub mod bench;
+mod bench;
 mod calls;
 mod ending;
 mod servers;

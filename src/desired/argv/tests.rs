@@ -23,6 +23,7 @@ fn templates(args: &Value) -> Vec<ArgTemplate> {
     serde_json::from_value(args.clone()).unwrap()
 }
 
+#[expect(clippy::unwrap_in_result, reason = "the error is that of filling")]
 fn filled(args: &Value, arguments: &Value) -> Result<Vec<String>, ArgvError> {
     let command = compile(&["run".to_owned()], &templates(args), None, &parameters()).unwrap();
     fill(&command, arguments.as_object().unwrap()).map(|filled| filled.argv[filled.fixed..].to_vec())

@@ -177,6 +177,7 @@ pub(super) fn private(folder: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make files")]
 mod tests {
     use super::*;
 

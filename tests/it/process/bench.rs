@@ -11,23 +11,23 @@ use toolcrib::resource::workload::Security;
 use toolcrib::resource::{Digest, Kind, Name, ResourceId};
 use toolcrib::runner::process::{Config, ProcessRunner};
 
-pub struct Bench {
+pub(super) struct Bench {
     folder: tempfile::TempDir,
-    pub config: Config,
-    pub runner: Arc<ProcessRunner>,
+    pub(super) config: Config,
+    pub(super) runner: Arc<ProcessRunner>,
     count: AtomicUsize,
 }
 
 /// How a run went.
-pub struct Ended {
+pub(super) struct Ended {
     /// The exit code, or what the runner said.
-    pub code: Result<i64, String>,
-    pub stdout: String,
-    pub stderr: String,
+    pub(super) code: Result<i64, String>,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             launcher: env!("CARGO_BIN_EXE_toolcrib").into(),
@@ -38,11 +38,11 @@ impl Bench {
     }
 
     /// Where programs start.
-    pub fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn script(&self, script: &str) -> Program {
+    pub(super) fn script(&self, script: &str) -> Program {
         self.program(&["/bin/sh", "-c", script])
     }
 
@@ -53,11 +53,11 @@ impl Bench {
         }
     }
 
-    pub fn shell(&self, script: &str) -> Run {
+    pub(super) fn shell(&self, script: &str) -> Run {
         self.command(&["/bin/sh", "-c", script])
     }
 
-    pub fn command(&self, argv: &[&str]) -> Run {
+    pub(super) fn command(&self, argv: &[&str]) -> Run {
         Run {
             name: format!("run-{}", self.count.fetch_add(1, Ordering::Relaxed)),
             resource: ResourceId::new(Kind::Tool, Name::parse("t").unwrap()),
@@ -72,7 +72,7 @@ impl Bench {
         }
     }
 
-    pub async fn run(&self, run: Run) -> Ended {
+    pub(super) async fn run(&self, run: Run) -> Ended {
         let mut running = self.runner.run(run).await.map_err(|error| error.chain()).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut code = Err("the events ended before the run".to_owned());
@@ -89,7 +89,7 @@ impl Bench {
     }
 
     /// Records, homes and files that are there now.
-    pub fn leftovers(&self) -> Vec<PathBuf> {
+    pub(super) fn leftovers(&self) -> Vec<PathBuf> {
         [Some(&self.config.state), self.config.memory.as_ref()]
             .into_iter()
             .flatten()
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     /// A named pipe: whoever holds its other end (`exec 3>alive`) lives as long as it has not ended.
-    pub fn alive(&self) -> tokio::net::unix::pipe::Receiver {
+    pub(super) fn alive(&self) -> tokio::net::unix::pipe::Receiver {
         let path = self.folder().join("alive");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         tokio::net::unix::pipe::OpenOptions::new().open_receiver(path).unwrap()

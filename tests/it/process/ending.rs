@@ -11,7 +11,7 @@ use super::bench::{Bench, Ended};
 const LONG: Duration = Duration::from_secs(20);
 
 /// Waits until every process that holds the pipe is gone.
-pub async fn all_gone(mut alive: tokio::net::unix::pipe::Receiver) {
+pub(super) async fn all_gone(mut alive: tokio::net::unix::pipe::Receiver) {
     let mut rest = Vec::new();
     tokio::time::timeout(LONG, alive.read_to_end(&mut rest)).await.expect("somebody lives on").unwrap();
 }

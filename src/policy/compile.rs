@@ -1,0 +1,232 @@
+//! One policy's modules to an interpreter, or to diagnostics.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use regorus::Engine;
+use regorus::utils::limits::ExecutionTimerConfig;
+
+use super::{Source, check};
+use crate::manifest::{Diagnostic, Place, Severity};
+use crate::resource::policy::{Point, RegoVersion};
+
+/// Rules that answer, as [`super::Decision`] has their answers.
+pub(super) const ANSWERS: [&str; 5] = ["deny", "allow", "visible", "allowed_runners", "limits"];
+
+/// Of one rule. Decisions take microseconds; what takes this long is stuck in a loop over data.
+const TIME_LIMIT: Duration = Duration::from_millis(250);
+/// Steps between two looks at the clock.
+const CHECK_EVERY: NonZeroU32 = NonZeroU32::new(256).unwrap();
+/// Bytes of one module. Beyond it, data belongs in the input.
+const MAX_MODULE_BYTES: usize = 1 << 20;
+/// Depth of `[` and `{` in a module. The parser tries each of them two ways, so its work doubles
+/// with every level.
+const MAX_DEPTH: usize = 12;
+/// Work of the parser by that count: each bracket costs two to the power of its depth. About a
+/// second.
+const MAX_WORK: usize = 1 << 18;
+
+/// A policy that compiles.
+pub(super) struct Compiled {
+    pub(super) source: Source,
+    /// Those of [`ANSWERS`] that its package defines, in that order.
+    pub(super) answers: Vec<&'static str>,
+}
+
+/// The interpreters of all policies, in their order.
+#[derive(Default)]
+pub(super) struct Worker {
+    pub(super) engines: Vec<Engine>,
+}
+
+impl Compiled {
+    pub(super) fn asked_at(&self, point: Point) -> bool {
+        self.source.points.contains(&point)
+    }
+
+    /// Another interpreter. What compiled once compiles again; if not, every rule is missing in it
+    /// and asking refuses.
+    pub(super) fn engine(&self) -> Engine {
+        let mut engine = engine(self.source.version);
+        for (at, module) in self.source.modules.iter().enumerate() {
+            if engine.add_policy(module_name(&self.source, at), module.text.to_string()).is_err() {
+                break;
+            }
+        }
+        engine
+    }
+
+    pub(super) fn rule(&self, answer: &str) -> String {
+        format!("data.{}.{answer}", self.source.package)
+    }
+}
+
+fn engine(version: RegoVersion) -> Engine {
+    let mut engine = Engine::new();
+    engine.set_rego_v0(version == RegoVersion::V0);
+    engine.set_gather_prints(true);
+    engine
+        .set_execution_timer_config(ExecutionTimerConfig { limit: TIME_LIMIT, check_interval: CHECK_EVERY });
+    engine
+}
+
+/// What the interpreter knows a module by: its file, and its number since two may stand in one file.
+fn module_name(source: &Source, at: usize) -> String {
+    source.modules.get(at).map_or_else(String::new, |module| format!("{at} {}", module.file))
+}
+
+pub(super) fn compile(source: Source) -> Result<(Compiled, Engine), Vec<Diagnostic>> {
+    let reporter = Reporter { source: &source };
+    let mut engine = engine(source.version);
+    let mut packages = Vec::new();
+    let mut diagnostics = Vec::new();
+    for (at, module) in source.modules.iter().enumerate() {
+        if let Err(message) = bounded(&module.text) {
+            let hint = "split the module, or move its data to where policies get their input";
+            diagnostics.push(reporter.at(at, 1, 1, ("rego-too-large", message, Some(hint.to_owned()))));
+            continue;
+        }
+        match engine.add_policy(module_name(&source, at), module.text.to_string()) {
+            Ok(package) => packages.push(package),
+            Err(error) => diagnostics.push(reporter.error(&error.to_string(), at)),
+        }
+    }
+    if !diagnostics.is_empty() {
+        return Err(diagnostics);
+    }
+    let found = check::check(engine.get_modules(), source.version);
+    if !found.is_empty() {
+        return Err(found.into_iter().map(|finding| reporter.finding(finding)).collect());
+    }
+    let wanted = format!("data.{}", source.package);
+    if !packages.contains(&wanted) {
+        let mut names: Vec<_> =
+            packages.iter().map(|name| format!("`{}`", name.trim_start_matches("data."))).collect();
+        names.dedup();
+        let message = format!("no module is in package `{}`", source.package);
+        let hint = if names.is_empty() {
+            "declare `modules` or `rego`".to_owned()
+        } else {
+            format!("set `package` to {}", names.join(" or "))
+        };
+        return Err(vec![reporter.declaration("rego-package", message, &hint)]);
+    }
+    let defined = check::rules_of(engine.get_modules(), &source.package);
+    let answers: Vec<_> = ANSWERS.into_iter().filter(|answer| defined.contains(*answer)).collect();
+    if answers.is_empty() {
+        let message = format!("package `{}` decides nothing", source.package);
+        let hint = format!("define one of {}", ANSWERS.map(|answer| format!("`{answer}`")).join(", "));
+        return Err(vec![reporter.declaration("rego-rules", message, &hint)]);
+    }
+    for answer in &answers {
+        if let Err(error) = engine.compile_with_entrypoint(&format!("{wanted}.{answer}").into()) {
+            diagnostics.push(reporter.error(&error.to_string(), 0));
+        }
+    }
+    diagnostics.dedup();
+    if diagnostics.is_empty() { Ok((Compiled { source, answers }, engine)) } else { Err(diagnostics) }
+}
+
+/// Whether the parser can take a module.
+fn bounded(text: &str) -> Result<(), String> {
+    if text.len() > MAX_MODULE_BYTES {
+        return Err(format!("the module has more than {MAX_MODULE_BYTES} bytes"));
+    }
+    let (mut depth, mut work) = (0_usize, 0_usize);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(format!("brackets are nested more than {MAX_DEPTH} deep"));
+                }
+                work += 1 << depth;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    if work > MAX_WORK { Err("the module has too many nested brackets".to_owned()) } else { Ok(()) }
+}
+
+/// Code, message and hint of a diagnostic.
+type Said = (&'static str, String, Option<String>);
+
+/// Puts what is wrong where it is.
+struct Reporter<'a> {
+    source: &'a Source,
+}
+
+impl Reporter<'_> {
+    /// Line and column count from 1 inside module `at`.
+    fn at(&self, at: usize, line: u32, column: u32, (code, message, hint): Said) -> Diagnostic {
+        let module = self.source.modules.get(at);
+        let text = module.and_then(|module| module.text.lines().nth(line.saturating_sub(1) as usize));
+        let place = module.map(|module| Place {
+            file: module.file.clone(),
+            line: module.line + line.saturating_sub(1),
+            column,
+        });
+        Diagnostic {
+            place: Some(place.unwrap_or_else(|| self.source.place.clone())),
+            severity: Severity::Error,
+            code,
+            message,
+            excerpt: text.map(str::to_owned),
+            hint,
+            resource: Some(self.source.id.clone()),
+        }
+    }
+
+    /// At the resource itself.
+    fn declaration(&self, code: &'static str, message: String, hint: &str) -> Diagnostic {
+        let place = Some(self.source.place.clone());
+        Diagnostic { place, excerpt: None, ..self.at(0, 1, 1, (code, message, Some(hint.to_owned()))) }
+    }
+
+    fn finding(&self, finding: check::Finding) -> Diagnostic {
+        let check::Finding { module, line, column, code, message, hint } = finding;
+        self.at(number(&module), line, column, (code, message, Some(hint)))
+    }
+
+    /// An error of the library: `--> NAME:LINE:COLUMN`, an excerpt, then `error: MESSAGE`.
+    fn error(&self, text: &str, at: usize) -> Diagnostic {
+        let located = location(text);
+        let message = message(text).to_owned();
+        let v1 = self.source.version == RegoVersion::V1;
+        let hint = if message == "not a valid rule path" {
+            Some("write the answer as one rule, such as `deny`, not as `deny.part`".to_owned())
+        } else if message.contains("`if` keyword") {
+            Some("write `if` before the body, or set `regoVersion: v0` if the module is that old".to_owned())
+        } else if v1 {
+            None
+        } else {
+            Some("the module is read as Rego v0: set `regoVersion: v1` if it is newer".to_owned())
+        };
+        match located {
+            Some((name, line, column)) => self.at(number(name), line, column, ("rego", message, hint)),
+            None => self.at(at, 1, 1, ("rego", message, hint)),
+        }
+    }
+}
+
+/// The number in a [`module_name`].
+fn number(name: &str) -> usize {
+    name.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
+}
+
+/// The first place an error of the library names.
+fn location(text: &str) -> Option<(&str, u32, u32)> {
+    let line = text.lines().find_map(|line| line.strip_prefix("--> "))?;
+    let mut parts = line.rsplitn(3, ':');
+    let (column, line, name) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((name, line.parse().ok()?, column.parse().ok()?))
+}
+
+/// What an error of the library says, without places and excerpts.
+pub(super) fn message(text: &str) -> &str {
+    let said = text.lines().find_map(|line| line.strip_prefix("error: "));
+    said.or_else(|| text.lines().find(|line| !line.is_empty()))
+        .unwrap_or("it cannot be evaluated")
+        .trim_end_matches('.')
+}
