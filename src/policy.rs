@@ -10,8 +10,10 @@
 //! conflicts and errors into "undefined", which for a `deny` means to let through.
 
 mod answer;
+mod bound;
 mod check;
 mod compile;
+mod depend;
 mod input;
 #[cfg(test)]
 mod tests;

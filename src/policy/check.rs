@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{AssignOp, BUILTINS, Expr, Literal, Module, Query, Ref, Rule, RuleHead, Span};
 
-use super::walk;
+use super::{depend, walk};
 use crate::resource::policy::RegoVersion;
 
 /// One mistake in a module.
@@ -21,7 +21,7 @@ pub(super) struct Finding {
     pub(super) hint: String,
 }
 
-fn finding(span: &Span, code: &'static str, message: String, hint: String) -> Finding {
+pub(super) fn finding(span: &Span, code: &'static str, message: String, hint: String) -> Finding {
     let module = span.source.get_path().clone();
     Finding { module, line: span.line, column: span.col, code, message, hint }
 }
@@ -68,7 +68,9 @@ pub(super) fn check(modules: &[Ref<Module>], version: RegoVersion) -> Vec<Findin
     for rule in &rules {
         rule.unknown_functions(&defined, &mut findings);
     }
-    recursion(&rules, &mut findings);
+    if findings.is_empty() {
+        findings.extend(depend::check(&rules));
+    }
     findings
 }
 
@@ -194,12 +196,12 @@ fn text_of(expr: &Expr) -> String {
 }
 
 /// One rule, and what it speaks of.
-struct RuleFacts<'a> {
+pub(super) struct RuleFacts<'a> {
     /// `data.kubiya.tools.deny`
-    path: String,
-    head: &'a Span,
+    pub(super) path: String,
+    pub(super) head: &'a Span,
     /// Full paths: `data.kubiya.tools.is_admin`.
-    refers: BTreeSet<String>,
+    pub(super) refers: BTreeSet<String>,
     /// Full path, or name of a builtin; and where it is called.
     calls: Vec<(String, &'a Span)>,
 }
@@ -300,53 +302,4 @@ fn declared(expr: &Expr) -> Option<&str> {
         Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } => walk::name(lhs),
         _ => None,
     }
-}
-
-/// Rules that need themselves. Those that need nothing undecided are taken away until only circles,
-/// and what leads to them, are left.
-fn recursion(rules: &[RuleFacts<'_>], findings: &mut Vec<Finding>) {
-    let mut refers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let paths: BTreeSet<&str> = rules.iter().map(|rule| rule.path.as_str()).collect();
-    for rule in rules {
-        let met = rule.refers.iter().flat_map(|path| paths.iter().copied().filter(|rule| meets(path, rule)));
-        refers.entry(&rule.path).or_default().extend(met);
-    }
-    loop {
-        let open: BTreeSet<&str> = refers.keys().copied().collect();
-        let before = open.len();
-        refers.retain(|_, met| met.iter().any(|path| open.contains(path)));
-        if refers.len() == before {
-            break;
-        }
-    }
-    let circle = |start: &str| {
-        let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
-        while let Some(at) = open.pop() {
-            for next in refers.get(at).into_iter().flatten().copied() {
-                if next == start {
-                    return true;
-                }
-                if seen.insert(next) {
-                    open.push(next);
-                }
-            }
-        }
-        false
-    };
-    let mut told = BTreeSet::new();
-    for rule in rules {
-        if refers.contains_key(rule.path.as_str()) && told.insert(&rule.path) && circle(&rule.path) {
-            let message = format!("rule `{}` needs itself to be decided", rule.path);
-            let hint = "Rego has no recursion: write the steps out".to_owned();
-            findings.push(finding(rule.head, "rego-recursion", message, hint));
-        }
-    }
-}
-
-/// Whether a reference reads a rule: it names the rule, a part of it, or a package around it.
-fn meets(reference: &str, rule: &str) -> bool {
-    let below = |outer: &str, inner: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    below(reference, rule) || below(rule, reference)
 }

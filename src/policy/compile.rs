@@ -6,7 +6,7 @@ use std::time::Duration;
 use regorus::Engine;
 use regorus::utils::limits::ExecutionTimerConfig;
 
-use super::{Source, check};
+use super::{Source, bound, check};
 use crate::manifest::{Diagnostic, Place, Severity};
 use crate::resource::policy::{Point, RegoVersion};
 
@@ -17,15 +17,6 @@ pub(super) const ANSWERS: [&str; 5] = ["deny", "allow", "visible", "allowed_runn
 const TIME_LIMIT: Duration = Duration::from_millis(250);
 /// Steps between two looks at the clock.
 const CHECK_EVERY: NonZeroU32 = NonZeroU32::new(256).unwrap();
-/// Bytes of one module. Beyond it, data belongs in the input.
-const MAX_MODULE_BYTES: usize = 1 << 20;
-/// Depth of `[` and `{` in a module. The parser tries each of them two ways, so its work doubles
-/// with every level.
-const MAX_DEPTH: usize = 12;
-/// Work of the parser by that count: each bracket costs two to the power of its depth. About a
-/// second.
-const MAX_WORK: usize = 1 << 18;
-
 /// A policy that compiles.
 pub(super) struct Compiled {
     pub(super) source: Source,
@@ -81,7 +72,7 @@ pub(super) fn compile(source: Source) -> Result<(Compiled, Engine), Vec<Diagnost
     let mut packages = Vec::new();
     let mut diagnostics = Vec::new();
     for (at, module) in source.modules.iter().enumerate() {
-        if let Err(message) = bounded(&module.text) {
+        if let Err(message) = bound::check(&module.text) {
             let hint = "split the module, or move its data to where policies get their input";
             diagnostics.push(reporter.at(at, 1, 1, ("rego-too-large", message, Some(hint.to_owned()))));
             continue;
@@ -125,28 +116,6 @@ pub(super) fn compile(source: Source) -> Result<(Compiled, Engine), Vec<Diagnost
     }
     diagnostics.dedup();
     if diagnostics.is_empty() { Ok((Compiled { source, answers }, engine)) } else { Err(diagnostics) }
-}
-
-/// Whether the parser can take a module.
-fn bounded(text: &str) -> Result<(), String> {
-    if text.len() > MAX_MODULE_BYTES {
-        return Err(format!("the module has more than {MAX_MODULE_BYTES} bytes"));
-    }
-    let (mut depth, mut work) = (0_usize, 0_usize);
-    for byte in text.bytes() {
-        match byte {
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return Err(format!("brackets are nested more than {MAX_DEPTH} deep"));
-                }
-                work += 1 << depth;
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    if work > MAX_WORK { Err("the module has too many nested brackets".to_owned()) } else { Ok(()) }
 }
 
 /// Code, message and hint of a diagnostic.

@@ -211,6 +211,12 @@ fn points_and_enforcement() {
     assert!(set.decide(Point::Admission, &json!({})).allowed && !set.asks(Point::Admission));
 }
 
+/// Rules that each need the next, and `deny` all of them.
+fn tower(height: usize) -> String {
+    let rules: Vec<_> = (0..height).map(|at| format!("r{at:04} if r{:04}", at + 1)).collect();
+    format!("{}\nr{height:04} := true\ndeny if r0000\n", rules.join("\n"))
+}
+
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn mistakes_have_places_and_hints() {
@@ -292,6 +298,19 @@ fn mistakes_have_places_and_hints() {
             "policies/0.rego:1:1",
             "too many nested brackets",
         ),
+        (
+            v1(&format!("deny if input.x == 1{}", " +\n1".repeat(9000))),
+            "rego-too-large",
+            "policies/0.rego:1:1",
+            "more than 300 operators",
+        ),
+        (
+            v1(&format!("deny := {{1}}{}", " |\n{x |\nx := 1\n}".repeat(400))),
+            "rego-too-large",
+            "policies/0.rego:1:1",
+            "more than 300 operators",
+        ),
+        (v1(&tower(9000)), "rego-recursion", "policies/0.rego:8953:1", "stands on more than 48 others"),
         (v1(&"# long\n".repeat(1 << 18)), "rego-too-large", "policies/0.rego:1:1", "more than 1048576 bytes"),
     ];
     for (source, code, place, message) in cases {
@@ -321,6 +340,10 @@ fn what_is_no_recursion_and_not_unsafe() {
     ] {
         set(&[text]);
     }
+    // As much as the bounds let through is no trouble for the interpreter either.
+    let sum = format!("deny if 148 == 1{}", " + 1".repeat(147));
+    assert!(!ask(&set(&[&sum]), &json!({})).allowed);
+    assert!(!ask(&set(&[&tower(47)]), &json!({})).allowed);
 }
 
 #[test]
