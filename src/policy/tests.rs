@@ -253,12 +253,7 @@ fn mistakes_have_places_and_hints() {
             "policies/0.rego:2:9",
             "there is no function `rand.intn`",
         ),
-        (
-            v1("deny if b\nb if deny"),
-            "rego-recursion",
-            "policies/0.rego:2:1",
-            "rule `data.a.deny` needs itself",
-        ),
+        (v1("deny if b\nb if deny"), "rego-recursion", "policies/0.rego:3:1", "rule `data.a.b` needs itself"),
         (
             v1("f(x) := f(x)\ndeny if f(1)"),
             "rego-recursion",
