@@ -10,6 +10,7 @@ mod header;
 mod page;
 mod settle;
 mod template;
+mod view;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -26,6 +27,7 @@ use crate::resource::{ResourceId, Revision};
 pub use compose::{Input, Offered, Report, ReportKind, compose};
 pub use header::ParamHeader;
 use page::Pages;
+pub use view::View;
 pub use page::{Cursor, PAGE_ENTRIES};
 
 /// One published state of the endpoint, known by (revision, generation).

@@ -110,7 +110,8 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(2 * MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     // Cancel-safe: the connection is polled by reference.
@@ -125,3 +126,6 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
         tracing::trace!(%error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

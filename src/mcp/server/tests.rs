@@ -566,3 +566,66 @@ async fn sessions_are_bounded_and_busy_ones_stay() {
     assert!(over.get(&listening.id, &principal).is_none());
     drop(call);
 }
+
+/// Requests that are nearly right: valid ones with bytes changed, cut off, and headers left out.
+fn nearly_right() -> impl proptest::strategy::Strategy<Value = (String, Vec<u8>, u8)> {
+    use proptest::prelude::*;
+    let listen = modern("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+    let bodies = vec![
+        modern("tools/call", json!({"name": "echo", "arguments": {"é": [1, {"a": null}]}})),
+        modern("tools/call", json!({"name": "told", "_meta": {"progressToken": 1}})),
+        listen,
+        request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}})),
+        request("tools/list", json!({"cursor": "x"})),
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":null,"result":{}}"#.to_owned(),
+    ];
+    let edits = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4);
+    let cut = any::<Option<proptest::sample::Index>>();
+    let method = proptest::sample::select(vec!["tools/call", "tools/list", "initialize", "subscriptions/listen", ""]);
+    (proptest::sample::select(bodies), edits, cut, method, any::<u8>()).prop_map(|(body, edits, cut, method, headers)| {
+        let mut bytes = body.into_bytes();
+        for (place, byte) in edits {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        (method.to_owned(), bytes, headers)
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_sent_is_answered_as_the_protocol_says((method, body, headers) in nearly_right()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (status, kind, value) = runtime.block_on(async {
+            let world = world();
+            let session = if headers & 1 > 0 { world.session("2025-11-25").await } else { String::new() };
+            let version = ["", "2026-07-28", "2025-11-25", "1900-01-01"][usize::from(headers >> 1 & 3)];
+            let pairs = [
+                ("mcp-session-id", session.as_str()),
+                ("mcp-protocol-version", version),
+                ("mcp-method", method.as_str()),
+                ("mcp-name", if headers & 8 > 0 { "echo" } else { "" }),
+                ("accept", if headers & 16 > 0 { "text/event-stream" } else { "" }),
+            ];
+            let (parts, _) = build("POST", &pairs, "").into_parts();
+            let response = world.send(HttpRequest::from_parts(parts, Full::new(body.into()))).await;
+            let kind = response.headers().get("content-type").map(|kind| kind.to_str().expect("text").to_owned());
+            world.shutdown.cancel();
+            let (status, value) = read(response).await;
+            (status.as_u16(), kind, value)
+        });
+        match kind.as_deref() {
+            None => proptest::prop_assert_eq!(status, 202),
+            Some("text/event-stream") => proptest::prop_assert_eq!(status, 200),
+            Some(_) => {
+                proptest::prop_assert_eq!(&value["jsonrpc"], "2.0");
+                proptest::prop_assert!(value.get("result").is_some() != value.get("error").is_some());
+                proptest::prop_assert!(matches!(status, 200 | 400 | 404 | 406), "{}", status);
+            }
+        }
+    }
+}
