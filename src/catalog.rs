@@ -27,8 +27,8 @@ use crate::resource::{ResourceId, Revision};
 pub use compose::{Input, Offered, Report, ReportKind, compose};
 pub use header::ParamHeader;
 use page::Pages;
-pub use view::View;
 pub use page::{Cursor, PAGE_ENTRIES};
+pub use view::View;
 
 /// One published state of the endpoint, known by (revision, generation).
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ mod authorize;
 mod call;
 mod catalogs;
 mod relay;
+mod views;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ pub struct Gateway {
     executor: Arc<dyn ToolExecutor>,
     rules: ArcSwap<Rules>,
     schemas: Schemas,
+    views: views::Views,
     observer: Observer,
 }
 
@@ -56,13 +58,18 @@ impl Gateway {
             executor,
             rules: ArcSwap::default(),
             schemas: Schemas::default(),
+            views: views::Views::default(),
             observer,
         })
     }
 
     /// Rules that decide from the next request on.
     pub fn set_rules(&self, rules: Arc<Rules>) {
+        let differ = self.views.differ(&self.catalogs.current(), &self.rules.load(), &rules);
         self.rules.store(rules);
+        if differ {
+            self.catalogs.tools_changed();
+        }
     }
 
     /// The endpoint over HTTP. `shutdown` ends its streams.
@@ -71,8 +78,16 @@ impl Gateway {
     }
 
     fn list(&self, request: &Request, list: List, member: &'static str) -> Result<Reply, ErrorObject> {
-        let (items, next) = self.catalogs.page(list, request.cursor.as_deref())?;
-        Ok(Reply::List { member, items, next, private: false })
+        let (catalog, offset) = self.catalogs.of(request.cursor.as_deref())?;
+        let rules = self.rules.load();
+        let private = list == List::Tools && rules.asks_of_lists();
+        let page = if private {
+            self.views.get(&catalog, &rules, &request.principal).page(offset)
+        } else {
+            catalog.page(list, offset)
+        };
+        let (items, next) = page.ok_or_else(catalogs::expired)?;
+        Ok(Reply::List { member, items, next: next.map(|next| next.encode()), private })
     }
 }
 

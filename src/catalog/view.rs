@@ -18,11 +18,11 @@ pub struct View {
 impl Catalog {
     /// The tools that `sees` leaves in.
     pub fn view(&self, sees: impl Fn(&Entry) -> bool) -> View {
-        let seen = self.tools.values().filter(|entry| sees(entry)).map(|entry| Arc::clone(&entry.definition));
+        let left = self.tools.values().filter(|entry| sees(entry)).map(|entry| Arc::clone(&entry.definition));
         View {
             revision: self.revision.short().to_owned(),
             generation: self.generation,
-            pages: Pages::cut(seen, None),
+            pages: Pages::cut(left, None),
         }
     }
 }

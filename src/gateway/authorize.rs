@@ -33,12 +33,35 @@ pub(super) fn local() -> Principal {
 }
 
 impl Rules {
+    /// Whether lists differ by who asks.
+    pub(super) fn asks_of_lists(&self) -> bool {
+        self.policies.asks(Point::List)
+    }
+
+    /// Whether this principal does not see the tool at all: neither arguments nor runner are known.
+    pub(super) fn hides(&self, entry: &Entry, user: &Principal) -> bool {
+        if !self.asks_of_lists() {
+            return false;
+        }
+        let annotations = annotations(entry);
+        let resource = entry.owner.to_string();
+        let input = Input {
+            tool: Some(facts(entry, &resource, annotations.as_ref())),
+            user: Some(user),
+            runner: None,
+        };
+        !self.policies.decide(Point::List, &input.document()).visible
+    }
+
     /// Whether arguments have to be known before a call is let through.
     pub(super) fn asks(&self) -> bool {
         self.policies.asks(Point::Call)
     }
 
     pub(super) fn decide(&self, entry: &Entry, user: &Principal, given: &Map<String, Value>) -> Verdict {
+        if self.hides(entry, user) {
+            return Verdict::Hidden;
+        }
         if !self.asks() {
             return Verdict::Allowed;
         }
@@ -48,23 +71,33 @@ impl Rules {
             Route::Server { .. } => None,
         };
         let runner = runner_of(entry);
-        let facts = runner.and_then(|name| self.runners.get(name)).map(|runner| RunnerFacts {
+        let where_it_runs = runner.and_then(|name| self.runners.get(name)).map(|runner| RunnerFacts {
             name: runner.name.as_str(),
             kind: runner.kind.as_str(),
             attributes: &runner.attributes,
         });
         let resource = entry.owner.to_string();
-        let tool = ToolFacts {
-            name: &entry.name,
-            resource: &resource,
-            server: matches!(entry.route, Route::Server { .. }).then(|| entry.owner.name.as_str()),
-            image: image_of(entry),
-            annotations: annotations.as_ref(),
-            args: Some(given),
-            argv: argv.as_deref(),
-        };
-        let input = Input { tool: Some(tool), user: Some(user), runner: facts };
+        let known = facts(entry, &resource, annotations.as_ref());
+        let tool = ToolFacts { args: Some(given), argv: argv.as_deref(), ..known };
+        let input = Input { tool: Some(tool), user: Some(user), runner: where_it_runs };
         verdict(&self.policies.decide(Point::Call, &input.document()), runner)
+    }
+}
+
+/// What is known of a tool before it is called.
+fn facts<'a>(
+    entry: &'a Entry,
+    resource: &'a str,
+    annotations: Option<&'a Map<String, Value>>,
+) -> ToolFacts<'a> {
+    ToolFacts {
+        name: &entry.name,
+        resource,
+        server: matches!(entry.route, Route::Server { .. }).then(|| entry.owner.name.as_str()),
+        image: image_of(entry),
+        annotations,
+        args: None,
+        argv: None,
     }
 }
 

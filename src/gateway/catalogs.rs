@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -71,34 +70,28 @@ impl Catalogs {
         self.changes.subscribe()
     }
 
-    /// One page of a list, out of the catalog in which the listing began.
-    pub(super) fn page(
-        &self,
-        list: List,
-        cursor: Option<&str>,
-    ) -> Result<(Bytes, Option<String>), ErrorObject> {
-        let expired = || {
-            invalid(
-                "the cursor is not one of this endpoint, or of a catalog that is gone: list again without it",
-            )
-        };
-        let current = self.current.load();
-        let page = match cursor {
-            None => current.page(list, 0),
-            Some(text) => {
-                let cursor = Cursor::decode(text).ok_or_else(expired)?;
-                if is_of(&current, &cursor) {
-                    current.page(list, cursor.offset)
-                } else {
-                    let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
-                    let of = retained.iter().find(|(catalog, _)| is_of(catalog, &cursor));
-                    of.and_then(|(catalog, _)| catalog.page(list, cursor.offset))
-                }
-            }
-        };
-        let (items, next) = page.ok_or_else(expired)?;
-        Ok((items, next.map(|next| next.encode())))
+    /// Tells that other tools are seen although the catalog is the same.
+    pub(super) fn tools_changed(&self) {
+        self.changes.send_modify(|changes| changes.tools += 1);
     }
+
+    /// The catalog in which a listing began, and the place where it goes on.
+    pub(super) fn of(&self, cursor: Option<&str>) -> Result<(Arc<Catalog>, usize), ErrorObject> {
+        let current = self.current();
+        let Some(text) = cursor else { return Ok((current, 0)) };
+        let cursor = Cursor::decode(text).ok_or_else(expired)?;
+        if is_of(&current, &cursor) {
+            return Ok((current, cursor.offset));
+        }
+        let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = retained.iter().find(|(catalog, _)| is_of(catalog, &cursor));
+        found.map(|(catalog, _)| (Arc::clone(catalog), cursor.offset)).ok_or_else(expired)
+    }
+}
+
+/// For a cursor that leads nowhere.
+pub(super) fn expired() -> ErrorObject {
+    invalid("the cursor is not one of this endpoint, or of a catalog that is gone: list again without it")
 }
 
 fn is_of(catalog: &Catalog, cursor: &Cursor) -> bool {

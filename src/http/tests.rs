@@ -88,6 +88,9 @@ async fn a_head_is_bounded_and_names_are_checked() {
     let refused = rest(&mut large).await;
     assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
     let mut foreign = TcpStream::connect(world.address).await.unwrap();
-    foreign.write_all(b"GET / HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n\r\n").await.unwrap();
+    foreign
+        .write_all(b"GET / HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     assert!(rest(&mut foreign).await.starts_with("HTTP/1.1 403"));
 }

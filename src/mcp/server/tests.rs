@@ -582,18 +582,21 @@ fn nearly_right() -> impl proptest::strategy::Strategy<Value = (String, Vec<u8>,
     ];
     let edits = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4);
     let cut = any::<Option<proptest::sample::Index>>();
-    let method = proptest::sample::select(vec!["tools/call", "tools/list", "initialize", "subscriptions/listen", ""]);
-    (proptest::sample::select(bodies), edits, cut, method, any::<u8>()).prop_map(|(body, edits, cut, method, headers)| {
-        let mut bytes = body.into_bytes();
-        for (place, byte) in edits {
-            let place = place.index(bytes.len());
-            bytes[place] = byte;
-        }
-        if let Some(cut) = cut {
-            bytes.truncate(cut.index(bytes.len()));
-        }
-        (method.to_owned(), bytes, headers)
-    })
+    let method =
+        proptest::sample::select(vec!["tools/call", "tools/list", "initialize", "subscriptions/listen", ""]);
+    (proptest::sample::select(bodies), edits, cut, method, any::<u8>()).prop_map(
+        |(body, edits, cut, method, headers)| {
+            let mut bytes = body.into_bytes();
+            for (place, byte) in edits {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            (method.to_owned(), bytes, headers)
+        },
+    )
 }
 
 proptest::proptest! {
