@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,7 @@ struct Member {
     declared: Arc<desired::Runner>,
     runner: Arc<dyn Runner>,
     process: Option<Arc<ProcessRunner>>,
+    docker: Option<Arc<DockerRunner>>,
     /// Ends the task that waits for its changes.
     watch: CancellationToken,
 }
@@ -49,7 +51,7 @@ impl Pool {
 
     fn make(&self, declared: &Arc<desired::Runner>) -> PortResult<Member> {
         let watch = CancellationToken::new();
-        let mut process = None;
+        let (mut process, mut docker) = (None, None);
         let runner: Arc<dyn Runner> = match declared.kind {
             RunnerKind::Process => {
                 let config = process::Config::local(declared.name.clone(), &self.setting.state);
@@ -57,15 +59,19 @@ impl Pool {
                 process = Some(Arc::clone(&runner));
                 runner
             }
-            RunnerKind::Docker => Arc::new(DockerRunner::new(docker::Settings {
-                name: declared.name.clone(),
-                owner: self.setting.owner.to_string(),
-                host: declared.host.clone().unwrap_or_else(|| self.setting.docker_host.clone()),
-                clean: self.setting.clean,
-            })),
+            RunnerKind::Docker => {
+                let runner = Arc::new(DockerRunner::new(docker::Settings {
+                    name: declared.name.clone(),
+                    owner: self.setting.owner.to_string(),
+                    host: declared.host.clone().unwrap_or_else(|| self.setting.docker_host.clone()),
+                    clean: self.setting.clean,
+                }));
+                docker = Some(Arc::clone(&runner));
+                runner
+            }
         };
         self.watch(Arc::clone(&runner), watch.clone(), declared.name.clone());
-        Ok(Member { declared: Arc::clone(declared), runner, process, watch })
+        Ok(Member { declared: Arc::clone(declared), runner, process, docker, watch })
     }
 
     /// Sweeps what an earlier daemon's runs left, then tells the loop of every change.
@@ -91,14 +97,19 @@ impl Pool {
         });
     }
 
-    /// Ends what cannot outlive the daemon: processes. Containers go on.
+    /// Ends what cannot outlive the daemon: processes, and containers of runs. Those of servers go on.
     pub(super) async fn shutdown(&self, grace: std::time::Duration) {
         let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
         for member in members.values() {
             member.watch.cancel();
         }
         let ending = members.values().filter_map(|member| member.process.as_ref());
-        futures::future::join_all(ending.map(|runner| runner.shutdown(grace))).await;
+        let letting_go = members.values().filter_map(|member| member.docker.as_ref());
+        futures::future::join(
+            join_all(ending.map(|runner| runner.shutdown(grace))),
+            join_all(letting_go.map(|runner| tokio::time::timeout(grace, runner.close()))),
+        )
+        .await;
     }
 }
 
