@@ -54,6 +54,8 @@ pub struct PlanView {
 pub struct ReconcileRequest {
     /// Build this resource's image again although its digest has been built.
     pub rebuild: Option<ResourceId>,
+    /// Let the plan with this hash prune above its budget.
+    pub approve: Option<crate::resource::Digest>,
     /// Answer when the pass ended, not when it was asked for.
     pub wait: bool,
 }

@@ -32,6 +32,9 @@ pub(super) struct Reconcile {
     /// Wait until the pass ended; code 1 when a step of it failed.
     #[arg(long)]
     wait: bool,
+    /// Let the plan with this hash prune above its budget; `toolcrib plan` shows the hash.
+    #[arg(long, value_name = "HASH", value_parser = approved)]
+    approve: Option<crate::resource::Digest>,
     /// Hold passes back.
     #[arg(long, conflicts_with_all = ["rebuild", "wait"])]
     suspend: bool,
@@ -53,7 +56,7 @@ impl Reconcile {
             context.out.print(&serde_json::json!({"suspended": self.suspend}), || text.to_owned())?;
             return Ok(Exit::Success);
         }
-        let request = ReconcileRequest { rebuild, wait: self.wait };
+        let request = ReconcileRequest { rebuild, approve: self.approve, wait: self.wait };
         let body = serde_json::to_vec(&request).map_err(std::io::Error::from)?;
         let limit = if self.wait { WAIT_TIMEOUT } else { TIMEOUT };
         let reply: ReconcileReply =
@@ -66,6 +69,11 @@ impl Reconcile {
         }
         Ok(Exit::Success)
     }
+}
+
+fn approved(text: &str) -> Result<crate::resource::Digest, String> {
+    crate::resource::Digest::parse(text)
+        .ok_or_else(|| "expected `sha256:` and 64 hex digits, as `toolcrib plan` shows it".to_owned())
 }
 
 fn rebuilt(text: &str) -> CliResult<crate::resource::ResourceId> {

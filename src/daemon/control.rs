@@ -24,6 +24,11 @@ pub(super) struct DaemonControl {
 }
 
 impl DaemonControl {
+    async fn tell(&self, ask: Ask) -> PortResult<()> {
+        let gone = |_| PortError::retry("failed to ask the loop: the daemon is shutting down");
+        self.events.send(Event::Ask(ask)).await.map_err(gone)
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> PortResult<T> {
         let gone = || PortError::retry("failed to ask the loop: the daemon is shutting down");
         let (sender, receiver) = oneshot::channel();
@@ -60,7 +65,10 @@ impl Control for DaemonControl {
     }
 
     async fn reconcile(&self, request: ReconcileRequest) -> PortResult<ReconcileReply> {
-        let ReconcileRequest { rebuild, wait } = request;
+        let ReconcileRequest { rebuild, approve, wait } = request;
+        if let Some(hash) = approve {
+            self.tell(Ask::Approve(hash)).await?;
+        }
         if let Some(resource) = &rebuild {
             known(&self.published.status.load(), resource)?;
         }
@@ -96,8 +104,7 @@ impl Control for DaemonControl {
     }
 
     async fn suspend(&self, suspended: bool) -> PortResult<()> {
-        let gone = || PortError::retry("failed to ask the loop: the daemon is shutting down");
-        self.events.send(Event::Ask(Ask::Suspend(suspended))).await.map_err(|_| gone())
+        self.tell(Ask::Suspend(suspended)).await
     }
 }
 

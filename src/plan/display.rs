@@ -131,6 +131,10 @@ impl fmt::Display for PlanView {
             count("reach"),
             count("stop"),
             self.hash.short()
-        )
+        )?;
+        match &self.approvable {
+            Some(hash) => writeln!(f, "To prune what is held back: toolcrib reconcile --approve {hash}"),
+            None => Ok(()),
+        }
     }
 }

@@ -103,7 +103,7 @@ async fn changes_are_made_over_the_socket_only() {
         assert_eq!(ask(&socket, "GET", "/api/v1/logs/nothing/x", "").await.0, 400);
     })
     .await;
-    let asked = ["ReconcileRequest { rebuild: Some(Server/x), wait: true }", "suspend true"];
+    let asked = ["ReconcileRequest { rebuild: Some(Server/x), approve: None, wait: true }", "suspend true"];
     assert_eq!(*control.asked.lock().unwrap(), asked);
     served(reads(admin), async |socket| {
         for path in ["/api/v1/reconcile", "/api/v1/suspend", "/api/v1/resume"] {

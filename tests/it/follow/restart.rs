@@ -92,3 +92,29 @@ fn two_daemons_do_not_share_a_state_directory() {
     assert!(said.stderr.contains("hint:"), "{}", said.all());
     drop(daemon);
 }
+
+#[test]
+fn a_rotated_secret_restarts_what_uses_it_and_shows_nowhere_else() {
+    let env = TestEnv::new();
+    let secret = env.home().join("token");
+    std::fs::write(&secret, "canary-one").unwrap();
+    let declared = format!("  env: {{TOKEN: {{secret: {{file: {}}}}}}}\n", secret.display());
+    let manifest = weather().replace("  tools: {include: [echo]}", "  tools: {include: [environment]}");
+    env.repo().write("crib.yaml", &(manifest + &declared)).commit("weather");
+    let daemon = env.daemon(&["--interval", "1s", "--log", "debug"]);
+    wait_for_names(&daemon, &["greet", "weather_environment"]);
+    let token = || {
+        let result = call(&daemon, "weather_environment", json!({"name": "TOKEN"}));
+        (result["isError"] != true).then(|| text(&result).to_owned())
+    };
+    assert_eq!(token().unwrap(), "canary-one");
+    std::fs::write(&secret, "canary-two").unwrap();
+    wait_for("the new secret", SOON, || (token()? == "canary-two").then_some(()));
+    let status = env.run(&["status", "--admin", daemon.admin_address(), "--output", "json"]);
+    let plan = env.run(&["plan", "--admin", daemon.admin_address()]);
+    let (_, log) = daemon.terminate();
+    let store = String::from_utf8_lossy(&std::fs::read(env.state().join("state.redb")).unwrap()).into_owned();
+    for (what, text) in [("log", log), ("status", status.all()), ("plan", plan.all()), ("store", store)] {
+        assert!(!text.contains("canary-"), "{what}");
+    }
+}
