@@ -107,7 +107,7 @@ fn servers_that_misbehave_are_told_by_condition_and_harm_nobody() {
     );
     let manifest = [
         greeter("hello"),
-        script("silent", "exec cat >&2"),
+        script("silent", "while read line; do :; done"),
         script("garbage", "while :; do echo this is no message; done"),
         script("crashing", "echo out of order >&2; exit 3"),
         script("crowded", hundred_thousand),
