@@ -39,6 +39,9 @@ const KNOCK: Duration = Duration::from_millis(500);
 /// Between two looks at the ports of a server that starts.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long an answer over stdio is waited for: Python with many imports, on a busy machine.
+const STDIO: Duration = Duration::from_secs(30);
+
 /// What a stopped instance has for its goodbye: nothing depends on it.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -111,9 +114,9 @@ pub async fn started(attempt: &Attempt<'_>, program: Program) -> PortResult<Reco
         command @ Program::Command { .. } => command,
     };
     let until = Instant::now() + attempt.deadline;
-    // Half of the time for each way, so that a server that is silent over stdio is still asked over HTTP.
-    let half = until - attempt.deadline / 2;
-    let stdio = match over_stdio(attempt, &program, half).await {
+    // A server that is silent over stdio is still asked over HTTP.
+    let silent = Instant::now() + STDIO.min(attempt.deadline / 2);
+    let stdio = match over_stdio(attempt, &program, silent).await {
         Ok(record) => return Ok(described(record, program)),
         Err(error) => error,
     };

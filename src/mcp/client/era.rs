@@ -44,7 +44,7 @@ pub enum GreetError {
     Unusable(String),
     #[error(transparent)]
     NotModern(#[from] NotModern),
-    #[error("the server did not answer the handshake within {0:?}{1}")]
+    #[error("the server did not answer the handshake within {0:.1?}{1}")]
     Late(Duration, String),
 }
 

@@ -285,7 +285,7 @@ async fn the_era_is_found_out() {
         ("legacy by version", Ok("legacy 2025-06-18")),
         ("legacy dies", Err("greeted the legacy way next")),
         ("too new", Err("speaks only 2027-01-01")),
-        ("never answers", Err("did not answer the handshake within 3s, but wrote 2 lines")),
+        ("never answers", Err("did not answer the handshake within 3.0s, but wrote 2 lines")),
     ];
     // Side by side, as three of them take as long as a silence does.
     let deadline = Duration::from_secs(3);

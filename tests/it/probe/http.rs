@@ -305,6 +305,6 @@ async fn a_server_that_listens_late_is_waited_for_and_one_that_never_does_is_tol
     let never = Duration::from_millis(100);
     let refused = Upstream::connect(Channel::Http { url }, Greeting::Unknown, never, || {}).await;
     let Err(error) = refused else { panic!("nobody listens") };
-    assert!(error.to_string().contains("within 100ms, at last: "), "{error}");
+    assert!(error.to_string().contains("within 100.0ms, at last: "), "{error}");
     assert!(error.to_string().contains("Connection refused"), "{error}");
 }

@@ -118,6 +118,11 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
+        next = error.source();
+        // "client error (Connect)" says nothing that its cause does not.
+        if error.is::<hyper_util::client::legacy::Error>() && next.is_some() {
+            continue;
+        }
         let part = match error.downcast_ref::<reqwest::Error>() {
             Some(error) if error.is_connect() => "cannot connect".to_owned(),
             Some(error) if error.is_timeout() => "no answer in time".to_owned(),
@@ -128,7 +133,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             text.push_str(": ");
         }
         text.push_str(&part);
-        next = error.source();
     }
     text
 }
