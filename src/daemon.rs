@@ -1,6 +1,7 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
 mod control;
+mod metered;
 mod pool;
 pub mod probe;
 mod publish;

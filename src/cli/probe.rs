@@ -16,8 +16,8 @@ use crate::resource::Period;
 /// Ask a server that nobody declared what it offers, and leave nothing behind.
 ///
 /// An image or a command is tried over stdio (with `MCP_TRANSPORT=stdio`), then over HTTP on the usual
-/// ports and paths. One word is a command when it is a path or found on PATH, else an image; several
-/// words are a command.
+/// ports and paths. One word is a command when it is a path or found on PATH, else an image; what stands
+/// after `--` is a command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib probe http://127.0.0.1:8000/mcp
@@ -25,9 +25,12 @@ use crate::resource::Period;
   toolcrib probe -- uvx mcp-server-time
   toolcrib probe --output json mcp/time:latest > record.json")]
 pub(super) struct Probe {
-    /// An http address, an image, or (after --) a command and its arguments.
-    #[arg(value_name = "IMAGE|URL|COMMAND", required = true, num_args = 1.., trailing_var_arg = true)]
-    what: Vec<String>,
+    /// An http address, an image, or a command without arguments.
+    #[arg(value_name = "IMAGE|URL|COMMAND", required_unless_present = "command")]
+    what: Option<String>,
+    /// A command and its arguments.
+    #[arg(value_name = "COMMAND", last = true, conflicts_with_all = ["what", "image"])]
+    command: Vec<String>,
     /// It is an image, whatever it looks like.
     #[arg(long)]
     image: bool,
@@ -40,7 +43,7 @@ impl Probe {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
         let Period(limit) = Period::parse(&self.timeout)
             .map_err(|error| CliError::usage(format!("`--timeout`: {error}")).hint("write 30s or 2m"))?;
-        let what = undeclared(self.what, self.image, &context.environment)?;
+        let what = undeclared(self.what, self.command, self.image, &context.environment)?;
         let cancel = CancellationToken::new();
         let probing = Box::pin(probe(what, &context.environment, limit, &cancel));
         let record = interrupt::until_done(&cancel, probing).await??;
@@ -63,22 +66,23 @@ impl Probe {
     }
 }
 
-fn undeclared(mut what: Vec<String>, image: bool, environment: &Environment) -> CliResult<Undeclared> {
-    let [first, rest @ ..] = what.as_slice() else {
-        return Err(CliError::usage("nothing is named"));
+fn undeclared(
+    what: Option<String>,
+    command: Vec<String>,
+    image: bool,
+    environment: &Environment,
+) -> CliResult<Undeclared> {
+    let argv = match what {
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            return Ok(Undeclared::Url(url));
+        }
+        Some(word) if image || !is_command(&word, environment) => return Ok(Undeclared::Image(word)),
+        Some(word) => vec![word],
+        None => command,
     };
-    if image && !rest.is_empty() {
-        return Err(CliError::usage("an image is one word").hint("declare a Server to give it arguments"));
-    }
-    if rest.is_empty() && (first.starts_with("http://") || first.starts_with("https://")) {
-        return Ok(Undeclared::Url(what.remove(0)));
-    }
-    if image || (rest.is_empty() && !is_command(first, environment)) {
-        return Ok(Undeclared::Image(what.remove(0)));
-    }
     let dir = std::env::current_dir()
         .map_err(|error| CliError::failure("failed to find the current folder").caused_by(&error))?;
-    Ok(Undeclared::Command { argv: what, dir })
+    Ok(Undeclared::Command { argv, dir })
 }
 
 /// Whether one word is a command: a path, or a program on `PATH`.
@@ -109,21 +113,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("server"), "").unwrap();
         let environment = Environment::from_pairs([("PATH", folder.path())]);
-        let kind = |words: &[&str], image| {
-            let words = words.iter().map(|word| (*word).to_owned()).collect();
-            match undeclared(words, image, &environment).unwrap() {
+        let kind = |what: Option<&str>, command: &[&str], image| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            match undeclared(what.map(str::to_owned), command, image, &environment).unwrap() {
                 Undeclared::Url(url) => format!("url {url}"),
                 Undeclared::Image(image) => format!("image {image}"),
                 Undeclared::Command { argv, .. } => format!("command {argv:?}"),
             }
         };
-        assert_eq!(kind(&["http://h/mcp"], false), "url http://h/mcp");
-        assert_eq!(kind(&["mcp/time"], false), "image mcp/time");
-        assert_eq!(kind(&["time:latest"], false), "image time:latest");
-        assert_eq!(kind(&["server"], false), r#"command ["server"]"#);
-        assert_eq!(kind(&["server"], true), "image server");
-        assert_eq!(kind(&["./here"], false), r#"command ["./here"]"#);
-        assert_eq!(kind(&["uvx", "x"], false), r#"command ["uvx", "x"]"#);
-        assert!(undeclared(vec!["a".into(), "b".into()], true, &environment).is_err());
+        assert_eq!(kind(Some("http://h/mcp"), &[], false), "url http://h/mcp");
+        assert_eq!(kind(Some("mcp/time"), &[], false), "image mcp/time");
+        assert_eq!(kind(Some("time:latest"), &[], false), "image time:latest");
+        assert_eq!(kind(Some("server"), &[], false), r#"command ["server"]"#);
+        assert_eq!(kind(Some("server"), &[], true), "image server");
+        assert_eq!(kind(Some("./here"), &[], false), r#"command ["./here"]"#);
+        assert_eq!(kind(None, &["uvx", "--x"], false), r#"command ["uvx", "--x"]"#);
     }
 }

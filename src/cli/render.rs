@@ -73,7 +73,7 @@ impl Out {
 /// Characters between two columns.
 const GAP: usize = 3;
 /// Characters of one cell. Longer text belongs in `--output json`.
-const MAX_CELL: usize = 100;
+const MAX_CELL: usize = 200;
 
 /// Rows in aligned columns, as `kubectl` prints them.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::metered::Metered;
 use crate::desired;
 use crate::ports::{DeclaredRunners, PortResult, Runner, RunnerPool, Runners};
 use crate::reconcile::{Cause, Event};
@@ -15,6 +16,7 @@ use crate::resource::Name;
 use crate::resource::runner::RunnerKind;
 use crate::runner::docker::{self, DockerRunner};
 use crate::runner::process::{self, ProcessRunner};
+use crate::telemetry::Metrics;
 
 /// How adapters are made.
 pub(super) struct Setting {
@@ -24,6 +26,7 @@ pub(super) struct Setting {
     pub(super) docker_host: String,
     /// Whether the daemon before ended in order, so that streams may be taken over.
     pub(super) clean: bool,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// One adapter and what it was made for.
@@ -70,6 +73,8 @@ impl Pool {
                 runner
             }
         };
+        let (name, metrics) = (declared.name.clone(), Arc::clone(&self.setting.metrics));
+        let runner: Arc<dyn Runner> = Arc::new(Metered::new(runner, name, metrics, self.tasks.clone()));
         self.watch(Arc::clone(&runner), watch.clone(), declared.name.clone());
         Ok(Member { declared: Arc::clone(declared), runner, process, docker, watch })
     }

@@ -58,7 +58,9 @@ impl World {
         store.flush()?;
         let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets::new(key(&store)?));
         let source = super::source::open(config)?;
+        let metrics = Arc::new(Metrics::default());
         let setting = Setting {
+            metrics: Arc::clone(&metrics),
             state: config.state.clone(),
             owner: config.owner.clone(),
             docker_host: config.environment.get("DOCKER_HOST").unwrap_or(DOCKER_SOCKET).to_owned(),
@@ -68,7 +70,6 @@ impl World {
         let upstreams = Arc::new(Upstreams::default());
         let runners: Arc<dyn Runners> = Arc::clone(&pool) as _;
         let executor = Arc::new(Executor::new(runners, Arc::clone(&secrets)));
-        let metrics = Arc::new(Metrics::default());
         let first =
             Catalog::empty(Revision { reference: String::new(), commit: String::new(), dirty: false });
         let gateway = Gateway::new(first, Arc::clone(&upstreams), executor, observer(&metrics));

@@ -112,7 +112,7 @@ impl Default for Metrics {
         );
         registry.register(
             "runner_utilization",
-            "Share of a runner in use, 0 to 1",
+            "CPU limits of what runs on a runner, as a share of this machine",
             metrics.utilization.clone(),
         );
         registry.register("container_starts", "Instances started", metrics.starts.clone());
@@ -143,7 +143,7 @@ impl Metrics {
         self.starts.get_or_create(&RunnerLabels { runner: runner.to_owned() }).inc();
     }
 
-    /// How much of a runner is in use, 0 to 1.
+    /// How much of this machine was promised to what runs on a runner: above 1, it is overcommitted.
     pub fn utilization(&self, runner: &str, share: f64) {
         self.utilization.get_or_create(&RunnerLabels { runner: runner.to_owned() }).set(share);
     }

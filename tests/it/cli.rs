@@ -57,6 +57,8 @@ fn wrong_usage_ends_with_2_and_says_what_next() {
         (&["get", "pods"], "`pods` is not a kind", "hint: kinds are"),
         (&["logs", "weather"], "`weather` does not name a resource", "server/weather"),
         (&["call", "x", "--timeout", "soon"], "`--timeout`", "hint: write 30s"),
+        (&["probe"], "required arguments were not provided", "IMAGE|URL|COMMAND"),
+        (&["probe", "x", "--timeout", "soon"], "`--timeout`", "hint: write 30s"),
         (&["completions", "tcsh"], "invalid value 'tcsh'", "bash"),
     ] {
         let said = env.run(args);

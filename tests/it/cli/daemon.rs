@@ -49,6 +49,19 @@ impl Scene {
         self.env.run(&[args, &["--admin", self.daemon.admin_address()]].concat())
     }
 
+    /// The page at a path of the admin endpoint, over plain HTTP.
+    fn get(&self, path: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let address = self.daemon.admin_address();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 200 "), "{head}");
+        body.to_owned()
+    }
+
     fn description(&self, tool: &str) -> Option<String> {
         let said = self.run(&["tools", tool, "--output", "json"]);
         (said.code == 0).then(|| said.json()["definition"]["description"].as_str().unwrap().to_owned())
@@ -89,6 +102,60 @@ fn commands_show_and_call_what_a_daemon_serves() {
     assert_eq!(scene.run(&["plan", "--exit-code"]).code, 0, "nothing is pending");
     let local = scene.env.run(&["plan", "--repo", ".", "--state", scene.env.state().to_str().unwrap()]);
     assert_eq!(local.code, 0, "the daemon of that state directory answers: {}", local.all());
+}
+
+#[test]
+fn calls_are_counted_and_the_endpoint_can_be_probed() {
+    let scene = Scene::new();
+    assert_eq!(scene.run(&["call", "hello", "whom=Ada"]).code, 0);
+    let page = scene.get("/metrics");
+    for line in [
+        r#"tool_executions_total{tool="hello",success="true"} 1"#,
+        r#"container_starts_total{runner="here"} 1"#,
+        r#"catalog_entries{kind="tool"} 1"#,
+        r#"resources{kind="Tool",ready="true"} 1"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+    }
+    assert!(page.contains(r#"runner_utilization{runner="here"} "#) && page.ends_with("# EOF\n"), "{page}");
+    assert_eq!(scene.get("/livez"), "ok\n");
+    let record = scene.env.run(&["probe", &scene.daemon.mcp, "--output", "json"]);
+    let record = record.json();
+    assert_eq!(
+        (&record["discovery_method"], &record["tools"][0]["name"]),
+        (&json!("http_mcp"), &json!("hello"))
+    );
+}
+
+#[test]
+fn plan_and_apply_need_no_daemon() {
+    let env = TestEnv::new();
+    let sleeper = "\
+apiVersion: toolcrib.dev/v1alpha1
+kind: Server
+metadata: {name: sleeper}
+spec: {source: {command: [sleep, \"1000\"]}, startupTimeout: 1s}
+";
+    env.repo().write("runner.yaml", RUNNER).write("sleeper.yaml", sleeper).commit("a server");
+    let state = env.state();
+    let follow = ["--repo", ".", "--state", state.to_str().unwrap()];
+    let plan = env.run(&[&["plan", "--exit-code"], &follow[..]].concat());
+    assert_eq!(plan.code, 3, "{}", plan.all());
+    assert!(plan.stdout.contains("+ Server/sleeper") && plan.stdout.contains("1 to start"), "{}", plan.all());
+    let json = env.run(&[&["plan", "--output", "json"], &follow[..]].concat());
+    assert_eq!((json.code, &json.json()["changes"]), (0, &json!(1)));
+    let apply = env.run(&[&["apply"], &follow[..]].concat());
+    assert_eq!(apply.code, 1, "it is no MCP server: {}", apply.all());
+    assert!(
+        apply.stdout.contains("Server/sleeper   False") && apply.stderr.contains("hint:"),
+        "{}",
+        apply.all()
+    );
+    env.repo().git(&["rm", "-q", "sleeper.yaml"]);
+    env.repo().write("hello.yaml", &tool("hello", "hello")).commit("a tool instead");
+    let apply = env.run(&[&["apply"], &follow[..]].concat());
+    assert_eq!(apply.code, 0, "{}", apply.all());
+    assert_eq!(env.run(&[&["plan", "--exit-code"], &follow[..]].concat()).code, 0);
 }
 
 #[test]

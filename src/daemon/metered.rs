@@ -1,0 +1,172 @@
+//! A runner that counts: what it starts, and how much of the machine it has promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
+
+use crate::build::BuildSpec;
+use crate::desired::{Limits, Workload};
+use crate::live::{Instance, InstanceId, InstanceState};
+use crate::ports::{BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running};
+use crate::resource::{Cpu, Digest, Name};
+use crate::telemetry::Metrics;
+
+/// The runner inside, and the metrics it is counted in.
+pub(super) struct Metered {
+    inner: Arc<dyn Runner>,
+    tasks: TaskTracker,
+    promised: Arc<Promised>,
+}
+
+/// Processor time that was promised to what runs.
+struct Promised {
+    runner: Name,
+    metrics: Arc<Metrics>,
+    /// Thousandths of a core that this machine has.
+    machine: u64,
+    shares: Mutex<Shares>,
+}
+
+#[derive(Default)]
+struct Shares {
+    /// Of instances of servers, by name.
+    instances: BTreeMap<String, u64>,
+    /// Of runs in progress, together.
+    runs: u64,
+}
+
+impl Promised {
+    fn change(&self, change: impl FnOnce(&mut Shares)) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut shares);
+        let promised = shares.runs + shares.instances.values().sum::<u64>();
+        drop(shares);
+        #[expect(clippy::cast_precision_loss, reason = "thousandths of cores are far below 2^52")]
+        let share = promised as f64 / self.machine as f64;
+        self.metrics.utilization(self.runner.as_str(), share);
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        self.metrics.forget_runner(self.runner.as_str());
+    }
+}
+
+impl Metered {
+    pub(super) fn new(
+        inner: Arc<dyn Runner>,
+        runner: Name,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let machine = u64::try_from(cores).unwrap_or(1) * 1000;
+        let promised = Arc::new(Promised { runner, metrics, machine, shares: Mutex::default() });
+        promised.change(|_| {});
+        Self { inner, tasks, promised }
+    }
+
+    fn started(&self) {
+        self.promised.metrics.started(self.promised.runner.as_str());
+    }
+}
+
+#[async_trait]
+impl Runner for Metered {
+    async fn observe(&self) -> PortResult<Vec<Instance>> {
+        let found = self.inner.observe().await?;
+        let Limits { cpu: Cpu(usual), .. } = Limits::default();
+        self.promised.change(|shares| {
+            let running =
+                found.iter().filter(|instance| !matches!(instance.state, InstanceState::Exited { .. }));
+            // What was adopted was promised by an earlier daemon; most promise the usual.
+            shares.instances = running
+                .map(|instance| {
+                    let before = shares.instances.get(&instance.name).copied();
+                    (instance.name.clone(), before.unwrap_or(usual))
+                })
+                .collect();
+        });
+        Ok(found)
+    }
+
+    async fn image(&self, reference: &str) -> PortResult<String> {
+        self.inner.image(reference).await
+    }
+
+    async fn built(&self, build: &BuildSpec) -> PortResult<bool> {
+        self.inner.built(build).await
+    }
+
+    async fn build(
+        &self,
+        build: &BuildSpec,
+        input: BuildInput,
+        rebuild: bool,
+        progress: Progress<'_>,
+    ) -> PortResult<()> {
+        self.inner.build(build, input, rebuild, progress).await
+    }
+
+    async fn start(
+        &self,
+        identity: &Identity,
+        workload: &Workload,
+        material: Material,
+    ) -> PortResult<Instance> {
+        let instance = self.inner.start(identity, workload, material).await?;
+        self.started();
+        let Cpu(cpu) = workload.limits.cpu;
+        self.promised.change(|shares| {
+            shares.instances.insert(identity.name.clone(), cpu);
+        });
+        Ok(instance)
+    }
+
+    async fn connect(&self, instance: &InstanceId) -> PortResult<Channel> {
+        self.inner.connect(instance).await
+    }
+
+    async fn stop(&self, instance: &InstanceId, grace: Duration) -> PortResult<()> {
+        self.inner.stop(instance, grace).await
+    }
+
+    async fn logs(&self, instance: &InstanceId) -> PortResult<String> {
+        self.inner.logs(instance).await
+    }
+
+    async fn run(&self, run: Run) -> PortResult<Running> {
+        let Cpu(cpu) = run.limits.cpu;
+        let Running { events, guard } = self.inner.run(run).await?;
+        self.started();
+        self.promised.change(|shares| shares.runs += cpu);
+        let ended = guard.disarm();
+        let (promised, told) = (Arc::clone(&self.promised), ended.clone());
+        // Ends with the run: whoever holds it cancels the token when it lets go.
+        self.tasks.spawn(async move {
+            told.cancelled().await;
+            promised.change(|shares| shares.runs = shares.runs.saturating_sub(cpu));
+        });
+        Ok(Running { events, guard: ended.drop_guard() })
+    }
+
+    async fn healthy(&self) -> PortResult<()> {
+        self.inner.healthy().await
+    }
+
+    async fn changed(&self) {
+        self.inner.changed().await;
+    }
+
+    async fn sweep(&self) -> PortResult<()> {
+        self.inner.sweep().await
+    }
+
+    async fn collect(&self, keep: &BTreeSet<Digest>) -> PortResult<()> {
+        self.inner.collect(keep).await
+    }
+}
