@@ -169,7 +169,7 @@ mod tests {
             CliError::from(error).text(),
             "error: failed to fetch\ncaused by:\n  1. failed to reach `host`\n  2. connection refused\nhint: look at the network\n"
         );
-        let log = (0..50).map(|line| format!("line {line}\n")).collect::<String>();
+        let log = (0..50).fold(String::new(), |log, line| format!("{log}line {line}\n"));
         let text = CliError::failure("x").detail(Some(log)).text();
         assert!(
             text.contains("(10 lines before)") && text.contains("| line 49") && !text.contains("line 9\n")

@@ -1,5 +1,7 @@
 //! The store across restarts, locks and damage.
 
+#![expect(clippy::disallowed_methods, reason = "files are damaged here")]
+
 use super::*;
 use crate::resource::{Digest, Name, ResourceId};
 

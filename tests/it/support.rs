@@ -17,9 +17,9 @@ use nix::unistd::Pid;
 use crate::git::repo::Repo;
 
 /// Until the first catalog is served: on a busy machine, with a process runner.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// Until a daemon has ended by itself: longer than it drains.
-const ENDED: Duration = Duration::from_secs(60);
+const ENDED: Duration = Duration::from_mins(1);
 /// Between two looks at what is waited for.
 const LOOK: Duration = Duration::from_millis(5);
 
