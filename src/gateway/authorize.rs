@@ -50,7 +50,7 @@ impl Rules {
             user: Some(user),
             runner: None,
         };
-        !self.policies.decide(Point::List, &input.document()).visible
+        self.policies.decide(Point::List, &input.document()).hides()
     }
 
     /// Whether arguments have to be known before a call is let through.

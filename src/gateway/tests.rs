@@ -15,7 +15,9 @@ use crate::desired::{self, Digests, argv};
 use crate::manifest::{Place, RepoPath};
 use crate::mcp::client::Upstream;
 use crate::mcp::wire::{Era, raw};
+use crate::policy::{Module, PolicySet, Source};
 use crate::ports::{Channel, Greeting, Offer};
+use crate::resource::policy::{Enforcement, Point, RegoVersion};
 use crate::resource::{Digest, Kind, Name, ResourceId};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -346,4 +348,78 @@ async fn only_changes_that_can_be_seen_are_told() {
     world.publish(3, &of(&["b"]), &[]);
     world.publish(4, &of(&["c"]), &[]);
     assert_eq!(changes.borrow_and_update().tools, 3, "both, heard of once");
+}
+
+/// Rules of one policy, asked at these points.
+fn rules(points: &[Point], text: &str) -> Arc<Rules> {
+    let place = Place { file: RepoPath::parse("crib.yaml").expect("a path"), line: 1, column: 1 };
+    let source = Source {
+        id: ResourceId::new(Kind::Policy, Name::parse("p").expect("a name")),
+        package: "p".to_owned(),
+        version: RegoVersion::V1,
+        modules: vec![Module {
+            file: place.file.clone(),
+            line: 1,
+            text: format!("package p\n{text}").into(),
+        }],
+        points: points.to_vec(),
+        enforcement: Enforcement::Deny,
+        place,
+    };
+    let policies = PolicySet::compile(vec![source]).expect("rules");
+    Arc::new(Rules { policies: Arc::new(policies), ..Rules::default() })
+}
+
+#[tokio::test]
+async fn what_rules_refuse_reaches_nobody_and_what_they_hide_is_not_there() {
+    let mut world = World::new();
+    let files = offered(server("files"), tools(&["read", "remove"]));
+    world.connect(&files).await;
+    world.publish(1, &[files], &[tool(r#"{"type":"object"}"#)]);
+    let mut changes = world.gateway.changes();
+    changes.mark_unchanged();
+
+    let refusing = rules(
+        &[Point::Call],
+        "deny contains \"not today\" if { input.tool.args.path == \"/\"; input.user.name == \"local\" }",
+    );
+    world.gateway.set_rules(refusing);
+    let result = world.call(r#"{"name":"files_read","arguments":{"path":"/"}}"#).await.expect("a result");
+    assert!(
+        result.contains("not today (Policy/p, rule `data.p.deny`)") && result.contains("\"isError\":true"),
+        "{result}"
+    );
+    assert!(
+        world
+            .call(r#"{"name":"files_read","arguments":{"path":"/a"}}"#)
+            .await
+            .expect("a result")
+            .contains("\"new\"")
+    );
+    assert_eq!(world.list(None).await.expect("a page").0.len(), 3);
+    assert!(!changes.has_changed().expect("open"), "the same list");
+    let failing = rules(&[Point::Call], "deny if { to_number(input.tool.args.path) == 1 }");
+    world.gateway.set_rules(failing);
+    let result = world.call(r#"{"name":"files_read","arguments":{"path":"x"}}"#).await.expect("a result");
+    assert!(result.contains("was refused"), "what cannot be evaluated refuses: {result}");
+
+    world.gateway.set_rules(rules(
+        &[Point::List],
+        "visible := false if { startswith(input.tool.name, \"files_rem\") }",
+    ));
+    assert_eq!(world.list(None).await.expect("a page").0, ["files_read", "greet"]);
+    assert_eq!(changes.borrow_and_update().tools, 2, "the list became shorter");
+    let error = world.call(r#"{"name":"files_remove"}"#).await.expect_err("hidden");
+    assert_eq!((error.code, error.message.as_str()), (-32602, "unknown tool `files_remove`"));
+    assert!(world.call(r#"{"name":"files_read"}"#).await.is_ok());
+    assert_eq!(
+        world.outcomes(),
+        [
+            "files_read refused",
+            "files_read success",
+            "files_read refused",
+            "files_remove refused",
+            "files_read success"
+        ]
+    );
 }

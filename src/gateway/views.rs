@@ -32,7 +32,7 @@ impl Views {
     ) -> Arc<View> {
         let is_it = |made: &&Made| {
             Arc::ptr_eq(&made.catalog, catalog)
-                && Arc::ptr_eq(&made.rules, rules)
+                && Arc::ptr_eq(&made.rules.policies, &rules.policies)
                 && made.principal == *principal
         };
         let found = self.lock().iter().find(is_it).map(|made| Arc::clone(&made.view));
@@ -55,7 +55,8 @@ impl Views {
 
     /// Whether somebody who has listed lately, or anybody local, sees another list under `after`.
     pub(super) fn differ(&self, catalog: &Catalog, before: &Rules, after: &Rules) -> bool {
-        if !before.asks_of_lists() && !after.asks_of_lists() {
+        let same = Arc::ptr_eq(&before.policies, &after.policies);
+        if same || (!before.asks_of_lists() && !after.asks_of_lists()) {
             return false;
         }
         let mut principals = vec![Arc::new(super::authorize::local())];
