@@ -1,3 +1,5 @@
+//! What rules decide, and what is refused before any decides.
+
 use serde_json::json;
 
 use super::*;

@@ -13,6 +13,7 @@ mod docker;
 mod gateway_unit;
 mod follow;
 mod git;
+mod policy;
 mod probe;
 mod manifest;
 mod process;
