@@ -380,7 +380,7 @@ pub struct NotModern;
 impl PortError {
     /// Whether [`NotModern`] is the cause.
     pub fn is_not_modern(&self) -> bool {
-        self.source.as_deref().is_some_and(|cause| cause.is::<NotModern>())
+        self.source.as_ref().and_then(|cause| cause.downcast_ref::<NotModern>()).is_some()
     }
 }
 

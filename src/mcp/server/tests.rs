@@ -152,6 +152,7 @@ impl World {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with literals")]
 fn request(method: &str, params: Value) -> String {
     json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).to_string()
 }
@@ -186,6 +187,7 @@ async fn event(
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 #[tokio::test]
 async fn what_is_wrong_with_a_modern_request_has_its_status_and_code() {
     let world = world();
@@ -538,7 +540,7 @@ async fn a_legacy_call_ends_by_word_not_by_silence() {
 
 #[tokio::test]
 async fn sessions_are_bounded_and_busy_ones_stay() {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     let sessions =
         |idle, idle_when_full| session::Sessions::new(session::Limits { max: 2, idle, idle_when_full });
     let principal = Arc::new(Principal::default());
