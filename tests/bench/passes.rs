@@ -22,6 +22,10 @@ const ROUNDS: usize = 30;
 struct NoSecrets;
 
 impl Secrets for NoSecrets {
+    fn tag(&self, _: &toolcrib::ports::Material) -> String {
+        String::new()
+    }
+
     fn resolve(&self, _: &SecretRef) -> PortResult<SecretValue> {
         Err(PortError::stalled("there are no secrets here"))
     }

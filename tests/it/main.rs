@@ -5,7 +5,8 @@
     clippy::unwrap_in_result,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "helpers of tests fail by panicking, and reach the world"
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests fail by panicking, reach the world, and are called with literals"
 )]
 
 mod cli;

@@ -130,7 +130,7 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
             Location::Runner(workload) => {
                 let program = match &workload.program {
                     Program::Image { reference, id, .. } => {
-                        let reference = reference.split("@").next().unwrap();
+                        let reference = reference.split('@').next().unwrap();
                         format!("{} {}", without_digest(reference), id.as_deref().unwrap_or("built"))
                     }
                     Program::Command { argv, dir } => format!("{argv:?} in `{dir}`"),

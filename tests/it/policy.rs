@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::follow::{call, text, wait_for_names, wait_for_reason};
 use crate::support::{TestEnv, wait_for};
 
-const SOON: std::time::Duration = std::time::Duration::from_secs(60);
+const SOON: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A runner in a cluster, and a tool called kubectl that repeats its words.
 fn tools(cluster: &str) -> String {
