@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::client::{Client, Era, json_of};
 
 /// How long anything may take to come up before the measurement is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running daemon.
 pub(crate) struct Daemon {
@@ -33,9 +33,12 @@ impl Daemon {
         wait_for(mcp);
         let began = Instant::now();
         while daemon.count() < tools {
-            if began.elapsed() > PATIENCE {
-                panic!("{} of {tools} tools are listed\n{}", daemon.count(), daemon.log());
-            }
+            assert!(
+                began.elapsed() <= PATIENCE,
+                "{} of {tools} tools are listed\n{}",
+                daemon.count(),
+                daemon.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         daemon
