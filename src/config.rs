@@ -171,9 +171,12 @@ fn repository(text: &str) -> Result<Repository, ConfigError> {
             .hint("use https://, ssh:// or user@host:path, or a local path"));
     }
     let authority = rest.split('/').next().unwrap_or_default();
-    if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
-        return Err(ConfigError::new("`repo`: the address contains a password").hint(
-            "leave it out: other users of this machine see command lines; use ssh and an agent or key",
+    // A user name alone may be a token too; ssh has names that are none.
+    let secret = authority.rsplit_once('@').is_some_and(|(user, _)| scheme != "ssh" || user.contains(':'));
+    if secret {
+        return Err(ConfigError::new("`repo`: the address contains a user name or password").hint(
+            "other users of this machine see command lines: use --git-username, and --git-password-file or \
+             the variable TOOLCRIB_GIT_PASSWORD",
         ));
     }
     Ok(Repository::Remote(text.to_owned()))

@@ -9,6 +9,7 @@
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -20,6 +21,10 @@ const FILE: &str = "state.redb";
 /// Counts changes of the tables' meaning; another number is treated as a file that cannot be read.
 const SCHEMA: u64 = 1;
 
+/// Values that may be in memory alone. Space in the file is reused only after a commit to the disk, so
+/// without a bound the file would grow with every value.
+const MAX_IN_MEMORY: u32 = 64;
+
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const INVENTORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("inventory");
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
@@ -28,6 +33,8 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 pub struct Redb {
     database: Database,
     path: PathBuf,
+    /// Values put since the last commit to the disk.
+    in_memory: AtomicU32,
 }
 
 /// Why a file was not opened.
@@ -84,7 +91,7 @@ impl Redb {
         })?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(|error| Refused::Failed(error.into()))?;
-        let store = Self { database, path: path.to_owned() };
+        let store = Self { database, path: path.to_owned(), in_memory: AtomicU32::new(0) };
         let schema = store.schema(fresh).map_err(|error| Refused::Unreadable(error.into()))?;
         if schema == SCHEMA {
             Ok(store)
@@ -129,7 +136,11 @@ impl Redb {
             write.commit()?;
             Ok(())
         };
-        outcome().map_err(|cause| self.error(operation, cause))
+        outcome().map_err(|cause| self.error(operation, cause))?;
+        if matches!(durability, Durability::Immediate) {
+            self.in_memory.store(0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn error(
@@ -209,7 +220,9 @@ impl Store for Redb {
     }
 
     fn put(&self, key: &str, value: &[u8]) -> PortResult<()> {
-        self.write(&format!("failed to write `{key}` to the store"), Durability::None, |write| {
+        let waiting = self.in_memory.fetch_add(1, Ordering::Relaxed);
+        let durability = if waiting < MAX_IN_MEMORY { Durability::None } else { Durability::Immediate };
+        self.write(&format!("failed to write `{key}` to the store"), durability, |write| {
             write.open_table(VALUES)?.insert(key, value)?;
             Ok(())
         })

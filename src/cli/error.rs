@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::exit::Exit;
+use super::render::harmless;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::ports::PortError;
@@ -75,11 +76,11 @@ impl CliError {
         if self.silent { Exit::Success } else { self.exit }
     }
 
-    /// Prints the error to standard error.
+    /// Prints the error to standard error; parts of it may be of servers, which control no terminal.
     pub fn report(&self) {
         if !self.silent {
             // There is nowhere else to say it.
-            let _ = std::io::stderr().lock().write_all(self.text().as_bytes());
+            let _ = std::io::stderr().lock().write_all(harmless(&self.text()).as_bytes());
         }
     }
 

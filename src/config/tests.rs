@@ -41,14 +41,16 @@ fn owner_is_derived_from_repository_and_path_and_nothing_else() {
 
 #[test]
 fn repositories_are_paths_or_addresses() {
-    for remote in ["https://host/a/b", "ssh://git@host/a", "git@host:team/tools.git"] {
+    for remote in ["https://host/a/b@c", "ssh://git@host/a", "git@host:team/tools.git"] {
         assert_eq!(repository(remote).unwrap(), Repository::Remote(remote.to_owned()));
     }
     assert!(matches!(repository("file:///").unwrap(), Repository::Local(_)));
     for (bad, message) in [
         ("", "`repo` is empty"),
         ("ftp://host/x", "addresses of scheme `ftp`"),
-        ("https://user:secret@host/x", "the address contains a password"),
+        ("https://user:secret@host/x", "the address contains a user name or password"),
+        ("https://secret@host/x", "the address contains a user name or password"),
+        ("ssh://git:secret@host/x", "the address contains a user name or password"),
         ("/nowhere/at/all", "there is no folder `/nowhere/at/all`"),
     ] {
         let error = repository(bad).unwrap_err();

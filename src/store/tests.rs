@@ -38,6 +38,22 @@ fn what_was_saved_is_there_at_the_next_start() {
 }
 
 #[test]
+fn many_values_do_not_grow_the_file() {
+    let state = tempfile::tempdir().unwrap();
+    let store = Redb::open(state.path()).unwrap();
+    let size = || std::fs::metadata(state.path().join(FILE)).unwrap().len();
+    let put = |times: u32| {
+        for count in 0..times {
+            store.put("status", &vec![count.to_le_bytes()[0]; 4096]).unwrap();
+        }
+    };
+    put(200);
+    let before = size();
+    put(1000);
+    assert!(size() <= before * 2, "{before} bytes became {}", size());
+}
+
+#[test]
 fn a_second_daemon_is_told_so() {
     let state = tempfile::tempdir().unwrap();
     let _first = Redb::open(state.path()).unwrap();
