@@ -220,6 +220,10 @@ impl Runner for DockerRunner {
     async fn collect(&self, keep: &BTreeSet<Digest>) -> PortResult<()> {
         build::collect(&self.inner, keep).await?;
         let _creating = self.inner.network.lock().await;
+        // What is being started joins the network only when it runs.
+        if !lock(&self.inner.starting).is_empty() {
+            return Ok(());
+        }
         network::remove(&self.inner.engine.client().await?, &self.inner.owner).await
     }
 }

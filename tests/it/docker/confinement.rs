@@ -98,6 +98,61 @@ async fn what_is_loosened_is_loosened_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn crib_init_starts_nothing_from_a_broken_frame_and_reaps() {
+    use bollard::query_parameters::{
+        AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions,
+        StartContainerOptions, WaitContainerOptions,
+    };
+    use futures::StreamExt;
+    use tokio::io::AsyncWriteExt;
+
+    let place = Place::new("init").await;
+    let orphan = "(sh -c 'sleep 0.1 & echo $! >/tmp/orphan'); while [ -d /proc/$(cat /tmp/orphan) ]; do :; done; echo reaped";
+    let said = place.run(one_run(place.name("run"), BUSYBOX, &["sh", "-c", orphan])).await;
+    assert_eq!((said.stdout.as_str(), said.code), ("reaped\n", Some(0)), "{said:?}");
+
+    // A container as ours are, spoken to as nobody of ours would.
+    let like = place.start(&workload(BUSYBOX, &["cat"], Transport::Stdio), Material::default()).await;
+    let none = None::<InspectContainerOptions>;
+    let host = place.engine.inspect_container(&like.id.0, none).await.unwrap().host_config;
+    for (input, code) in [
+        (&b"TCF1\0\0\0\x08\0\0\0\0\0\0\0\0"[..], 0),
+        (b"TCF1\0\0\0\x09\0\0\0\0\0\0\0\0", 125),
+        (b"TCF1\0\0\0\x08\0\0\0\x01\0\0\0\0", 125),
+        (b"TCF1\xff\xff\xff\xff", 125),
+        (b"{\"jsonrpc\": \"2.0\"}\n", 125),
+        (b"", 125),
+    ] {
+        let body = bollard::models::ContainerCreateBody {
+            image: Some(BUSYBOX.to_owned()),
+            entrypoint: Some(
+                ["/.toolcrib/crib-init", "run", "--frame", "--", "true"].map(str::to_owned).to_vec(),
+            ),
+            labels: Some([("dev.toolcrib/owner".to_owned(), place.owner.clone())].into()),
+            host_config: host.clone(),
+            open_stdin: Some(true),
+            stdin_once: Some(true),
+            ..bollard::models::ContainerCreateBody::default()
+        };
+        let id = place.engine.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
+        let options = AttachContainerOptionsBuilder::default().stdin(true).stdout(true).stream(true).build();
+        let mut attached = place.engine.attach_container(&id, Some(options)).await.unwrap();
+        place.engine.start_container(&id, None::<StartContainerOptions>).await.unwrap();
+        attached.input.write_all(input).await.unwrap();
+        attached.input.shutdown().await.unwrap();
+        let mut ended = place.engine.wait_container(&id, None::<WaitContainerOptions>);
+        let ended = match within(ended.next()).await.unwrap() {
+            Ok(ended) => ended.status_code,
+            Err(bollard::errors::Error::DockerContainerWaitError { code, .. }) => code,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(ended, code, "{input:?}");
+        place.engine.remove_container(&id, None).await.unwrap();
+    }
+    place.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_reach_the_workload_and_nothing_else() {
     let place = Place::new("secrets").await;
     let script = "echo $TOKEN; cat /run/toolcrib/key; ls -ln /run/toolcrib/key; ls -ldn /run/toolcrib; \

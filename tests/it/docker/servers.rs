@@ -192,16 +192,19 @@ async fn an_engine_that_is_not_there_is_said_so_at_once() {
     let unknown = runner.observe().await.unwrap_err();
     assert!(unknown.chain().contains("unix:///nonexistent/docker.sock"), "{}", unknown.chain());
 
-    // One that accepts and never answers.
+    // One that accepts and never answers, and one that died and left its socket.
     let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("docker.sock");
-    let _mute = tokio::net::UnixListener::bind(&socket).unwrap();
-    let mute = Settings {
+    let at = |name: &str| Settings {
         name: Name::parse("local").unwrap(),
-        host: format!("unix://{}", socket.display()),
+        host: format!("unix://{}", folder.path().join(name).display()),
         owner: "nobody".to_owned(),
         clean: true,
     };
-    let error = within(DockerRunner::new(mute).healthy()).await.unwrap_err();
+    let bind = |name: &str| tokio::net::UnixListener::bind(folder.path().join(name)).unwrap();
+    drop(bind("dead.sock"));
+    let error = within(DockerRunner::new(at("dead.sock")).observe()).await.unwrap_err();
+    assert!(error.hint.as_deref().unwrap_or_default().contains("is Docker running?"), "{}", error.chain());
+    let _mute = bind("mute.sock");
+    let error = within(DockerRunner::new(at("mute.sock")).healthy()).await.unwrap_err();
     assert!(error.chain().contains("no answer within 2 s"), "{}", error.chain());
 }
