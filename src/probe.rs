@@ -111,29 +111,27 @@ fn name(key: &UpstreamKey) -> String {
 
 fn not_greeted(key: &UpstreamKey, error: GreetError) -> PortError {
     let failed = format!("failed to connect to {}", name(key));
+    let logs = format!("see `toolcrib logs {}`", key.server);
     match error {
         GreetError::NotModern(cause) => PortError::retry(failed).caused_by(cause),
         GreetError::Version(_) => PortError::stalled(failed)
             .hint("use a version of the server that speaks MCP 2024-11-05 or newer")
             .caused_by(error),
         GreetError::Late(..) => PortError::retry(failed)
-            .hint("see `toolcrib logs`; a server that starts slowly needs a longer `startupTimeout`")
+            .hint(format!("{logs}; a server that starts slowly needs a longer `startupTimeout`"))
             .caused_by(error),
         GreetError::Unusable(_) => {
             PortError::retry(failed).hint("check `transport`: its type, port and path").caused_by(error)
         }
-        GreetError::Gone(_) | GreetError::Refused(_) => {
-            PortError::retry(failed).hint("see `toolcrib logs`").caused_by(error)
-        }
+        GreetError::Gone(_) | GreetError::Refused(_) => PortError::retry(failed).hint(logs).caused_by(error),
     }
 }
 
 fn not_listed(key: &UpstreamKey, error: ListError) -> PortError {
     let failed = format!("failed to list what {} offers", name(key));
+    let logs = format!("see `toolcrib logs {}`", key.server);
     match &error {
-        ListError::Call { .. } | ListError::Late(_) => {
-            PortError::retry(failed).hint("see `toolcrib logs`").caused_by(error)
-        }
+        ListError::Call { .. } | ListError::Late(_) => PortError::retry(failed).hint(logs).caused_by(error),
         ListError::TooMany { .. } | ListError::TooLarge => PortError::stalled(failed)
             .hint("nothing of it is offered; let the server offer less, or split it")
             .caused_by(error),

@@ -133,9 +133,12 @@ impl Upstream {
         deadline: Duration,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, GreetError> {
-        // Below 2^53, which is as far as JSON numbers are exact, with room for 2^20 calls in between
-        // two daemons that take over from each other.
-        let first = u64::from(rand::random::<u32>()) << 20;
+        let first = match greeting {
+            // Late answers to an earlier daemon must meet no id of ours. Below 2^53, which is as far as
+            // JSON numbers are exact, with room for 2^20 calls between two daemons.
+            Greeting::Resumed(_) => u64::from(rand::random::<u32>()) << 20,
+            _ => 1,
+        };
         let inbox = Arc::new(Inbox::new(first, Box::new(changed)));
         let tasks = TaskTracker::new();
         let closing = CloseOnDrop(Some(Arc::clone(&inbox)));

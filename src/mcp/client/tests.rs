@@ -78,7 +78,7 @@ async fn answers_reach_their_calls_in_any_order_and_byte_for_byte() {
         assert_eq!(first["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
         assert_eq!(first["params"]["_meta"]["traceparent"], "00-1");
         assert!(first["params"]["_meta"].get("progressToken").is_none());
-        peer.say(r#"{"jsonrpc":"2.0","id":1,"result":{"nobody":"asked"}}"#).await;
+        peer.say(r#"{"jsonrpc":"2.0","id":999,"result":{"nobody":"asked"}}"#).await;
         peer.answer(&second, r#"{"second": 1.50e2}"#).await;
         peer.answer(&first, r#"{ "first":"\u00e9" }"#).await;
     };

@@ -233,6 +233,54 @@ mod tests {
         }
     }
 
+    /// Objects whose keys meet those that are edited, nested.
+    fn values() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
+        use proptest::prelude::*;
+        let leaf = prop_oneof![
+            any::<i32>().prop_map(serde_json::Value::from),
+            "[a\"\\\\,:}é\n]{0,4}".prop_map(serde_json::Value::from),
+            Just(serde_json::Value::Null),
+        ];
+        let keys = prop_oneof![
+            Just("_meta".to_owned()),
+            Just("set".to_owned()),
+            Just("gone".to_owned()),
+            "[a\"]{0,2}"
+        ];
+        leaf.prop_recursive(3, 16, 4, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(serde_json::Value::from),
+                proptest::collection::vec((keys.clone(), inner), 0..4)
+                    .prop_map(|pairs| serde_json::Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_edit_of_meta_is_what_it_would_be_on_values(before in values(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&before) } else { serde_json::to_string(&before) };
+            let text = raw(&text.expect("JSON"));
+            let after = edit_meta(Some(&text), &[("set", "[1]")], &["gone"]);
+            let serde_json::Value::Object(mut expected) = before else {
+                proptest::prop_assert!(after.is_err());
+                return Ok(());
+            };
+            let meta = expected.entry("_meta").or_insert(serde_json::Value::Null);
+            if meta.is_null() {
+                *meta = serde_json::json!({});
+            }
+            let Some(meta) = meta.as_object_mut() else {
+                proptest::prop_assert!(after.is_err());
+                return Ok(());
+            };
+            meta.remove("gone");
+            meta.insert("set".to_owned(), serde_json::json!([1]));
+            let after: serde_json::Value = serde_json::from_str(&after.expect("edited")).expect("JSON");
+            proptest::prop_assert_eq!(after, serde_json::Value::Object(expected));
+        }
+    }
+
     fn members_of(object: &RawValue) -> Vec<String> {
         members(object, "").expect("an object").iter().map(|m| m.written.to_owned()).collect()
     }

@@ -23,8 +23,12 @@ impl Clock for Noon {
 #[tokio::test]
 async fn an_address_is_asked_on_the_usual_paths() {
     let port = free_port();
-    let _server =
-        fixture("server.py", Some(port)).stderr(Stdio::null()).kill_on_drop(true).spawn().expect("it starts");
+    let _server = fixture("server.py", Some(port))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
     let cancel = CancellationToken::new();
     let url = format!("http://127.0.0.1:{port}");
     let record = at(&url, &Noon, LONG, &cancel).await.unwrap_or_else(|error| panic!("{}", error.chain()));
