@@ -22,6 +22,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::manifest::{Diagnostic, Place, RepoPath};
@@ -158,7 +159,12 @@ impl PolicySet {
     }
 
     fn ask(&self, point: Point, input: &Value, decision: &mut Decision) {
-        let input = regorus::Value::from(input.clone());
+        // Every JSON document is a value of Rego; if one were not, rules would see nothing at all.
+        let Ok(input) = regorus::Value::deserialize(input) else {
+            let asked = self.policies.iter().find(|policy| policy.asked_at(point));
+            decision.refusals.extend(asked.map(|policy| policy.failed("input", "the input cannot be read")));
+            return;
+        };
         let mut worker = self.worker();
         let mut tally = answer::Tally::default();
         for (policy, engine) in self.policies.iter().zip(&mut worker.engines) {

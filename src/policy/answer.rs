@@ -41,8 +41,7 @@ pub(super) fn ask(
         let value = match engine.eval_rule(rule.clone()) {
             Ok(value) => value,
             Err(error) => {
-                let message = bounded(compile::message(&error.to_string()));
-                refuse(policy, decision, refusal(Cause::Failed, Some(message)));
+                refuse(policy, decision, policy.failed(answer, compile::message(&error.to_string())));
                 continue;
             }
         };
@@ -75,7 +74,7 @@ pub(super) fn ask(
         };
         if !understood {
             let message = format!("`{answer}` has a form that is not understood");
-            refuse(policy, decision, refusal(Cause::Failed, Some(message)));
+            refuse(policy, decision, policy.failed(answer, &message));
         }
     }
     // What rules print is for whoever writes them; it is gathered so that it does not fill the log.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use regorus::Engine;
 use regorus::utils::limits::ExecutionTimerConfig;
 
-use super::{Source, bound, check};
+use super::{Cause, MAX_MESSAGE, Refusal, Source, bound, check};
 use crate::manifest::{Diagnostic, Place, Severity};
 use crate::resource::policy::{Point, RegoVersion};
 
@@ -49,6 +49,12 @@ impl Compiled {
 
     pub(super) fn rule(&self, answer: &str) -> String {
         format!("data.{}.{answer}", self.source.package)
+    }
+
+    /// What says that something of this policy could not be evaluated.
+    pub(super) fn failed(&self, answer: &str, message: &str) -> Refusal {
+        let message = Some(message.chars().take(MAX_MESSAGE).collect());
+        Refusal { policy: self.source.id.clone(), rule: self.rule(answer), cause: Cause::Failed, message }
     }
 }
 

@@ -157,6 +157,10 @@ impl Launcher {
             self.shared.closing.cancel();
             tasks.wait().await;
         }
+        if let Some(memory) = &self.shared.config.memory {
+            // It was never made, or somebody else's run still has files in it.
+            let _kept = tokio::fs::remove_dir(memory).await;
+        }
     }
 
     /// Cancelled when runs that still go on are to end.

@@ -60,6 +60,10 @@ pub(super) fn prepare(
     let path =
         material.env.get("PATH").map_or(config.path.as_os_str(), |path| OsStr::from_bytes(path.expose()));
     let program = find(first, &dir, path)?;
+    if let Some(name) = material.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        return Err(PortError::stalled(format!("`{name}` cannot be the name of an environment variable"))
+            .hint("use letters, digits and `_`"));
+    }
     let folders = folders(config, name, material)?;
     let env = environment(config, name, material, &folders);
     Ok(Prepared { program, args: args.to_vec(), dir, env, folders })
