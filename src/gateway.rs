@@ -98,7 +98,9 @@ pub fn router(endpoint: Arc<Endpoint>) -> Router {
         let (endpoint, principal) = (Arc::clone(&endpoint), Arc::clone(&local));
         async move { endpoint.handle(request, principal).await.map(Body::new) }
     };
-    Router::new().route("/mcp", http::any(answer))
+    // The address with a slash is in many configurations of clients.
+    let routes = Router::new().route("/mcp", http::any(answer.clone())).route("/mcp/", http::any(answer));
+    routes.fallback(http::any(async || (::http::StatusCode::NOT_FOUND, "MCP is served at /mcp\n")))
 }
 
 #[async_trait]

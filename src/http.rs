@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,6 +27,8 @@ pub use guard::{Allowed, guard};
 
 /// Connections at a time; more wait in the kernel's queue. Room for 10,000 streams and their calls.
 const MAX_CONNECTIONS: usize = 12_000;
+/// Open files that are asked for: a connection is one, and a call to a server is another.
+const FILES: u64 = 4 * MAX_CONNECTIONS as u64;
 /// Bytes of the head of a request: what other servers take, and room for mirrored parameters.
 const MAX_HEAD: usize = 64 << 10;
 /// From the end of one request to the head of the next. Longer than clients keep idle connections
@@ -45,6 +48,7 @@ pub async fn bind(address: SocketAddr) -> PortResult<TcpListener> {
         return Err(PortError::stalled(format!("refused to listen on `{address}`: there is no authentication yet"))
             .hint("listen on 127.0.0.1 or [::1]; put a proxy that authenticates in front and name it with --public-url"));
     }
+    raise_file_limit();
     let failed = |cause: std::io::Error| {
         let in_use = cause.kind() == std::io::ErrorKind::AddrInUse;
         let error = PortError::stalled(format!("failed to listen on `{address}`")).caused_by(cause);
@@ -55,6 +59,17 @@ pub async fn bind(address: SocketAddr) -> PortResult<TcpListener> {
         }
     };
     TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Many systems allow 1,024 open files unless a process asks for more.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = FILES.min(hard);
+        if soft < wanted { setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) } else { Ok(()) }
+    });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "failed to raise the limit of open files");
+    }
 }
 
 /// Serves connections until `shutdown`; then requests under way get some seconds to end.

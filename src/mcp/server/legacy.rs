@@ -17,7 +17,7 @@ use crate::ports::{CallContext, CallEvent};
 pub(super) async fn request(
     endpoint: &Arc<Endpoint>,
     asked: &Asked,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response<Payload>, Refusal> {
     if request.method == Method::Initialize {
         return initialize(endpoint, asked, &request);
@@ -35,12 +35,27 @@ pub(super) async fn request(
     } else {
         (None, None)
     };
+    let level = session.level();
+    if let Some(level) = level {
+        tell_level(&mut request, level);
+    }
     let in_flight = session.begin(&request.id);
     let request = Arc::new(request);
     let call = call(Arc::clone(endpoint), Arc::clone(&request), in_flight, sender).boxed();
     let outcome = Running::detachable(call, &endpoint.detached);
-    let level = Some(session.level());
+    // Before it said so, the server may choose: everything.
+    let level = level.or(Some(Level::Debug));
     Ok(respond::answer(Call { request, outcome, events: receiver, level, streams }).await)
+}
+
+/// A server of 2026-07-28 is told the level in each request. Others do not get to see it.
+fn tell_level(request: &mut Request, level: Level) {
+    let level = wire::quote(level.as_str());
+    let told = raw::edit_meta(request.params.as_deref(), &[(wire::meta::LOG_LEVEL, &level)], &[]);
+    // What cannot be edited is refused where it is read.
+    if let Ok(params) = told.map_err(drop).and_then(|text| raw::into_raw(text.into_owned()).map_err(drop)) {
+        request.params = Some(params);
+    }
 }
 
 /// Losing the connection does not end it; the client's word, or the end of its session, does.

@@ -74,9 +74,9 @@ async fn call(
     Some(endpoint.handler.request(&request, &CallContext { cancel, events }).await)
 }
 
-fn log_level(request: &Request) -> Result<Option<u8>, Refusal> {
+fn log_level(request: &Request) -> Result<Option<Level>, Refusal> {
     let Some(given) = &request.meta.log_level else { return Ok(None) };
     let level = raw::text_of(given).and_then(|text| Level::parse(&text));
     let unknown = || Refusal::bad(&request.id, code::INVALID_PARAMS, "`logLevel` is no level of RFC 5424");
-    level.map(|level| Some(level as u8)).ok_or_else(unknown)
+    level.map(Some).ok_or_else(unknown)
 }

@@ -38,7 +38,7 @@ pub(super) struct Call {
     /// There when the client can hear of it.
     pub(super) events: Option<mpsc::Receiver<CallEvent>>,
     /// Lowest severity of log messages the client wants.
-    pub(super) level: Option<u8>,
+    pub(super) level: Option<Level>,
     /// Whether the client reads events at all.
     pub(super) streams: bool,
 }
@@ -230,7 +230,7 @@ impl Telling {
 }
 
 /// What is told of an event; none when the client did not ask for such.
-fn notification(request: &Request, level: Option<u8>, event: &CallEvent) -> Option<Bytes> {
+fn notification(request: &Request, level: Option<Level>, event: &CallEvent) -> Option<Bytes> {
     let text = match event {
         CallEvent::Progress { progress, total, message } => {
             let token = request.meta.progress_token.as_ref()?.get();
@@ -248,7 +248,7 @@ fn notification(request: &Request, level: Option<u8>, event: &CallEvent) -> Opti
             let wanted = level?;
             let raw: &serde_json::value::RawValue = serde_json::from_str(params).ok()?;
             let severity = raw::get_str(raw, "level").and_then(|text| Level::parse(&text))?;
-            if (severity as u8) < wanted {
+            if severity < wanted {
                 return None;
             }
             wire::notification("notifications/message", Some(params))

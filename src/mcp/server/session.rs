@@ -1,7 +1,7 @@
 //! Sessions of legacy clients: bounded, bound to who opened them, ended by idle time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(super) struct Session {
     pub(super) heard: Mutex<Changes>,
     /// Seconds after the start of [`Sessions`].
     used: AtomicU64,
-    level: AtomicU8,
+    level: Mutex<Option<Level>>,
     calls: Mutex<HashMap<Id, CancellationToken>>,
     /// The stream of its GET.
     stream: Mutex<Option<CancellationToken>>,
@@ -82,7 +82,7 @@ impl Sessions {
             ended: CancellationToken::new(),
             heard: Mutex::new(heard),
             used: AtomicU64::new(now),
-            level: AtomicU8::new(Level::Debug as u8),
+            level: Mutex::default(),
             calls: Mutex::default(),
             stream: Mutex::default(),
         });
@@ -146,13 +146,13 @@ impl Session {
         over
     }
 
-    /// Lowest severity of log messages the client wants.
-    pub(super) fn level(&self) -> u8 {
-        self.level.load(Ordering::Relaxed)
+    /// Lowest severity of log messages the client wants, once it said so.
+    pub(super) fn level(&self) -> Option<Level> {
+        *lock(&self.level)
     }
 
     pub(super) fn set_level(&self, level: Level) {
-        self.level.store(level as u8, Ordering::Relaxed);
+        *lock(&self.level) = Some(level);
     }
 
     /// Remembers a call so that it can be cancelled by its id.
