@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::build::BuildSpec;
-use crate::manifest::{BlobId, Declared, Diagnostic, Place};
+use crate::manifest::{BlobId, Declared, Diagnostic, Place, RepoPath};
 use crate::resource::crib::{Naming, Sync};
 use crate::resource::policy::{Enforcement, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
@@ -86,10 +86,19 @@ pub struct PolicySource {
     pub version: RegoVersion,
     pub points: Vec<Point>,
     pub enforcement: Enforcement,
-    /// Path in the repository (for rules written in place: of the manifest) and text.
-    pub modules: Vec<(String, Arc<str>)>,
-    /// Over all of the above but the place.
+    pub modules: Vec<PolicyModule>,
+    /// Over all of the above but the places.
     pub digest: Digest,
+}
+
+/// One module of rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyModule {
+    /// Where it stands: for rules written in place, the manifest.
+    pub file: RepoPath,
+    /// The line of the file on which the text begins.
+    pub line: u32,
+    pub text: Arc<str>,
 }
 
 /// The outcome of [`resolve`].

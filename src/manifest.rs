@@ -160,6 +160,16 @@ impl Declared {
         ResourceId::new(self.spec.kind(), self.metadata.name.clone())
     }
 
+    /// The line on which the text of a field begins: the next one for a block (`|`).
+    pub fn text_line(&self, path: &[&str]) -> u32 {
+        let Some((line, column)) = document::locate(&self.text, self.document, path) else {
+            return self.place.line;
+        };
+        let rest = document::excerpt(&self.text, line).unwrap_or_default();
+        let mark = rest.chars().nth(column.saturating_sub(1) as usize);
+        line + u32::from(matches!(mark, Some('|' | '>')))
+    }
+
     /// Gives a diagnostic the place of a field of this resource, or of the nearest field above that
     /// is there: `["spec", "args", "2"]`.
     pub fn point(&self, diagnostic: Diagnostic, path: &[&str]) -> Diagnostic {

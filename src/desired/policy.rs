@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::place::Findings;
-use super::{PolicySource, files};
+use super::{PolicyModule, PolicySource, files};
 use crate::desired::context::Context;
 use crate::manifest::Declared;
 use crate::resource::Digest;
@@ -15,7 +15,7 @@ pub(super) fn policy(
     spec: &PolicySpec,
     findings: &mut Findings<'_>,
 ) -> Option<PolicySource> {
-    let mut modules: Vec<(String, Arc<str>)> = Vec::new();
+    let mut modules: Vec<PolicyModule> = Vec::new();
     for (at, module) in spec.modules.iter().enumerate() {
         let at = at.to_string();
         let field = ["modules", at.as_str()];
@@ -24,7 +24,7 @@ pub(super) fn policy(
         };
         let text = context.resolutions.blobs.get(&entry.id).map(|bytes| std::str::from_utf8(bytes));
         match text {
-            Some(Ok(text)) => modules.push((path.to_string(), text.into())),
+            Some(Ok(text)) => modules.push(PolicyModule { file: path, line: 1, text: text.into() }),
             Some(Err(_)) => {
                 findings.error(&field, "not-text", format!("`{path}` is not UTF-8 text"), "save it as UTF-8");
             }
@@ -35,13 +35,13 @@ pub(super) fn policy(
         }
     }
     if let Some(text) = &spec.rego {
-        modules.push((declared.place.file.to_string(), text.as_str().into()));
+        let line = declared.text_line(&["spec", "rego"]);
+        modules.push(PolicyModule { file: declared.place.file.clone(), line, text: text.as_str().into() });
     }
     let id = declared.id();
-    let digest = Digest::of(
-        "policy",
-        &(&id, &spec.package, spec.rego_version, &spec.points, spec.enforcement, &modules),
-    );
+    let texts: Vec<_> = modules.iter().map(|module| (&module.file, &module.text)).collect();
+    let digest =
+        Digest::of("policy", &(&id, &spec.package, spec.rego_version, &spec.points, spec.enforcement, texts));
     (!findings.failed()).then(|| PolicySource {
         id,
         place: declared.place.clone(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::job::{self, Key};
 use super::{Event, Reconciler};
-use crate::desired::{self, Desired, PolicySource, Question};
-use crate::manifest::{self, Manifest, RepoPath, Snapshot};
+use crate::desired::{self, Desired, PolicyModule, PolicySource, Question};
+use crate::manifest::{self, Manifest, Snapshot};
 use crate::policy::{self, PolicySet};
 use crate::ports::{PortError, PortResult};
 use crate::reconcile::Cause;
@@ -222,11 +222,10 @@ fn settle<K: Ord>(
 
 /// The rules of one policy, as they are compiled.
 pub fn rules_of(source: &PolicySource) -> policy::Source {
-    let file = |name: &str| RepoPath::parse(name).unwrap_or_else(|| source.place.file.clone());
-    let module = |(name, text): &(String, Arc<str>)| policy::Module {
-        file: file(name),
-        line: if *name == source.place.file.as_str() { source.place.line } else { 1 },
-        text: Arc::clone(text),
+    let module = |module: &PolicyModule| policy::Module {
+        file: module.file.clone(),
+        line: module.line,
+        text: Arc::clone(&module.text),
     };
     policy::Source {
         id: source.id.clone(),

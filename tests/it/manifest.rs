@@ -143,7 +143,8 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
         writeln!(text, "{} on {}: {}", tool.id, tool.runner, tool.definition).unwrap();
     }
     for policy in policies.values() {
-        let modules: Vec<&str> = policy.modules.iter().map(|(name, _)| name.as_str()).collect();
+        let modules: Vec<String> =
+            policy.modules.iter().map(|module| format!("{}:{}", module.file, module.line)).collect();
         writeln!(text, "{}: {} from {}", policy.id, policy.package, modules.join(", ")).unwrap();
     }
     for (what, ids) in [("faulty", faulty), ("pending", pending)] {

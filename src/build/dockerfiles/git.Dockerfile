@@ -7,7 +7,7 @@ COPY . /app/
 RUN rm -rf /app/.toolcrib && sh /opt/toolcrib/install.sh /app
 WORKDIR /app
 # Runs as nobody, on a read-only root, with only /tmp to write to.
-ENV HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 FASTMCP_CHECK_FOR_UPDATES=off
 USER 65534:65534
 ENTRYPOINT {{entrypoint}}
 CMD []

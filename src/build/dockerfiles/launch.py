@@ -42,7 +42,7 @@ def load(file):
 
 
 def is_server(value):
-    return not inspect.isclass(value) and callable(getattr(value, "run", None)) and hasattr(value, "list_tools")
+    return not inspect.isclass(value) and callable(getattr(value, "run", None)) and hasattr(value, "add_tool")
 
 
 def find(module, file, name):
@@ -56,22 +56,32 @@ def find(module, file, name):
     fail(f"{file} has no FastMCP server named {name}; {known}: correct `source.git.instance`")
 
 
+def parameters(function):
+    return inspect.signature(function).parameters if function else {}
+
+
+def over_stdio(server):
+    quiet = {"show_banner": False} if "show_banner" in parameters(server.run) else {}
+    server.run(transport="stdio", **quiet)
+
+
 def over_http(server, port, path):
     """Listens on every address: the network of the container says who can reach it."""
-    wanted = {"host": "0.0.0.0", "port": port, "path": path}
-    parameters = inspect.signature(server.run).parameters
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    if open_ended or "host" in parameters:
-        options = dict(wanted)
-        if "streamable_http_path" in parameters:
-            options["streamable_http_path"] = options.pop("path")
-        server.run(transport="streamable-http", **options)
-        return
-    # The official SDK keeps them in its settings, and would only answer to `localhost`.
-    for key, value in (*wanted.items(), ("streamable_http_path", path), ("transport_security", None)):
-        if hasattr(server.settings, key):
-            setattr(server.settings, key, value)
-    server.run(transport="streamable-http")
+    official = parameters(getattr(server, "run_streamable_http_async", None))
+    http = parameters(getattr(server, "run_http_async", None))
+    if "host" in http:  # fastmcp
+        options = {"host": "0.0.0.0", "port": port, "path": path}
+        if "show_banner" in parameters(server.run):
+            options["show_banner"] = False
+    elif "host" in official:  # mcp since 2.0
+        options = {"host": "0.0.0.0", "port": port, "streamable_http_path": path}
+    else:  # mcp before 2.0, which would only answer to `localhost`
+        options = {}
+        settings = {"host": "0.0.0.0", "port": port, "streamable_http_path": path, "transport_security": None}
+        for key, value in settings.items():
+            if hasattr(server.settings, key):
+                setattr(server.settings, key, value)
+    server.run(transport="streamable-http", **options)
 
 
 def main():
@@ -81,7 +91,7 @@ def main():
     server = find(load(file), file, instance)
     sys.stdout = stdout
     if transport == "stdio":
-        server.run(transport="stdio")
+        over_stdio(server)
     else:
         over_http(server, int(sys.argv[4]), sys.argv[5])
 
