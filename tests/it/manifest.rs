@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proptest::prelude::{any, prop, proptest};
+use proptest::prelude::{any, prop, prop_assume, proptest};
 use sha2::{Digest as _, Sha256};
 use toolcrib::desired::{self, Desired, Floor, Location, Program, Question, Resolutions, Resolved};
 use toolcrib::manifest::{self, BlobId, Manifest, Mode, RepoPath, Snapshot, TreeEntry, parse_file};
@@ -256,5 +256,176 @@ fn the_examples_are_without_fault() {
         assert!(said.is_empty(), "{}: {}", folder.display(), said.join("\n"));
         let offered = resolved.desired.tools.len() + resolved.desired.servers.len();
         assert!(offered >= 2 && !resolved.refused, "{}", folder.display());
+    }
+}
+
+/// A revision of these files, resolved after `previous`, with `answers` to what is asked.
+fn revision(files: &[(&str, &str)], previous: Option<&(Manifest, Resolved)>) -> (Manifest, Resolved) {
+    let files = files
+        .iter()
+        .map(|(path, text)| (RepoPath::parse(path).unwrap(), (Mode::File, text.as_bytes().to_vec())))
+        .collect();
+    let floor = Floor { process: true, privileges: false, local_git: false };
+    resolve(&repository(files), &floor, previous)
+}
+
+const RUNNERS: &str = "\
+apiVersion: toolcrib.dev/v1alpha1
+kind: Runner
+metadata: {name: local}
+spec: {process: {}}
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Runner
+metadata: {name: engine}
+spec: {docker: {}}
+";
+
+const SERVERS: &str = "\
+apiVersion: toolcrib.dev/v1alpha1
+kind: Server
+metadata: {name: script}
+spec: {source: {command: [python3, server.py]}}
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Server
+metadata: {name: built}
+spec: {source: {build: {context: image}}}
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Tool
+metadata: {name: run}
+spec: {description: Runs., command: [sh, run.sh]}
+";
+
+/// What changes with a file, by digest: (name, build, workload, offer).
+fn digests(resolved: &Resolved) -> BTreeMap<String, desired::Digests> {
+    let servers = resolved.desired.servers.values().map(|server| (server.id.to_string(), server.digests));
+    let tools = resolved.desired.tools.values().map(|tool| (tool.id.to_string(), tool.digests));
+    servers.chain(tools).collect()
+}
+
+#[test]
+fn digests_change_with_what_they_are_made_of_and_with_nothing_else() {
+    let base = [
+        ("runners.yaml", RUNNERS),
+        ("s/servers.yaml", SERVERS),
+        ("s/server.py", "1"),
+        ("s/run.sh", "1"),
+        ("s/image/Dockerfile", "FROM scratch"),
+        ("s/image/.dockerignore", "notes"),
+        ("s/image/notes", "1"),
+        ("README.md", "1"),
+    ];
+    let before = revision(&base, None);
+    assert!(before.1.diagnostics.is_empty(), "{:?}", before.1.diagnostics);
+    let (built, script, tool) = ("Server/built", "Server/script", "Tool/run");
+    let described = SERVERS.replace("Runs.", "Runs it.");
+    let renamed = SERVERS.replace("[python3, server.py]}", "[python3, server.py]}, tools: {prefix: p}");
+    // The file, its new text, and whose (build, workload, offer) change.
+    let cases: [(&str, &str, &[(&str, [bool; 3])]); 7] = [
+        ("README.md", "2", &[]),
+        ("s/image/notes", "2", &[]),
+        ("s/server.py", "2", &[(script, [false, true, false]), (tool, [false, true, false])]),
+        (
+            "s/image/Dockerfile",
+            "FROM a",
+            &[(built, [true, true, false]), (script, [false, true, false]), (tool, [false, true, false])],
+        ),
+        ("s/servers.yaml", &described, &[(tool, [false, false, true])]),
+        ("s/servers.yaml", &renamed, &[(script, [false, false, true])]),
+        (
+            "runners.yaml",
+            &RUNNERS.replace("docker: {}", "docker: {}, build: {args: {A: b}}"),
+            &[(built, [true, true, false])],
+        ),
+    ];
+    for (path, text, expected) in cases {
+        let files = base.map(|(file, old)| (file, if file == path { text } else { old }));
+        let after = revision(&files, Some(&before));
+        let (old, new) = (digests(&before.1), digests(&after.1));
+        let changed: Vec<(&str, [bool; 3])> = old
+            .iter()
+            .map(|(id, old)| {
+                let new = new[id];
+                let parts = [old.build != new.build, old.workload != new.workload, old.offer != new.offer];
+                (id.as_str(), parts)
+            })
+            .filter(|(_, parts)| parts.contains(&true))
+            .collect();
+        if path != "s/image/notes" {
+            assert_eq!(changed, expected, "{path}");
+        } else {
+            // Not part of the image; the commands of the folder above cannot know what they read.
+            assert!(changed.iter().all(|(id, _)| *id != built), "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_is_the_same_is_the_same_pointer() {
+    let files =
+        [("runners.yaml", RUNNERS), ("s/servers.yaml", SERVERS), ("s/server.py", "1"), ("s/run.sh", "1")];
+    let files = [&files[..], &[("s/image/Dockerfile", "FROM scratch")]].concat();
+    let first = revision(&files, None);
+    let others = SERVERS.replace("name: ", "name: other-");
+    let other = [&files[..], &[("other.yaml", others.as_str())]].concat();
+    let second = revision(&other, Some(&first));
+    for (name, server) in &first.1.desired.servers {
+        assert!(Arc::ptr_eq(server, &second.1.desired.servers[name]), "{name}");
+    }
+    for (name, tool) in &first.1.desired.tools {
+        assert!(Arc::ptr_eq(tool, &second.1.desired.tools[name]), "{name}");
+    }
+    // The added file's paths lead nowhere, and it is the only one to say so.
+    assert_eq!(second.1.desired.faulty.len(), 1, "{:?}", second.1.diagnostics);
+}
+
+#[test]
+fn a_missing_answer_is_pending_and_keeps_what_was_there() {
+    let manifest = "\
+apiVersion: toolcrib.dev/v1alpha1
+kind: Server
+metadata: {name: weather}
+spec: {source: {image: \"weather:1\"}}
+";
+    let first = revision(&[("runners.yaml", RUNNERS), ("a.yaml", manifest)], None);
+    assert_eq!(first.1.desired.servers.len(), 1);
+    let next = manifest.replace("weather:1", "weather:2");
+    let files = [("runners.yaml", RUNNERS), ("a.yaml", next.as_str())]
+        .map(|(path, text)| (RepoPath::parse(path).unwrap(), (Mode::File, text.as_bytes().to_vec())));
+    let repository = repository(files.into());
+    let floor = Floor { process: true, privileges: false, local_git: false };
+    let manifest = load(&repository, Some(&first.0));
+    let snapshot = &repository.snapshot;
+    let unanswered =
+        desired::resolve(&manifest, snapshot, &Resolutions::default(), &floor, Some(&first.1.desired));
+    let pending: Vec<String> = unanswered.desired.pending.iter().map(ToString::to_string).collect();
+    assert_eq!(pending, ["Server/weather"]);
+    assert!(unanswered.diagnostics.is_empty() && unanswered.desired.faulty.is_empty());
+    let kept = &unanswered.desired.servers.values().next().unwrap();
+    assert!(Arc::ptr_eq(kept, first.1.desired.servers.values().next().unwrap()));
+}
+
+proptest! {
+    /// Whatever a plain scalar looks like, it means what serde_yaml says it means.
+    #[test]
+    fn plain_scalars_mean_what_serde_yaml_says(text in "[-+.~a-zA-Z0-9_]{1,12}") {
+        let document = format!(
+            "apiVersion: toolcrib.dev/v1alpha1\nkind: Runner\nmetadata: {{name: a}}\nspec:\n  process: {{}}\n  attributes:\n    x: {text}\n"
+        );
+        let expected: Result<serde_json::Value, _> = serde_yaml::from_str(&document);
+        // A lone dash is no scalar.
+        prop_assume!(expected.is_ok());
+        let path = RepoPath::parse("a.yaml").unwrap();
+        let parsed = parse_file(&path, document.as_bytes());
+        match parsed.resources.first().map(|declared| &declared.spec) {
+            Some(toolcrib::resource::Spec::Runner(spec)) => {
+                let expected = expected.unwrap();
+                assert_eq!(spec.attributes["x"], expected["spec"]["attributes"]["x"], "{text}");
+            }
+            // Infinities, which JSON cannot hold: serde_yaml makes them null.
+            _ => assert!(expected.unwrap()["spec"]["attributes"]["x"].is_null(), "{text}"),
+        }
     }
 }

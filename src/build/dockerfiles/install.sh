@@ -46,12 +46,13 @@ if [ -f uv.lock ]; then
     tool uv
     /tmp/tool/bin/uv export --quiet --frozen --no-dev --no-emit-project --format requirements-txt > "$wanted"
     "$pip" install -r "$wanted"
-elif [ -f poetry.lock ]; then
+elif [ -f poetry.lock ] || grep -qs '^package-mode *= *false' pyproject.toml; then
     say "installing by poetry.lock"
     tool poetry poetry-plugin-export
+    if [ ! -f poetry.lock ]; then /tmp/tool/bin/poetry lock; fi
     /tmp/tool/bin/poetry export --format requirements.txt --output "$wanted"
     "$pip" install -r "$wanted"
-    if grep -q '^package-mode *= *false' pyproject.toml; then project=no; fi
+    if grep -qs '^package-mode *= *false' pyproject.toml; then project=no; fi
 elif [ -f pdm.lock ]; then
     say "installing by pdm.lock"
     tool pdm
