@@ -1,6 +1,6 @@
 //! The admin endpoint: reads over TCP, and changes over a socket of the state directory.
 //!
-//! Input: [`Control`], which the daemon implements, and [`Metrics`]. Output: JSON, one page of
+//! Input: [`Control`], which the daemon implements, and [`Metrics`](crate::telemetry::Metrics). Output: JSON, one page of
 //! metrics, and two health checks. Invariant: whoever cannot open the socket (mode 0600) can change
 //! nothing. Not here: MCP.
 

@@ -148,8 +148,8 @@ pub struct Declared {
     pub spec: Spec,
     /// Where its document begins.
     pub place: Place,
-    /// The file's text, shared by all resources of the file, from which [`Declared::locate`] reads
-    /// the place of a field when a diagnostic needs it.
+    /// The file's text, shared by all resources of the file, from which is read
+    /// where a field stands when a diagnostic needs it.
     pub text: Arc<str>,
     /// Which document of the file, from 0.
     pub document: usize,
