@@ -124,6 +124,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Hides settings that mean nothing to a command. They are taken all the same, so that the variables
+/// and flags of `run` can be repeated.
+fn hide(arg: clap::Arg, settings: &[&str]) -> clap::Arg {
+    let hidden = settings.contains(&arg.get_id().as_str());
+    if hidden { arg.hide(true) } else { arg }
+}
+
 fn finish(result: CliResult<Exit>) -> Exit {
     result.unwrap_or_else(|error| {
         error.report();

@@ -15,6 +15,7 @@ use crate::daemon;
 /// Containers go on running, and a daemon of the same --name takes them over. Refused while a daemon
 /// uses the same state directory: tell that one with `toolcrib reconcile`.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(|arg| super::hide(arg, &["listen", "admin", "public_url", "interval", "worktree"])))]
 #[command(after_help = "Examples:
   toolcrib apply --repo . --path examples/containers
   toolcrib apply --repo . --path examples/containers --output json")]

@@ -32,6 +32,7 @@ const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 
 /// Check what Toolcrib needs: repository, engine, ports, state directory, clock.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(|arg| super::hide(arg, &["public_url", "interval", "name", "worktree"])))]
 #[command(after_help = "Examples:
   toolcrib doctor
   toolcrib doctor --repo https://github.com/team/tools

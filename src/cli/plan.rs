@@ -23,6 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(150);
 /// Asks the daemon that is running (that of --repo, where one is named), which answers with the plan it
 /// would apply. Where none is running, --repo says what to compute the same plan from.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(|arg| super::hide(arg, &["listen", "public_url", "interval"])))]
 #[command(after_help = "Examples:
   toolcrib plan
   toolcrib plan --repo . --path examples/containers

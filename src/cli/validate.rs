@@ -27,6 +27,7 @@ const MAX_ROUNDS: usize = 32;
 /// Reads the work tree, uncommitted edits included, or with --ref the files of a commit. Every mistake is
 /// shown with its place, not only the first.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(|arg| super::hide(arg, &["listen", "admin", "public_url", "state", "interval", "name", "worktree"])))]
 #[command(after_help = "Examples:
   toolcrib validate                          this folder
   toolcrib validate examples/quickstart
