@@ -63,7 +63,15 @@ impl Redactor {
         let mut clean = Vec::with_capacity(self.held.len());
         let mut at = 0;
         while at < self.held.len() {
+            // Most bytes begin no secret; they go as one.
+            let begins = |byte: &u8| self.secrets.iter().any(|secret| secret.expose().first() == Some(byte));
+            let plain = self.held[at..].iter().position(begins).unwrap_or(self.held.len() - at);
+            clean.extend_from_slice(&self.held[at..at + plain]);
+            at += plain;
             let rest = &self.held[at..];
+            if rest.is_empty() {
+                break;
+            }
             let open = |secret: &SecretValue| {
                 secret.expose().len() > rest.len() && secret.expose().starts_with(rest)
             };
