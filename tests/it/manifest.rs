@@ -13,9 +13,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::{any, prop, prop_assume, proptest};
 use sha2::{Digest as _, Sha256};
-use toolcrib::desired::{self, Desired, Floor, Location, Program, Question, Resolutions, Resolved};
+use toolcrib::desired::{
+    self, Desired, Floor, Location, PolicyModule, PolicySource, Program, Question, Resolutions, Resolved,
+};
 use toolcrib::manifest::{self, BlobId, Manifest, Mode, RepoPath, Snapshot, TreeEntry, parse_file};
+use toolcrib::policy::{self, PolicySet};
 use toolcrib::resource::Revision;
+use toolcrib::resource::policy::Point;
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/manifest")
@@ -256,6 +260,55 @@ fn the_examples_are_without_fault() {
         assert!(said.is_empty(), "{}: {}", folder.display(), said.join("\n"));
         let offered = resolved.desired.tools.len() + resolved.desired.servers.len();
         assert!(offered >= 2 && !resolved.refused, "{}", folder.display());
+        let rules = resolved.desired.policies.values().map(|source| rules(source)).collect();
+        if let Err(faults) = PolicySet::compile(rules) {
+            panic!("{}: {faults:?}", folder.display());
+        }
+    }
+}
+
+fn rules(source: &PolicySource) -> policy::Source {
+    let module = |module: &PolicyModule| policy::Module {
+        file: module.file.clone(),
+        line: module.line,
+        text: Arc::clone(&module.text),
+    };
+    policy::Source {
+        id: source.id.clone(),
+        place: source.place.clone(),
+        package: source.package.clone(),
+        version: source.version,
+        modules: source.modules.iter().map(module).collect(),
+        points: source.points.clone(),
+        enforcement: source.enforcement,
+    }
+}
+
+/// What the README of `examples/policies` says of its rules is so.
+#[test]
+fn the_example_policy_decides_as_its_readme_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/policies");
+    let mut files = BTreeMap::new();
+    read_folder(&root, &root, &mut files);
+    let floor = Floor { process: true, privileges: false, local_git: false };
+    let (_, resolved) = resolve(&repository(files), &floor, None);
+    let set = PolicySet::compile(resolved.desired.policies.values().map(|source| rules(source)).collect());
+    let set = set.unwrap_or_else(|faults| panic!("{faults:?}"));
+    for (read_only, path, group, cluster, allowed) in [
+        (true, ".", "local", "staging", true),
+        (false, "x", "local", "staging", false),
+        (false, "x", "admin", "staging", true),
+        (true, "/etc/passwd", "admin", "staging", false),
+        (true, ".", "local", "production", false),
+        (true, ".", "admin", "production", true),
+    ] {
+        let input = serde_json::json!({
+            "tool": {"name": "t", "argv": ["ls", "--", path], "annotations": {"readOnlyHint": read_only}},
+            "user": {"name": "ada", "groups": [group]},
+            "runner": {"name": "local", "type": "process", "attributes": {"cluster": cluster}},
+        });
+        let decision = set.decide(Point::Call, &input);
+        assert_eq!(decision.allowed, allowed, "{input}: {decision:?}");
     }
 }
 
@@ -305,6 +358,9 @@ fn digests(resolved: &Resolved) -> BTreeMap<String, desired::Digests> {
     servers.chain(tools).collect()
 }
 
+/// Whose (build, workload, offer) change.
+type Changes<'a> = &'a [(&'a str, [bool; 3])];
+
 #[test]
 fn digests_change_with_what_they_are_made_of_and_with_nothing_else() {
     let base = [
@@ -322,8 +378,7 @@ fn digests_change_with_what_they_are_made_of_and_with_nothing_else() {
     let (built, script, tool) = ("Server/built", "Server/script", "Tool/run");
     let described = SERVERS.replace("Runs.", "Runs it.");
     let renamed = SERVERS.replace("[python3, server.py]}", "[python3, server.py]}, tools: {prefix: p}");
-    // The file, its new text, and whose (build, workload, offer) change.
-    type Changes<'a> = &'a [(&'a str, [bool; 3])];
+    // The file, its new text, and what changes with it.
     let cases: [(&str, &str, Changes<'_>); 7] = [
         ("README.md", "2", &[]),
         ("s/image/notes", "2", &[]),
