@@ -3,6 +3,7 @@
 
 mod builds;
 mod confinement;
+mod daemon;
 mod runs;
 mod servers;
 mod strangers;
