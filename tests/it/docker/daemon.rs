@@ -98,9 +98,8 @@ impl Crib {
         for (name, spec) in SERVERS {
             if servers.contains(&name) {
                 let spec = spec.replace("OTHER", self.other.path().to_str().unwrap());
-                text.push_str(&format!(
-                    "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Server\nmetadata: {{name: {name}}}\nspec: {spec}\n"
-                ));
+                let head = "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Server\n";
+                text.extend([head, "metadata: {name: ", name, "}\nspec: ", &spec, "\n"]);
             }
         }
         self.env.repo().write("crib.yaml", &text);
