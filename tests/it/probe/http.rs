@@ -1,11 +1,14 @@
 //! The laws of the HTTP transport, against scripted servers on loopback.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -17,6 +20,7 @@ use super::{LONG, params};
 
 /// One request as a server sees it.
 struct Asked {
+    peer: SocketAddr,
     http: Method,
     path: String,
     headers: HeaderMap,
@@ -56,12 +60,18 @@ fn accepted() -> Response<Body> {
 async fn serve(script: impl Fn(Asked) -> Response<Body> + Clone + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    let app =
-        Router::new().fallback(move |http: Method, uri: axum::http::Uri, headers: HeaderMap, body: Bytes| {
+    let app = Router::new().fallback(
+        move |ConnectInfo(peer): ConnectInfo<SocketAddr>,
+              http: Method,
+              uri: axum::http::Uri,
+              headers: HeaderMap,
+              body: Bytes| {
             let message = serde_json::from_slice(&body).unwrap_or_default();
-            let answer = script(Asked { http, path: uri.path().to_owned(), headers, message });
+            let answer = script(Asked { peer, http, path: uri.path().to_owned(), headers, message });
             async move { answer }
-        });
+        },
+    );
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::task::spawn(async move { axum::serve(listener, app).await });
     format!("http://{address}/mcp")
 }
@@ -144,6 +154,24 @@ async fn a_modern_request_says_in_headers_what_it_is_about() {
     let expected =
         ["2026-07-28", "tools/call", "forecast", "application/json", "application/json, text/event-stream"];
     assert_eq!(said, json!(expected));
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let peers = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&peers);
+    let url = serve(move |asked| {
+        seen.lock().expect("alone").insert(asked.peer.port());
+        // In one piece, and in several.
+        let size = if asked.message["id"].as_u64().is_some_and(|id| id % 2 == 0) { 10 } else { 100_000 };
+        modern(&asked).unwrap_or_else(|| asked.result(&json!({"text": "x".repeat(size)})))
+    })
+    .await;
+    let upstream = connect(url).await;
+    for _ in 0..20 {
+        call(&upstream, "t").await.expect("answered");
+    }
+    assert!(peers.lock().expect("alone").len() <= 2, "{peers:?}");
 }
 
 #[tokio::test]

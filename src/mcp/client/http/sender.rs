@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -95,10 +95,21 @@ impl Body {
         }
     }
 
+    /// Whether it is known that nothing more comes.
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Plain(body) => body.is_end_stream(),
+            Self::Tls(body) => body.is_end_stream(),
+        }
+    }
+
     /// Everything, when it is at most `max` bytes.
     pub(super) async fn all(mut self, max: usize) -> Result<Bytes, Failure> {
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
-        // An answer of one chunk, which is most of them, is not copied.
+        // An answer of one chunk, which is most of them, is not copied, and its end not waited for.
+        if self.is_end() {
+            return Ok(first);
+        }
         let Some(second) = self.chunk().await? else { return Ok(first) };
         let mut all = BytesMut::from(first.as_ref());
         let mut next = Some(second);
