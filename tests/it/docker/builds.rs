@@ -126,9 +126,12 @@ async fn a_build_goes_on_when_its_caller_is_gone() {
     let place = Place::new("preempted").await;
     let dockerfile = "FROM toolcrib.test/busybox:1\nRUN sleep 1\n";
     let (spec, input) = spec(&place, &[("Dockerfile", dockerfile)]);
-    let silent = |_: &str| {};
-    let asked = place.runner.build(&spec, input.clone(), false, &silent);
-    assert!(tokio::time::timeout(Duration::from_millis(300), asked).await.is_err());
+    let begun = tokio::sync::Notify::new();
+    let progress = |_: &str| begun.notify_one();
+    tokio::select! {
+        ended = place.runner.build(&spec, input.clone(), false, &progress) => panic!("not preempted: {ended:?}"),
+        () = begun.notified() => {}
+    }
     within(async {
         let mut tick = tokio::time::interval(Duration::from_millis(50));
         while !place.runner.built(&spec).await.unwrap() {
