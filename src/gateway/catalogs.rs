@@ -16,8 +16,12 @@ use crate::mcp::wire::ErrorObject;
 /// Catalogs kept after they were replaced, so that listings under way finish on theirs. They share
 /// what did not change.
 const RETAINED: usize = 8;
-/// How long each is kept at least, unless there are newer ones than that.
+/// How long each of them is kept at least, unless there are newer ones than that.
 const RETENTION: Duration = Duration::from_mins(1);
+/// Catalogs kept while many follow one another closely, and how long: longer than one client takes
+/// from page to page.
+const RETAINED_IN_A_BURST: usize = 64;
+const BURST: Duration = Duration::from_secs(10);
 
 /// The current catalog, swapped whole.
 pub struct Catalogs {
@@ -51,8 +55,7 @@ impl Catalogs {
         self.current.store(next);
         let now = Instant::now();
         retained.push_back((before, now));
-        while retained.len() > RETAINED || retained.front().is_some_and(|(_, since)| now - *since > RETENTION)
-        {
+        while retained.front().is_some_and(|(_, since)| is_over(retained.len(), now - *since)) {
             retained.pop_front();
         }
         drop(retained);
@@ -92,6 +95,11 @@ impl Catalogs {
 /// For a cursor that leads nowhere.
 pub(super) fn expired() -> ErrorObject {
     invalid("the cursor is not one of this endpoint, or of a catalog that is gone: list again without it")
+}
+
+/// Whether the oldest of `count` catalogs goes, so long after it was replaced.
+fn is_over(count: usize, age: Duration) -> bool {
+    count > RETAINED_IN_A_BURST || age > RETENTION || (count > RETAINED && age > BURST)
 }
 
 fn is_of(catalog: &Catalog, cursor: &Cursor) -> bool {

@@ -12,7 +12,7 @@ use rmcp::service::{
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::{ClientHandler, ServiceError};
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use toolcrib::catalog::{Catalog, Input, compose};
@@ -223,8 +223,10 @@ async fn no_call_fails_and_no_listing_is_mixed_while_catalogs_are_swapped() {
     publish(1);
     let done = CancellationToken::new();
     let mut clients = JoinSet::new();
+    // A swap for each thing a client did: they are always in the middle of something.
+    let turns = Arc::new(Semaphore::new(0));
     for era in [Era::Legacy, Era::Modern] {
-        let (client, done) = (world.client(era).await, done.clone());
+        let (client, done, turns) = (world.client(era).await, done.clone(), Arc::clone(&turns));
         clients.spawn(async move {
             let mut rounds = 0_u64;
             while !done.is_cancelled() || rounds < 3 {
@@ -232,9 +234,11 @@ async fn no_call_fails_and_no_listing_is_mixed_while_catalogs_are_swapped() {
                 let versions: std::collections::BTreeSet<_> =
                     listed.iter().map(|tool| tool.description.clone().unwrap()).collect();
                 assert_eq!((listed.len(), versions.len()), (1200, 1), "{era:?}");
+                turns.add_permits(1);
                 for n in 0..5 {
                     let answered = client.call_tool(call("t0007", json!({"n": n}))).await.unwrap();
                     assert_ne!(answered.is_error, Some(true));
+                    turns.add_permits(1);
                 }
                 rounds += 1;
             }
@@ -242,8 +246,9 @@ async fn no_call_fails_and_no_listing_is_mixed_while_catalogs_are_swapped() {
         });
     }
     for n in 2..40 {
+        let turn = tokio::time::timeout(Duration::from_secs(60), turns.acquire()).await;
+        turn.expect("the clients go on").unwrap().forget();
         publish(n);
-        tokio::task::yield_now().await;
     }
     done.cancel();
     while let Some(ended) = clients.join_next().await {
