@@ -112,7 +112,9 @@ impl Mirror {
         let ssh = home.join(".ssh");
         std::fs::create_dir_all(&ssh)?;
         let hosts = match &self.network.known_hosts {
-            Some(file) => std::fs::read(file)?,
+            Some(file) => std::fs::read(file).map_err(|error| {
+                std::io::Error::new(error.kind(), format!("known hosts `{}`: {error}", file.display()))
+            })?,
             None => Vec::new(),
         };
         let (fresh, place) = (ssh.join("known_hosts.new"), ssh.join("known_hosts"));
