@@ -56,7 +56,8 @@ impl Reconciler {
             previous: previous.as_deref(),
         };
         let (catalog, reports) = catalog::compose(&input);
-        for report in reports {
+        // A contested entry is offered: that is the newcomer's trouble.
+        for report in reports.into_iter().filter(|report| report.kind != catalog::ReportKind::Contested) {
             let text = self.unoffered.entry(report.resource).or_default();
             if !text.is_empty() {
                 text.push_str("; ");
