@@ -80,9 +80,17 @@ impl Redb {
         }
     }
 
+    /// Opens a file and reads all of it that matters, so that damage is found here and not later.
     fn try_open(path: &Path) -> Result<Self, Refused> {
+        // Some damage ends in a panic of the library instead of an error (redb 4.4, allocator state).
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Self::read_all(path)));
+        opened.unwrap_or_else(|_| Err(Refused::Unreadable("reading it ends in a panic".into())))
+    }
+
+    fn read_all(path: &Path) -> Result<Self, Refused> {
+        let unreadable = |error: PortError| Refused::Unreadable(error.into());
         let fresh = !path.exists();
-        let database = Database::create(path).map_err(|error| match error {
+        let mut database = Database::create(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => Refused::Locked,
             DatabaseError::Storage(redb::StorageError::Io(error)) if !damaged(&error) => {
                 Refused::Failed(error.into())
@@ -91,13 +99,18 @@ impl Redb {
         })?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(|error| Refused::Failed(error.into()))?;
+        let whole = database.check_integrity().map_err(|error| Refused::Unreadable(error.into()))?;
         let store = Self { database, path: path.to_owned(), in_memory: AtomicU32::new(0) };
         let schema = store.schema(fresh).map_err(|error| Refused::Unreadable(error.into()))?;
-        if schema == SCHEMA {
-            Ok(store)
-        } else {
-            Err(Refused::Unreadable(format!("it has schema {schema}, not {SCHEMA}").into()))
+        if schema != SCHEMA {
+            return Err(Refused::Unreadable(format!("it has schema {schema}, not {SCHEMA}").into()));
         }
+        let inventory = store.inventory().map_err(unreadable)?;
+        if !whole {
+            tracing::warn!(file = %path.display(), "the store was repaired; prunes wait for approval");
+            store.save_inventory(&Inventory { rebuilt: true, ..inventory }).map_err(unreadable)?;
+        }
+        Ok(store)
     }
 
     /// The schema of the file; a fresh file gets ours, with all tables in it.

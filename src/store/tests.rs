@@ -79,6 +79,26 @@ fn a_damaged_file_is_moved_aside_and_prunes_ask_from_then_on() {
 }
 
 #[test]
+fn no_flipped_byte_ends_the_program_or_invents_an_entry() {
+    let state = tempfile::tempdir().unwrap();
+    let store = Redb::open(state.path()).unwrap();
+    store.save_inventory(&inventory(&["one", "two"])).unwrap();
+    drop(store);
+    let file = state.path().join(FILE);
+    let sound = std::fs::read(&file).unwrap();
+    // The header, and then every part of the pages that are in use.
+    let used = sound.iter().rposition(|byte| *byte != 0).unwrap();
+    for at in (0..320.min(used)).step_by(7).chain((320..used).step_by(used / 60 + 1)) {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0xff;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), &damaged).unwrap();
+        let found = Redb::open(folder.path()).unwrap().inventory().unwrap();
+        assert!(found == inventory(&["one", "two"]) || found.rebuilt, "byte {at}: {found:?}");
+    }
+}
+
+#[test]
 fn a_file_of_another_schema_is_not_interpreted() {
     let state = tempfile::tempdir().unwrap();
     let store = Redb::open(state.path()).unwrap();
