@@ -70,7 +70,9 @@ pub(crate) fn ask_at(url: &str, method: &str, mut params: Value) -> Value {
         .build()
         .unwrap()
         .block_on(async { request.send().await.unwrap().text().await.unwrap() });
-    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    // A call that takes a while is answered as a stream, whose last event is the answer.
+    let last = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap_or(&text);
+    let answer: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {text}"));
     if answer["error"].is_null() { answer["result"].clone() } else { answer["error"].clone() }
 }
 
