@@ -19,7 +19,7 @@ mod server;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -177,29 +177,30 @@ impl Runner for ProcessRunner {
     }
 }
 
-/// Names of what runs now, so that a sweep leaves it alone.
-#[derive(Clone, Default)]
-struct Live(Arc<Mutex<BTreeSet<String>>>);
+/// What runs now, of all process runners of this daemon: `<installation>/<name>`. One for all, since
+/// a runner that is declared again meets the runs of its former self.
+static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-impl Live {
-    fn add(&self, name: &str) -> LiveName {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-        LiveName { live: self.clone(), name: name.to_owned() }
-    }
-
-    fn holds(&self, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
-    }
+fn is_live(installation: &str, name: &str) -> bool {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).contains(&format!("{installation}/{name}"))
 }
 
-/// One name; gone on drop.
+/// One name in [`LIVE`]; gone on drop.
 struct LiveName {
-    live: Live,
+    installation: String,
     name: String,
+}
+
+impl LiveName {
+    fn new(installation: &str, name: &str) -> Self {
+        LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{installation}/{name}"));
+        Self { installation: installation.to_owned(), name: name.to_owned() }
+    }
 }
 
 impl Drop for LiveName {
     fn drop(&mut self) {
-        self.live.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        let live = format!("{}/{}", self.installation, self.name);
+        LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&live);
     }
 }

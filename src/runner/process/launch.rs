@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::limits::Limits;
 use super::prepare::{self, Folders};
 use super::record::{self, Record, Written};
-use super::{Config, Live, LiveName, group};
+use super::{Config, LiveName, group, is_live};
 use crate::desired;
 use crate::ports::{Material, PortError, PortResult};
 use crate::resource::workload::Security;
@@ -70,7 +70,6 @@ type Job = Box<dyn FnOnce() + Send>;
 
 struct Shared {
     config: Config,
-    live: Live,
     /// When the user's tasks were counted, and how many there were.
     counted: Mutex<Option<(tokio::time::Instant, u64)>>,
     tasks: TaskTracker,
@@ -94,7 +93,6 @@ impl Launcher {
             .map_err(|error| PortError::retry("failed to start a thread for processes").caused_by(error))?;
         let shared = Shared {
             config,
-            live: Live::default(),
             counted: Mutex::new(None),
             tasks: TaskTracker::new(),
             looking: AtomicBool::new(false),
@@ -143,7 +141,9 @@ impl Launcher {
 
     pub(super) async fn sweep(&self) -> PortResult<()> {
         let shared = self.shared.clone();
-        let swept = self.on_thread(move || record::sweep(&shared.config, &|name| shared.live.holds(name)));
+        let swept = self.on_thread(move || {
+            record::sweep(&shared.config, &|name| is_live(&shared.config.installation, name))
+        });
         swept
             .await?
             .map_err(|error| PortError::retry("failed to end what an earlier daemon left").caused_by(error))
@@ -176,7 +176,7 @@ impl Shared {
             return Err(PortError::stalled("a process runner cannot change the user")
                 .hint("leave `security.user` out, or use a runner that runs containers"));
         }
-        let live = self.live.add(name);
+        let live = LiveName::new(&self.config.installation, name);
         let prepared = prepare::prepare(&self.config, name, program, material)?;
         let limits = Limits {
             memory: Some(limits.memory.0),
@@ -241,7 +241,8 @@ impl Shared {
             }
             self.looking.store(false, Ordering::Release);
             let scan = tokio::task::spawn_blocking(move || {
-                group::kill_marked(&self.config.installation, &|name| !self.live.holds(name));
+                let installation = &self.config.installation;
+                group::kill_marked(installation, &|name| !is_live(installation, name));
             });
             let _joined = scan.await;
         });

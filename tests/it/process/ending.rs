@@ -184,3 +184,51 @@ async fn a_sweep_ends_what_an_earlier_daemon_left_and_nothing_else() {
     assert_eq!(left, ["run-0", "run-0.json"], "what runs now keeps its own");
     drop(running);
 }
+
+/// A runner that was taken out of the repository and put back.
+#[tokio::test]
+async fn a_runner_leaves_the_runs_of_its_former_self_alone() {
+    let bench = Bench::new();
+    let go = bench.folder().join("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut running = ready(&bench, "echo ready; cat go", LONG).await;
+    let again = toolcrib::runner::process::ProcessRunner::new(bench.config.clone()).ok().unwrap();
+    again.sweep().await.ok().unwrap();
+    drop(again);
+    // There is an error as long as nobody reads; opening and closing it is the end of the file.
+    let sender = async {
+        while tokio::net::unix::pipe::OpenOptions::new().open_sender(&go).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let gone = tokio::time::timeout(Duration::from_secs(5), sender).await;
+    gone.expect("it was ended");
+    let mut code = None;
+    while let Some(event) = running.events.recv().await {
+        if let Ok(RunEvent::Exit(exit)) = event {
+            code = Some(exit);
+        }
+    }
+    assert_eq!(code, Some(0));
+}
+
+#[tokio::test]
+async fn many_at_once_stay_apart() {
+    let bench = Bench::new();
+    let one = |at: usize| {
+        let mut run = bench.shell("cat $TOOLCRIB_FILES/token; cat; echo $AT >&2; exit $AT");
+        let value = toolcrib::ports::SecretValue::new(format!("{at}").into_bytes());
+        run.material.env.insert("AT".to_owned(), value.clone());
+        run.material.files.insert("token".to_owned(), value);
+        run.stdin = Some(format!(" {at}").into());
+        bench.run(run)
+    };
+    let ended = futures::future::join_all((0..50).map(one)).await;
+    for (at, Ended { code, stdout, stderr }) in ended.into_iter().enumerate() {
+        assert_eq!(
+            (code, stdout, stderr),
+            (i64::try_from(at).map_err(|_| String::new()), format!("{at} {at}"), format!("{at}\n"))
+        );
+    }
+    assert!(bench.leftovers().is_empty(), "{:?}", bench.leftovers());
+}
