@@ -98,19 +98,24 @@ fn servers_that_misbehave_are_told_by_condition_and_harm_nobody() {
         env.repo().write(&format!("{name}.sh"), body);
         server(name, &["sh", &format!("./{name}.sh")], "  startupTimeout: 4s")
     };
-    let hundred_thousand = concat!(
-        "read line; echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32601,\"message\":\"no\"}}'\n",
-        "exec awk '{ match($0, /\"id\":[0-9]+/); id = substr($0, RSTART + 5, RLENGTH - 5);\n",
-        "if ($0 ~ /\"initialize\"/) print \"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"id\\\":\" id \",\\\"result\\\":{\\\"protocolVersion\\\":\\\"2025-11-25\\\",\\\"capabilities\\\":{\\\"tools\\\":{}},\\\"serverInfo\\\":{\\\"name\\\":\\\"x\\\",\\\"version\\\":\\\"1\\\"}}}\";\n",
-        "if ($0 ~ /tools.list/) { printf \"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"id\\\":\" id \",\\\"result\\\":{\\\"tools\\\":[\"; for (i = 0; i < 100000; i++) printf \"%s{\\\"name\\\":\\\"t%d\\\",\\\"inputSchema\\\":{\\\"type\\\":\\\"object\\\"}}\", i ? \",\" : \"\", i; print \"]}}\" }\n",
-        "fflush() }'\n",
-    );
+    let crowd = r#"
+while read -r line; do
+  id=${line#*\"id\":}; id=${id%%[,\}]*}
+  case $line in
+    *server/discover*) echo '{"jsonrpc":"2.0","id":'"$id"',"error":{"code":-32601,"message":"no"}}' ;;
+    *'"initialize"'*) echo '{"jsonrpc":"2.0","id":'"$id"',"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}}' ;;
+    *tools/list*) printf '{"jsonrpc":"2.0","id":%s,"result":{"tools":[' "$id"
+      seq -s , -f '{"name":"t%.0f","inputSchema":{"type":"object"}}' 100000 | tr -d '\n'
+      echo ']}}' ;;
+  esac
+done
+"#;
     let manifest = [
         greeter("hello"),
         script("silent", "while read line; do :; done"),
         script("garbage", "while :; do echo this is no message; done"),
         script("crashing", "echo out of order >&2; exit 3"),
-        script("crowded", hundred_thousand),
+        script("crowded", crowd),
         server("missing", &["./not-there"], "  startupTimeout: 4s"),
     ];
     env.repo().write("crib.yaml", &manifest.concat()).commit("misbehaving");
