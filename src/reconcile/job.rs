@@ -131,10 +131,21 @@ pub async fn look_up(ports: Ports, question: Question) -> Done {
     Done::Answered(question, answer)
 }
 
-/// Makes an image, unless it is there.
-pub async fn build(ports: Ports, id: ResourceId, runner: Name, spec: Arc<BuildSpec>, rebuild: bool) -> Done {
+/// An image that is wanted.
+pub struct Wanted {
+    /// By whom first.
+    pub id: ResourceId,
+    pub runner: Name,
+    pub spec: Arc<BuildSpec>,
+    /// Although there is one.
+    pub rebuild: bool,
+}
+
+/// Makes an image, unless it is there. Where nobody wants it any more the wait for it ends.
+pub async fn build(ports: Ports, wanted: Wanted, cancel: CancellationToken) -> Done {
+    let Wanted { id, runner, spec, rebuild } = wanted;
     let digest = spec.digest;
-    let result = async {
+    let making = async {
         let Some(engine) = ports.runners.get(&runner) else {
             return Err(PortError::retry(format!("runner `{runner}` is not set up")));
         };
@@ -146,8 +157,9 @@ pub async fn build(ports: Ports, id: ResourceId, runner: Name, spec: Arc<BuildSp
         let told = id.clone();
         let progress = move |line: &str| tracing::info!(resource = %told, "build: {line}");
         engine.build(&spec, input, rebuild, &progress).await
-    }
-    .await;
+    };
+    let unwanted = || PortError::retry("the build is not waited for: nobody wants it any more");
+    let result = cancel.run_until_cancelled(making).await.unwrap_or_else(|| Err(unwanted()));
     Done::Built { id, runner, digest, result }
 }
 

@@ -57,12 +57,15 @@ impl Reconciler {
                 if self.count(Kind::Build) >= MAX_BUILDS {
                     return;
                 }
-                let (ports, id, runner) = (self.ports.clone(), id.clone(), runner.clone());
-                let (spec, rebuild) = (Arc::clone(build), *rebuild);
+                let ports = self.ports.clone();
                 let key = Key::Build(runner.clone(), build.digest);
-                self.spawn(key, Some(build.digest), |_| {
-                    Box::pin(job::build(ports, id, runner, spec, rebuild))
-                });
+                let wanted = job::Wanted {
+                    id: id.clone(),
+                    runner: runner.clone(),
+                    spec: Arc::clone(build),
+                    rebuild: *rebuild,
+                };
+                self.spawn(key, Some(build.digest), |cancel| Box::pin(job::build(ports, wanted, cancel)));
             }
             Action::Start { server, name, .. } => self.start(server, name),
             Action::Adopt { server, instance } => {
@@ -201,6 +204,15 @@ impl Reconciler {
         self.running.keys().filter(is).count()
     }
 
+    /// Whether anybody wants an image of this digest.
+    pub(super) fn wants_build(&self, digest: crate::resource::Digest) -> bool {
+        self.desired.as_ref().is_some_and(|desired| {
+            let servers = desired.servers.values().map(|server| server.digests.build);
+            let tools = desired.tools.values().map(|tool| tool.digests.build);
+            servers.chain(tools).flatten().any(|wanted| wanted == digest)
+        })
+    }
+
     /// Ends waits for a version of a server that is not wanted any more. Builds go on while their
     /// digest is wanted by anybody.
     fn cancel_unwanted(&mut self, plan: &Plan) {
@@ -210,6 +222,7 @@ impl Reconciler {
                 let now = desired.servers.get(&id.name).map(|server| server.digests.workload);
                 now == running.digest || desired.pending.contains(id)
             }
+            Key::Build(_, digest) => self.wants_build(*digest),
             _ => true,
         };
         for (key, running) in &self.running {

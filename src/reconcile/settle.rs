@@ -130,7 +130,8 @@ impl Reconciler {
                 }
                 self.publish().await;
             }
-            Err(error) => self.failed(id, digest, What::Build, &error),
+            Err(error) if self.wants_build(digest) => self.failed(id, digest, What::Build, &error),
+            Err(_) => {}
         }
         self.look();
         self.stale = true;
