@@ -79,13 +79,16 @@ impl Crib {
     }
 
     /// Images of earlier runs of this test. Those of this one stay: they hold the engine's cache of
-    /// everything that was downloaded, so that the next run builds in seconds.
+    /// everything that was downloaded, so that the next run builds in seconds. Young ones may be those
+    /// of a run beside this one.
     async fn forget_earlier_images(&self) {
         use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
         let images = self.engine.list_images(None::<ListImagesOptions>).await.unwrap_or_default();
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
         for image in images {
             let owner = image.labels.get("dev.toolcrib/owner");
-            if owner.is_some_and(|owner| owner.starts_with(OWNERS) && *owner != self.owner) {
+            let old = u64::try_from(image.created).is_ok_and(|created| created + 3600 < now);
+            if old && owner.is_some_and(|owner| owner.starts_with(OWNERS) && *owner != self.owner) {
                 for tag in &image.repo_tags {
                     let _ = self.engine.remove_image(tag, None::<RemoveImageOptions>, None).await;
                 }
