@@ -121,14 +121,14 @@ done
     env.repo().write("crib.yaml", &manifest.concat()).commit("misbehaving");
     let daemon = env.daemon(&[]);
     wait_for_names(&daemon, &["greet"]);
-    for (name, part) in [
-        ("silent", "4"),
-        ("garbage", ""),
-        ("crashing", "out of order"),
-        ("crowded", "20"),
-        ("missing", "not-there"),
+    for (name, reason, part) in [
+        ("silent", "StartFailed", "4"),
+        ("garbage", "StartFailed", "no messages"),
+        ("crashing", "StartFailed", "out of order"),
+        ("crowded", "StartFailed", "20000"),
+        ("missing", "InvalidManifest", "not-there"),
     ] {
-        let message = wait_for_reason(&env, &daemon, &format!("Server/{name}"), "StartFailed");
+        let message = wait_for_reason(&env, &daemon, &format!("Server/{name}"), reason);
         assert!(message.contains(part), "{name}: {message}");
     }
     assert_eq!(text(&call(&daemon, "greet", json!({"name": "you"}))), "hello you\n");
