@@ -102,11 +102,13 @@ rules_restore() {
 }
 
 # Waits for a daemon to answer, and shows its log if it ends or never does.
+# Only whether its process lives is asked: just forked, it has no name yet.
 engine_wait() {
-    local name=$1 tries=0
+    local name=$1 tries=0 pid
     shift
+    pid=$(cat "$IT/$name.pid")
     until "$@" > /dev/null 2>&1; do
-        if ! engine_pid "$name" > /dev/null || [ $((tries += 1)) -gt 300 ]; then
+        if [ ! -d "/proc/$pid" ] || [ $((tries += 1)) -gt 300 ]; then
             tail -n 40 "$IT/$name.log" >&2
             echo "$name did not start, its log is above" >&2
             return 1
