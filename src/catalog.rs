@@ -51,6 +51,14 @@ pub struct Catalog {
     pages: [Pages; 4],
 }
 
+/// A tool that can be called now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadyTool {
+    pub tool: Arc<desired::Tool>,
+    /// The absolute folder its command starts in; none in a container.
+    pub folder: Option<Arc<str>>,
+}
+
 /// One of the four lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
@@ -85,7 +93,7 @@ pub enum Route {
     /// Relayed to a server under the server's own name.
     Server { server: Arc<desired::Server>, upstream: UpstreamKey, name: Arc<str> },
     /// Run for each call.
-    Tool(Arc<desired::Tool>),
+    Tool(ReadyTool),
 }
 
 /// Which lists a client sees differently from one catalog to the next.
@@ -113,7 +121,7 @@ impl Entry {
     pub fn digests(&self) -> &desired::Digests {
         match &self.route {
             Route::Server { server, .. } => &server.digests,
-            Route::Tool(tool) => &tool.digests,
+            Route::Tool(ready) => &ready.tool.digests,
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::resource::policy::{Enforcement, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Strategy, Transport};
 use crate::resource::workload::Security;
-use crate::resource::{Cpu, Digest, EnvValue, Memory, Name, ResourceId, Revision};
+use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
 
 pub use files::blobs;
 pub use resolve::{questions, resolve};
@@ -169,7 +169,7 @@ pub struct Digests {
 pub struct Server {
     pub id: ResourceId,
     pub place: Place,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub digests: Digests,
     pub build: Option<Arc<BuildSpec>>,
     pub location: Location,
@@ -203,7 +203,7 @@ pub struct Workload {
     pub files: BTreeMap<String, EnvValue>,
     pub transport: Transport,
     pub limits: Limits,
-    pub security: Security,
+    pub security: Arc<Security>,
 }
 
 /// What is executed.
@@ -241,7 +241,7 @@ impl Default for Limits {
 pub struct Tool {
     pub id: ResourceId,
     pub place: Place,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub digests: Digests,
     pub build: Option<Arc<BuildSpec>>,
     pub runner: Name,
@@ -254,9 +254,10 @@ pub struct Tool {
     pub command: argv::Command,
     pub env: BTreeMap<String, EnvValue>,
     pub files: BTreeMap<String, EnvValue>,
+    /// The repository folder it is declared in.
     pub dir: String,
     pub limits: Limits,
-    pub security: Security,
+    pub security: Arc<Security>,
     pub timeout: Duration,
     /// Bytes of stdout and stderr each.
     pub max_output: u64,

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
+use crate::catalog::ReadyTool;
 use crate::desired::argv::{self, Filled};
 use crate::desired::{Program, Tool};
 use crate::ports::{
@@ -49,11 +50,12 @@ impl Executor {
 impl ToolExecutor for Executor {
     async fn execute(
         &self,
-        tool: &Arc<Tool>,
+        ready: &ReadyTool,
         arguments: &Map<String, Value>,
         revision: &str,
         cx: &CallContext,
     ) -> String {
+        let tool = &*ready.tool;
         let started = Instant::now();
         let mut output = Output::new(tool.max_output);
         let mut teller = Teller::new(&tool.published, cx.events.clone());
@@ -61,7 +63,7 @@ impl ToolExecutor for Executor {
             biased;
             () = cx.cancel.cancelled() => End::Cancelled,
             () = tokio::time::sleep(tool.timeout) => End::TimedOut,
-            end = self.attempt(tool, arguments, revision, &mut output, &mut teller) => {
+            end = self.attempt(ready, arguments, revision, &mut output, &mut teller) => {
                 end.unwrap_or_else(End::Failed)
             }
         };
@@ -74,12 +76,13 @@ impl ToolExecutor for Executor {
 impl Executor {
     async fn attempt(
         &self,
-        tool: &Tool,
+        ready: &ReadyTool,
         arguments: &Map<String, Value>,
         revision: &str,
         output: &mut Output,
         teller: &mut Teller,
     ) -> PortResult<End> {
+        let tool = &*ready.tool;
         let filled = match argv::fill(&tool.command, arguments) {
             Ok(filled) => filled,
             Err(error) => return Ok(End::Refused(error.to_string())),
@@ -96,7 +99,7 @@ impl Executor {
             resource: tool.id.clone(),
             revision: revision.to_owned(),
             digest: tool.digests.workload,
-            program: program(tool, argv, fixed),
+            program: program(ready, argv, fixed),
             stdin: stdin.map(Into::into),
             material,
             limits: tool.limits.clone(),
@@ -124,9 +127,10 @@ async fn follow(mut running: Running, output: &mut Output, teller: &mut Teller) 
     }
 }
 
-fn program(tool: &Tool, mut command: Vec<String>, fixed: usize) -> Program {
-    let Some((reference, id)) = tool.image.clone() else {
-        return Program::Command { argv: command, dir: tool.dir.clone() };
+fn program(ready: &ReadyTool, mut command: Vec<String>, fixed: usize) -> Program {
+    let Some((reference, id)) = ready.tool.image.clone() else {
+        let dir = ready.folder.as_deref().unwrap_or(&ready.tool.dir).to_owned();
+        return Program::Command { argv: command, dir };
     };
     let args = command.split_off(fixed);
     // Without either, the image's own entry point and command stay.

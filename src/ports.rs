@@ -267,7 +267,7 @@ pub struct Run {
     pub stdin: Option<Bytes>,
     pub material: Material,
     pub limits: Limits,
-    pub security: Security,
+    pub security: Arc<Security>,
     pub timeout: Duration,
 }
 
@@ -478,7 +478,7 @@ pub trait ToolExecutor: Send + Sync {
     /// wants errors of tools. `revision` is the one served, written on what is started.
     async fn execute(
         &self,
-        tool: &Arc<crate::desired::Tool>,
+        tool: &crate::catalog::ReadyTool,
         arguments: &serde_json::Map<String, serde_json::Value>,
         revision: &str,
         cx: &CallContext,

@@ -36,6 +36,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::ReadyTool;
 use crate::desired::{self, Desired, Floor, Question, Resolutions};
 use crate::live::{InstanceId, Inventory, Live, UpstreamKey};
 use crate::manifest::{Diagnostic, Manifest, Snapshot};
@@ -115,7 +116,7 @@ pub struct Reconciler {
     questions: BTreeSet<Question>,
     resolutions: Resolutions,
     serving: BTreeMap<Name, Serving>,
-    tools: BTreeMap<Name, serve::Located>,
+    tools: BTreeMap<Name, ReadyTool>,
     /// Why a tool or server is not offered, or not wholly.
     unoffered: BTreeMap<ResourceId, String>,
     live: Live,

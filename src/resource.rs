@@ -27,7 +27,7 @@ pub use quantity::{Cpu, Memory, Period};
 pub use runner::RunnerSpec;
 pub use server::ServerSpec;
 pub use tool::ToolSpec;
-pub use value::{EnvValue, SecretRef};
+pub use value::{EnvValue, Packed, SecretRef};
 
 /// The group and version every document of ours carries.
 pub const API_VERSION: &str = "toolcrib.dev/v1alpha1";
@@ -195,11 +195,18 @@ pub struct Metadata {
     /// Unique per kind.
     pub name: Name,
     /// For selection.
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub labels: std::collections::BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "no_labels")]
+    pub labels: Labels,
     /// For people and other programs; never for decisions of ours.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// Labels by key; shared by whatever is made of the resource.
+pub type Labels = Arc<std::collections::BTreeMap<String, String>>;
+
+fn no_labels(labels: &Labels) -> bool {
+    labels.is_empty()
 }
 
 /// The declared part of a resource, by kind.

@@ -6,7 +6,9 @@
 
 pub mod time;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +37,8 @@ pub struct Status {
     pub skipped: u64,
     /// Of the daemon as a whole.
     pub conditions: Vec<Condition>,
-    pub resources: BTreeMap<ResourceId, ResourceStatus>,
+    /// Shared with the status before where nothing changed.
+    pub resources: BTreeMap<ResourceId, Arc<ResourceStatus>>,
     /// Of the last pass that ended.
     pub last_pass: Option<PassStatus>,
     /// Passes wait until this is taken back.
@@ -99,12 +102,12 @@ pub struct PassStatus {
 pub struct ResourceStatus {
     pub conditions: Vec<Condition>,
     /// The revision its served version was read from.
-    pub revision: Option<Revision>,
+    pub revision: Option<Arc<Revision>>,
     pub digests: DigestStatus,
     pub runner: Option<Name>,
     pub instances: Vec<InstanceStatus>,
     /// Published names.
-    pub offers: Vec<String>,
+    pub offers: Vec<Arc<str>>,
     /// Where it is declared: `file:line:column`.
     pub place: Option<String>,
 }
@@ -139,7 +142,7 @@ pub struct Condition {
     pub kind: ConditionType,
     pub status: ConditionStatus,
     /// One word in CamelCase, from [`reason`].
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// A sentence for people.
     pub message: String,
     /// The generation of the catalog (or pass) it speaks of.
@@ -192,14 +195,14 @@ impl Condition {
     pub fn new(
         kind: ConditionType,
         status: ConditionStatus,
-        reason: &str,
+        reason: &'static str,
         message: impl Into<String>,
         now: Timestamp,
     ) -> Self {
         Self {
             kind,
             status,
-            reason: reason.to_owned(),
+            reason: Cow::Borrowed(reason),
             message: message.into(),
             observed_generation: 0,
             last_transition_time: now,
@@ -296,7 +299,7 @@ mod tests {
         let mut status = Status { generation: 3, ..Status::default() };
         let id = ResourceId::parse("Server/weather").unwrap();
         let one = ResourceStatus { conditions: vec![ready(ConditionStatus::True, 5)], ..Default::default() };
-        status.resources.insert(id, one);
+        status.resources.insert(id, Arc::new(one));
         let text = serde_json::to_string(&status).unwrap();
         assert!(
             text.contains(r#""Server/weather":{"conditions":[{"type":"Ready","status":"True""#),

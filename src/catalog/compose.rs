@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::definition::Definition;
 use super::page::Pages;
 use super::settle::{Candidate, settle};
-use super::{Catalog, Entry, List, Route, header};
+use super::{Catalog, Entry, List, ReadyTool, Route, header};
 use crate::desired::{self, Location, Program};
 use crate::live::{Offer, UpstreamKey};
 use crate::resource::{Kind, ResourceId, Revision};
@@ -26,7 +26,7 @@ pub struct Input<'a> {
     pub revision: &'a Revision,
     /// Servers in the catalog that have an instance to call, each once.
     pub servers: &'a [Offered],
-    pub tools: &'a [Arc<desired::Tool>],
+    pub tools: &'a [ReadyTool],
     /// The catalog before: incumbents keep their names, and what did not change is shared.
     pub previous: Option<&'a Catalog>,
 }
@@ -186,12 +186,13 @@ fn collect(
     }
 }
 
-fn candidate_of_tool(tool: &Arc<desired::Tool>) -> Candidate {
+fn candidate_of_tool(ready: &ReadyTool) -> Candidate {
+    let tool = &ready.tool;
     let image = tool.image.as_ref().map(|(reference, id)| named_image(reference, id.as_deref()));
     Candidate {
         name: tool.published.clone(),
         owner: tool.id.clone(),
-        route: Route::Tool(Arc::clone(tool)),
+        route: Route::Tool(ready.clone()),
         source: Arc::clone(&tool.definition),
         image,
     }
@@ -206,7 +207,7 @@ fn publish(
 ) -> Result<Arc<Entry>, String> {
     let digests = match &candidate.route {
         Route::Server { server, .. } => &server.digests,
-        Route::Tool(tool) => &tool.digests,
+        Route::Tool(ready) => &ready.tool.digests,
     };
     let same = |before: &&Arc<Entry>| {
         before.owner == candidate.owner && before.digests() == digests && before.source == candidate.source
@@ -313,7 +314,7 @@ impl Route {
     /// Whether it is the very same, not only an equal one.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Tool(a), Self::Tool(b)) => Arc::ptr_eq(a, b),
+            (Self::Tool(a), Self::Tool(b)) => Arc::ptr_eq(&a.tool, &b.tool) && a.folder == b.folder,
             (
                 Self::Server { server, upstream, name },
                 Self::Server { server: other, upstream: other_upstream, name: other_name },

@@ -1,6 +1,5 @@
 //! Laws of catalogs, on small worlds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub(crate) fn server(name: &str) -> desired::Server {
         prefix: format!("{name}_"),
         id: ResourceId::new(Kind::Server, name),
         place,
-        labels: BTreeMap::new(),
+        labels: Arc::default(),
         digests: Digests { build: None, workload: digest, offer: digest },
         build: None,
         location: Location::Remote { url: "http://localhost:1/mcp".to_owned() },

@@ -30,7 +30,7 @@ impl Apply {
         let config = Config::new(&settings, context.environment.clone())?;
         let cancel = CancellationToken::new();
         let status = interrupt::until_done(&cancel, daemon::apply(config, cancel.clone())).await??;
-        context.out.print(&status, || status::resources(status.resources.iter()).text())?;
+        context.out.print(&status, || status::resources(&status.resources).text())?;
         let waiting = not_ready(&status);
         if waiting.is_empty() {
             return Ok(Exit::Success);

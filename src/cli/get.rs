@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::Context;
 use super::error::{CliError, CliResult};
@@ -39,7 +40,7 @@ impl Get {
             context.out.print(resource, || one(&id, resource))?;
             return Ok(Exit::Success);
         }
-        let found: BTreeMap<&ResourceId, &ResourceStatus> =
+        let found: BTreeMap<&ResourceId, &Arc<ResourceStatus>> =
             status.resources.iter().filter(|(id, _)| kind.is_none_or(|kind| id.kind == kind)).collect();
         context.out.print(&found, || {
             if found.is_empty() {

@@ -1,5 +1,8 @@
 //! `status`: what a daemon serves, and how everything is.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use super::Context;
 use super::error::CliResult;
 use super::exit::Exit;
@@ -7,7 +10,6 @@ use super::render::Table;
 use super::target::Target;
 use crate::resource::{ResourceId, Revision};
 use crate::status::{ConditionStatus, ConditionType, ResourceStatus, get};
-use std::fmt::Write as _;
 
 /// Show what the daemon serves and what is not ready.
 #[derive(Debug, clap::Args)]
@@ -77,13 +79,15 @@ fn text(status: &crate::status::Status) -> String {
     }
     if !status.resources.is_empty() {
         text.push('\n');
-        text.push_str(&resources(status.resources.iter()).text());
+        text.push_str(&resources(&status.resources).text());
     }
     text
 }
 
 /// Resources and their readiness, one row each.
-pub(super) fn resources<'a>(resources: impl Iterator<Item = (&'a ResourceId, &'a ResourceStatus)>) -> Table {
+pub(super) fn resources<'a>(
+    resources: impl IntoIterator<Item = (&'a ResourceId, &'a Arc<ResourceStatus>)>,
+) -> Table {
     let mut table = Table::new(["RESOURCE", "READY", "REASON", "REVISION", "RUNNING", "MESSAGE"]);
     for (id, resource) in resources {
         let ready = get(&resource.conditions, ConditionType::Ready);
@@ -97,7 +101,7 @@ pub(super) fn resources<'a>(resources: impl Iterator<Item = (&'a ResourceId, &'a
             &id.to_string(),
             ready.map_or("Unknown", |ready| ready.status.as_str()),
             ready.map_or("-", |ready| &ready.reason),
-            resource.revision.as_ref().map_or("-", Revision::short),
+            resource.revision.as_ref().map_or("-", |revision| revision.short()),
             &running,
             ready.map_or("-", |ready| &ready.message),
         ]);
@@ -107,7 +111,7 @@ pub(super) fn resources<'a>(resources: impl Iterator<Item = (&'a ResourceId, &'a
 
 /// Resources that are certainly not ready, and why.
 pub(super) fn not_ready(status: &crate::status::Status) -> Vec<(String, String)> {
-    let why = |(id, resource): (&ResourceId, &ResourceStatus)| {
+    let why = |(id, resource): (&ResourceId, &Arc<ResourceStatus>)| {
         let ready = get(&resource.conditions, ConditionType::Ready)?;
         (ready.status == ConditionStatus::False).then(|| (id.to_string(), ready.message.clone()))
     };
@@ -133,7 +137,7 @@ mod tests {
         let mut status =
             crate::status::Status { served: revision("a"), attempted: revision("b"), ..Default::default() };
         let resource = ResourceStatus { conditions: vec![condition.clone()], ..Default::default() };
-        status.resources.insert(ResourceId::parse("Server/x").unwrap(), resource);
+        status.resources.insert(ResourceId::parse("Server/x").unwrap(), Arc::new(resource));
         status.conditions.push(condition);
         let text = text(&status);
         assert!(

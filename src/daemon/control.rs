@@ -113,7 +113,7 @@ pub(super) type Failures = ArcSwap<std::collections::BTreeMap<ResourceId, String
 
 /// What is known of a declared resource.
 fn known<'a>(status: &'a Status, resource: &ResourceId) -> PortResult<&'a ResourceStatus> {
-    status.resources.get(resource).ok_or_else(|| {
+    status.resources.get(resource).map(AsRef::as_ref).ok_or_else(|| {
         PortError::stalled(format!("there is no resource `{resource}`"))
             .hint("`toolcrib get` lists what is declared")
     })

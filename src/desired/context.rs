@@ -23,6 +23,8 @@ pub(super) struct Context<'a> {
     pub(super) resolutions: &'a Resolutions,
     pub(super) floor: &'a Floor,
     pub(super) crib: CribSpec,
+    /// The confinement of what does not say its own, shared by all of them.
+    security: Arc<Security>,
     pub(super) runners: BTreeMap<Name, Arc<Runner>>,
     /// The CA bundles of runners, as files of the snapshot.
     pub(super) bundles: BTreeMap<Name, TreeEntry>,
@@ -48,6 +50,7 @@ impl<'a> Context<'a> {
             resolutions,
             floor,
             crib: CribSpec::default(),
+            security: Arc::default(),
             runners: BTreeMap::new(),
             bundles: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -82,6 +85,7 @@ impl<'a> Context<'a> {
             }
             diagnostics.append(&mut findings.diagnostics);
         }
+        context.security = Arc::new(context.crib.defaults.security.clone().unwrap_or_default());
         let runners: Vec<&Runner> = context.runners.values().map(AsRef::as_ref).collect();
         context.digest =
             Digest::of("context", &(&context.crib, runners, &context.bundles, floor, &context.broken));
@@ -225,8 +229,11 @@ impl<'a> Context<'a> {
     }
 
     /// The confinement of a container, within the floor.
-    pub(super) fn security(&self, own: Option<&Security>, findings: &mut Findings<'_>) -> Security {
-        let security = own.or(self.crib.defaults.security.as_ref()).cloned().unwrap_or_default();
+    pub(super) fn security(&self, own: Option<&Security>, findings: &mut Findings<'_>) -> Arc<Security> {
+        let security = match own {
+            Some(own) => Arc::new(own.clone()),
+            None => Arc::clone(&self.security),
+        };
         if self.floor.privileges {
             return security;
         }

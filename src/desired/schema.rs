@@ -72,8 +72,8 @@ pub(super) struct Input {
 
 pub(super) fn input(spec: &ToolSpec, findings: &mut Findings<'_>) -> Input {
     match (&spec.parameters, &spec.input_schema) {
-        (Some(parameters), _) => short(parameters, findings),
-        (None, Some(schema)) => full(schema),
+        (Some(parameters), _) => short(&parameters.unpack(), findings),
+        (None, Some(schema)) => full(&schema.unpack()),
         (None, None) => Input { schema: object(Map::new(), Vec::new()), properties: Map::new() },
     }
 }

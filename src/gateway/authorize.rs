@@ -67,7 +67,7 @@ impl Rules {
         }
         let annotations = annotations(entry);
         let argv = match &entry.route {
-            Route::Tool(tool) => argv::fill(&tool.command, given).ok().map(|filled| filled.argv),
+            Route::Tool(ready) => argv::fill(&ready.tool.command, given).ok().map(|filled| filled.argv),
             Route::Server { .. } => None,
         };
         let runner = runner_of(entry);
@@ -133,7 +133,7 @@ fn verdict(decision: &Decision, runner: Option<&Name>) -> Verdict {
 
 fn runner_of(entry: &Entry) -> Option<&Name> {
     match &entry.route {
-        Route::Tool(tool) => Some(&tool.runner),
+        Route::Tool(ready) => Some(&ready.tool.runner),
         Route::Server { server, .. } => match &server.location {
             Location::Runner(workload) => Some(&workload.runner),
             Location::Remote { .. } => None,
@@ -143,7 +143,7 @@ fn runner_of(entry: &Entry) -> Option<&Name> {
 
 fn image_of(entry: &Entry) -> Option<&str> {
     match &entry.route {
-        Route::Tool(tool) => tool.image.as_ref().map(|(reference, _)| reference.as_str()),
+        Route::Tool(ready) => ready.tool.image.as_ref().map(|(reference, _)| reference.as_str()),
         Route::Server { server, .. } => match &server.location {
             Location::Runner(workload) => match &workload.program {
                 Program::Image { reference, .. } => Some(reference),

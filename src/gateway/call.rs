@@ -1,15 +1,12 @@
 //! `tools/call`: find the entry, ask the rules, check arguments, send it where it goes.
 
-use std::sync::Arc;
-
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::audit::{Outcome, Timed};
 use super::authorize::Verdict;
 use super::{Gateway, Reply, invalid, relay, tool_error};
-use crate::catalog::{Entry, Route};
-use crate::desired::Tool;
+use crate::catalog::{Entry, ReadyTool, Route};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{ErrorObject, raw};
 use crate::ports::CallContext;
@@ -51,7 +48,7 @@ pub(super) async fn call(
 async fn run(
     gateway: &Gateway,
     entry: &Entry,
-    tool: &Arc<Tool>,
+    tool: &ReadyTool,
     arguments: Map<String, Value>,
     context: &CallContext,
 ) -> Ended {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::catalog::tests::{offered, revision, server, tools};
-use crate::catalog::{Input, Offered, compose};
+use crate::catalog::{Input, Offered, ReadyTool, compose};
 use crate::desired::{self, Digests, argv};
 use crate::manifest::{Place, RepoPath};
 use crate::mcp::client::Upstream;
@@ -29,12 +29,12 @@ struct Echo;
 impl ToolExecutor for Echo {
     async fn execute(
         &self,
-        tool: &Arc<desired::Tool>,
+        ready: &ReadyTool,
         arguments: &Map<String, Value>,
         revision: &str,
         _: &CallContext,
     ) -> String {
-        let text = format!("{} {} {revision}", tool.published, Value::Object(arguments.clone()));
+        let text = format!("{} {} {revision}", ready.tool.published, Value::Object(arguments.clone()));
         json!({"content": [{"type": "text", "text": text}], "isError": arguments.contains_key("fail")})
             .to_string()
     }
@@ -79,7 +79,7 @@ impl World {
         self.upstreams.insert(offered.upstream.clone(), upstream);
     }
 
-    fn publish(&self, n: u32, servers: &[Offered], tools: &[Arc<desired::Tool>]) -> crate::catalog::Changed {
+    fn publish(&self, n: u32, servers: &[Offered], tools: &[ReadyTool]) -> crate::catalog::Changed {
         let previous = self.gateway.catalogs.current();
         let revision = revision(n);
         let input = Input { revision: &revision, servers, tools, previous: Some(&previous) };
@@ -154,12 +154,12 @@ async fn serve(stream: tokio::io::DuplexStream) {
     }
 }
 
-fn tool(schema: &str) -> Arc<desired::Tool> {
+fn tool(schema: &str) -> ReadyTool {
     let digest = Digest::of_bytes(b"tool");
-    Arc::new(desired::Tool {
+    let tool = Arc::new(desired::Tool {
         id: ResourceId::new(Kind::Tool, Name::parse("greet").expect("a name")),
         place: Place { file: RepoPath::parse("crib.yaml").expect("a path"), line: 1, column: 1 },
-        labels: BTreeMap::new(),
+        labels: Arc::default(),
         digests: Digests { build: None, workload: digest, offer: digest },
         build: None,
         runner: Name::parse("local").expect("a name"),
@@ -171,11 +171,12 @@ fn tool(schema: &str) -> Arc<desired::Tool> {
         files: BTreeMap::new(),
         dir: String::new(),
         limits: desired::Limits::default(),
-        security: crate::resource::workload::Security::default(),
+        security: Arc::default(),
         timeout: LONG,
         max_output: 1024,
         success_exit_codes: vec![0],
-    })
+    });
+    ReadyTool { tool, folder: None }
 }
 
 #[tokio::test]

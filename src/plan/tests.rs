@@ -12,7 +12,6 @@ use crate::live::{Entry, InstanceState, Observation};
 use crate::manifest::{Place, RepoPath};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Strategy, Transport};
-use crate::resource::workload::Security;
 use crate::resource::{Kind, Revision};
 
 fn name(text: &str) -> Name {
@@ -30,12 +29,12 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         files: BTreeMap::new(),
         transport: Transport::Stdio,
         limits: Limits::default(),
-        security: Security::default(),
+        security: Arc::default(),
     };
     Arc::new(Server {
         id,
         place: Place { file: RepoPath::parse("a.yaml").unwrap(), line: 1, column: 1 },
-        labels: BTreeMap::new(),
+        labels: Arc::default(),
         digests: Digests { build: None, workload: digest, offer: digest },
         build: None,
         location: Location::Runner(Arc::new(workload)),

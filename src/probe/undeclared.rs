@@ -5,6 +5,7 @@
 //! runner, which belongs to whoever asks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
@@ -22,7 +23,6 @@ use crate::ports::{
     SecretValue,
 };
 use crate::resource::server::Transport;
-use crate::resource::workload::Security;
 use crate::resource::{Digest, EnvValue, Kind, Name, ResourceId};
 
 /// Where servers over HTTP listen when nobody says otherwise: `FastMCP` and the Python SDK, proxies and
@@ -280,7 +280,7 @@ fn described_workload(
         files: BTreeMap::new(),
         transport,
         limits: Limits::default(),
-        security: Security::default(),
+        security: Arc::default(),
     };
     let digest = Digest::of("probe", &workload);
     let unique = hex::encode(rand::random::<[u8; 4]>());

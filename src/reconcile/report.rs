@@ -1,6 +1,7 @@
 //! What the loop knows, as status.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Reconciler;
 use super::backoff::What;
@@ -8,7 +9,7 @@ use super::job::Key;
 use crate::desired::{Digests, Location};
 use crate::live::{Instance, InstanceState, Observation};
 use crate::manifest::{Diagnostic, Place};
-use crate::resource::{Kind, Name, ResourceId};
+use crate::resource::{Kind, Name, ResourceId, Revision};
 use crate::status::{
     self, Condition, ConditionStatus, ConditionType, Counts, DigestStatus, InstanceStatus, ResourceStatus,
     Timestamp, reason,
@@ -30,7 +31,7 @@ impl Reconciler {
         self.status.suspended = self.suspended;
         self.status.attempted = self.snapshot.as_ref().map(|snapshot| snapshot.revision.clone());
         self.status.skipped = self.manifest.as_ref().map_or(0, |manifest| manifest.skipped as u64);
-        let mut offers: BTreeMap<ResourceId, Vec<String>> = BTreeMap::new();
+        let mut offers: BTreeMap<ResourceId, Vec<Arc<str>>> = BTreeMap::new();
         if let Some(catalog) = &served {
             self.status.served = Some(catalog.revision.clone());
             self.status.catalog = Counts {
@@ -40,29 +41,31 @@ impl Reconciler {
                 templates: catalog.templates.len() as u64,
             };
             for entry in catalog.tools.values() {
-                offers.entry(entry.owner.clone()).or_default().push(entry.name.to_string());
+                offers.entry(entry.owner.clone()).or_default().push(Arc::clone(&entry.name));
             }
         }
+        let revision = self.desired.as_ref().map(|desired| Arc::new(desired.revision.clone()));
         let before = std::mem::take(&mut self.status.resources);
         let mut resources = BTreeMap::new();
         for id in self.known() {
             let old = before.get(&id);
-            let mut status = self.resource(&id);
+            let mut status = self.resource(&id, revision.as_ref());
             status.offers = offers.remove(&id).unwrap_or_default();
             let mut conditions = old.map(|old| old.conditions.clone()).unwrap_or_default();
             for (kind, (value, reason, message)) in self.findings(&id) {
                 let condition = Condition::new(kind, value, reason, message, now).observed(generation);
                 status::set(&mut conditions, condition);
             }
+            conditions.shrink_to_fit();
             status.conditions = conditions;
-            resources.insert(id, status);
+            resources.insert(id, Arc::new(status));
         }
         self.status.resources = resources;
         for (kind, (value, reason, message)) in self.daemon_findings() {
             let condition = Condition::new(kind, value, reason, message, now).observed(generation);
             status::set(&mut self.status.conditions, condition);
         }
-        self.ports.publisher.status(std::sync::Arc::new(self.status.clone()));
+        self.ports.publisher.status(Arc::new(self.status.clone()));
     }
 
     /// Everything declared, and everything still served though its declaration is at fault.
@@ -76,7 +79,7 @@ impl Reconciler {
         ids.into_iter().collect()
     }
 
-    fn resource(&self, id: &ResourceId) -> ResourceStatus {
+    fn resource(&self, id: &ResourceId, revision: Option<&Arc<Revision>>) -> ResourceStatus {
         let mut status = ResourceStatus::default();
         let Some(desired) = &self.desired else { return status };
         let digests = |digests: &Digests| DigestStatus {
@@ -109,7 +112,7 @@ impl Reconciler {
             let declared = self.manifest.as_ref().and_then(|manifest| manifest.resources.get(id));
             status.place = declared.map(|declared| declared.place.to_string());
         }
-        status.revision = Some(desired.revision.clone());
+        status.revision = revision.cloned();
         status
     }
 

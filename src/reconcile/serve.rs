@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Reconciler;
 use super::job;
-use crate::catalog::{self, Catalog, Offered};
+use crate::catalog::{self, Catalog, Offered, ReadyTool};
 use crate::desired::{Location, Server, Tool};
 use crate::live::UpstreamKey;
 use crate::ports::Offer;
@@ -25,11 +25,8 @@ impl Serving {
     }
 }
 
-/// A tool as declared, and with its folder as an absolute path.
-pub(super) struct Located {
-    declared: Arc<Tool>,
-    ready: Arc<Tool>,
-}
+/// Folders of the repository and where they are checked out, each asked for once.
+type Folders = BTreeMap<String, Arc<str>>;
 
 impl Reconciler {
     /// Composes the catalog of what is ready and serves it, when it differs from what is served.
@@ -47,7 +44,7 @@ impl Reconciler {
                 offer: Arc::clone(&serving.offer),
             })
             .collect();
-        let tools: Vec<Arc<Tool>> = self.tools.values().map(|located| Arc::clone(&located.ready)).collect();
+        let tools: Vec<ReadyTool> = self.tools.values().cloned().collect();
         let previous = self.ports.publisher.current();
         let input = catalog::Input {
             revision: &desired.revision,
@@ -93,17 +90,17 @@ impl Reconciler {
     async fn follow_tools(&mut self, desired: &Arc<crate::desired::Desired>) {
         let waiting = |id: &ResourceId| desired.faulty.contains(id) || desired.pending.contains(id);
         let mut before = std::mem::take(&mut self.tools);
-        let mut now: BTreeMap<Name, Located> = BTreeMap::new();
+        let mut folders = Folders::new();
+        let mut now: BTreeMap<Name, ReadyTool> = BTreeMap::new();
         for (name, tool) in &desired.tools {
             let old = before.remove(name);
-            if let Some(old) = old.as_ref().filter(|old| Arc::ptr_eq(&old.declared, tool)) {
-                let same = Located { declared: Arc::clone(&old.declared), ready: Arc::clone(&old.ready) };
-                now.insert(name.clone(), same);
+            if let Some(old) = old.as_ref().filter(|old| Arc::ptr_eq(&old.tool, tool)) {
+                now.insert(name.clone(), old.clone());
                 continue;
             }
-            match self.ready(tool).await {
+            match self.ready(tool, &mut folders).await {
                 Ok(ready) => {
-                    now.insert(name.clone(), Located { declared: Arc::clone(tool), ready });
+                    now.insert(name.clone(), ready);
                 }
                 Err(why) => {
                     self.unoffered.insert(tool.id.clone(), why);
@@ -119,18 +116,21 @@ impl Reconciler {
     }
 
     /// The tool as it is run, or why it cannot be yet.
-    async fn ready(&mut self, tool: &Arc<Tool>) -> Result<Arc<Tool>, String> {
+    async fn ready(&mut self, tool: &Arc<Tool>, folders: &mut Folders) -> Result<ReadyTool, String> {
         if let Some(build) = &tool.build
             && !self.built.contains(&(tool.runner.clone(), build.digest))
         {
             return Err(format!("its image `{}` is not built yet", build.tag));
         }
         if tool.image.is_some() {
-            return Ok(Arc::clone(tool));
+            return Ok(ReadyTool { tool: Arc::clone(tool), folder: None });
         }
         let Some(snapshot) = &self.snapshot else { return Err("there is no snapshot".to_owned()) };
-        let dir = job::folder(&self.ports, snapshot, &tool.dir).await.map_err(|error| error.chain())?;
-        Ok(Arc::new(Tool { dir, ..(**tool).clone() }))
+        if !folders.contains_key(&tool.dir) {
+            let folder = job::folder(&self.ports, snapshot, &tool.dir).await;
+            folders.insert(tool.dir.clone(), folder.map_err(|error| error.chain())?.into());
+        }
+        Ok(ReadyTool { tool: Arc::clone(tool), folder: folders.get(&tool.dir).cloned() })
     }
 
     /// One line for each swap: the commit, what changed, how long it took.

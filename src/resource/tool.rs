@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::workload::{BuildSource, Resources, Security};
-use super::{EnvValue, Memory, Name, Period};
+use super::{EnvValue, Memory, Name, Packed, Period};
 
 /// A command that runs in a container of its own for each call; without image or build it runs on
 /// a process runner.
@@ -35,10 +35,10 @@ pub struct ToolSpec {
     pub args: Vec<ArgTemplate>,
     /// The short form of an input schema: parameters by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<serde_json::Map<String, Value>>,
+    pub parameters: Option<Packed<serde_json::Map<String, Value>>>,
     /// The full form: JSON Schema 2020-12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_schema: Option<Value>,
+    pub input_schema: Option<Packed<Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
     /// Text for standard input, with placeholders.

@@ -1,5 +1,9 @@
 //! Values given to a workload: literals, and references to secrets.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Where a secret is found. The value itself is never part of a resource.
@@ -50,5 +54,53 @@ impl<'de> Deserialize<'de> for EnvValue {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A value kept as its JSON text: a tree of small maps takes several times the memory, and a
+/// repository has thousands of them that are read once.
+pub struct Packed<T> {
+    text: Box<str>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned + Default> Packed<T> {
+    /// The value.
+    pub fn unpack(&self) -> T {
+        // The text was written from a `T`.
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+}
+
+impl<T> Clone for Packed<T> {
+    fn clone(&self) -> Self {
+        Self { text: self.text.clone(), of: PhantomData }
+    }
+}
+
+impl<T> PartialEq for Packed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<T> Eq for Packed<T> {}
+
+impl<T> fmt::Debug for Packed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Default> Serialize for Packed<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.unpack().serialize(serializer)
+    }
+}
+
+impl<'de, T: Serialize + Deserialize<'de>> Deserialize<'de> for Packed<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = serde_json::to_string(&T::deserialize(deserializer)?).map_err(serde::de::Error::custom)?;
+        Ok(Self { text: text.into(), of: PhantomData })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use toolcrib::catalog::{Catalog, compose};
+use toolcrib::catalog::{Catalog, ReadyTool, compose};
 use toolcrib::desired::{self, Desired, Floor, Resolutions};
 use toolcrib::git::{self, Allow, Network, Options};
 use toolcrib::live::{Inventory, Live, Observation};
@@ -144,7 +144,8 @@ async fn pass(source: Arc<dyn Source>, before: Option<Loaded>) -> Loaded {
     assert!(!resolved.refused);
     let desired = Arc::new(resolved.desired);
     std::hint::black_box(planned(&desired));
-    let tools: Vec<_> = desired.tools.values().cloned().collect();
+    let ready = |tool: &Arc<_>| ReadyTool { tool: Arc::clone(tool), folder: None };
+    let tools: Vec<_> = desired.tools.values().map(ready).collect();
     let (catalog, _) = compose(&toolcrib::catalog::Input {
         revision: &snapshot.revision,
         servers: &[],

@@ -9,6 +9,7 @@ mod servers;
 mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use toolcrib::desired::{Limits, Program, Workload};
 use toolcrib::live::Instance;
 use toolcrib::ports::{Channel, Identity, Material, Run, RunEvent, Runner, Running, SecretValue};
 use toolcrib::resource::server::Transport;
-use toolcrib::resource::workload::Security;
 use toolcrib::resource::{Cpu, Digest, Kind, Memory, Name, ResourceId};
 use toolcrib::runner::docker::{DockerRunner, Settings};
 
@@ -116,7 +116,7 @@ fn workload(image: &str, command: &[&str], transport: Transport) -> Workload {
         files: BTreeMap::new(),
         transport,
         limits: limits(),
-        security: Security::default(),
+        security: Arc::default(),
     }
 }
 
@@ -134,7 +134,7 @@ fn one_run(name: String, image: &str, command: &[&str]) -> Run {
         stdin: None,
         material: Material::default(),
         limits: limits(),
-        security: Security::default(),
+        security: Arc::default(),
         timeout: PATIENCE,
     }
 }

@@ -15,14 +15,13 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use toolcrib::catalog::{Catalog, Input, compose};
+use toolcrib::catalog::{Catalog, Input, ReadyTool, compose};
 use toolcrib::desired::{Digests, Limits, Tool, argv};
 use toolcrib::gateway::{self, Gateway};
 use toolcrib::http::{self, Allowed};
 use toolcrib::manifest::{Place, RepoPath};
 use toolcrib::mcp::client::Upstreams;
 use toolcrib::ports::{CallContext, ToolExecutor};
-use toolcrib::resource::workload::Security;
 use toolcrib::resource::{Digest, Kind, Name, ResourceId, Revision};
 
 /// Answers with the arguments; `wait` takes until the call is cancelled.
@@ -43,7 +42,7 @@ impl Drop for Dropped {
 impl ToolExecutor for Echo {
     async fn execute(
         &self,
-        _: &Arc<Tool>,
+        _: &ReadyTool,
         arguments: &Map<String, Value>,
         _: &str,
         context: &CallContext,
@@ -57,14 +56,14 @@ impl ToolExecutor for Echo {
     }
 }
 
-fn tool(name: &str, n: u32) -> Arc<Tool> {
+fn tool(name: &str, n: u32) -> ReadyTool {
     let digest = Digest::of_bytes(format!("{name} {n}").as_bytes());
     let definition = json!({"name": name, "description": format!("version {n}"),
         "inputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}}});
-    Arc::new(Tool {
+    let tool = Arc::new(Tool {
         id: ResourceId::new(Kind::Tool, Name::parse(name).unwrap()),
         place: Place { file: RepoPath::parse("crib.yaml").unwrap(), line: 1, column: 1 },
-        labels: BTreeMap::new(),
+        labels: Arc::default(),
         digests: Digests { build: None, workload: digest, offer: digest },
         build: None,
         runner: Name::parse("local").unwrap(),
@@ -76,11 +75,12 @@ fn tool(name: &str, n: u32) -> Arc<Tool> {
         files: BTreeMap::new(),
         dir: String::new(),
         limits: Limits::default(),
-        security: Security::default(),
+        security: Arc::default(),
         timeout: Duration::from_secs(30),
         max_output: 1024,
         success_exit_codes: vec![0],
-    })
+    });
+    ReadyTool { tool, folder: None }
 }
 
 fn revision(n: u32) -> Revision {
@@ -111,7 +111,7 @@ impl World {
         Self { gateway, executor, url: format!("http://{address}/mcp"), shutdown, serving }
     }
 
-    fn publish(&self, n: u32, tools: &[Arc<Tool>]) {
+    fn publish(&self, n: u32, tools: &[ReadyTool]) {
         let previous = self.gateway.catalogs.current();
         let revision = revision(n);
         let input = Input { revision: &revision, servers: &[], tools, previous: Some(&previous) };

@@ -92,7 +92,7 @@ impl<'a> Filler<'a> {
     }
 
     fn template(&mut self, template: &Template) -> Result<(), ArgvError> {
-        match template.pieces.as_slice() {
+        match &*template.pieces {
             [] => self.literal(String::new()),
             [Piece::Literal(text)] => self.literal(text.clone()),
             [Piece::Spread(name)] => self.spread(name),
@@ -177,7 +177,7 @@ impl<'a> Filler<'a> {
     /// Standard input: none when it is nothing but a placeholder without a value. Arrays and
     /// objects become JSON text.
     fn stdin(&self, template: &Template) -> Result<Option<String>, ArgvError> {
-        if let [Piece::Value(name)] = template.pieces.as_slice()
+        if let [Piece::Value(name)] = &*template.pieces
             && self.value(name).is_none()
         {
             return Ok(None);

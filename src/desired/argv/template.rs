@@ -3,7 +3,7 @@
 /// Text in pieces. Neighbouring literals are one; an empty text has no piece.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct Template {
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Box<[Piece]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Template, ParseError> {
     if !literal.is_empty() {
         pieces.push(Piece::Literal(literal));
     }
-    Ok(Template { pieces })
+    Ok(Template { pieces: pieces.into() })
 }
 
 fn placeholder(inner: &str) -> Result<Piece, ParseError> {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Check;
+use crate::resource::Packed;
 use crate::resource::tool::ToolSpec;
 
 pub(super) fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
@@ -61,7 +62,8 @@ fn schemas(check: &mut Check<'_, '_>, spec: &ToolSpec) {
         let message = "the tool has both `parameters` and `inputSchema`";
         check.fault(&["inputSchema"], "not-exactly-one", message, "keep one of them");
     }
-    for (field, schema) in [("inputSchema", &spec.input_schema), ("outputSchema", &spec.output_schema)] {
+    let input = spec.input_schema.as_ref().map(Packed::unpack);
+    for (field, schema) in [("inputSchema", &input), ("outputSchema", &spec.output_schema)] {
         let Some(schema) = schema else { continue };
         let object = schema.as_object().and_then(|schema| schema.get("type"));
         if object.and_then(Value::as_str) != Some("object") {

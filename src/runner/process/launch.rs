@@ -37,7 +37,7 @@ pub(super) struct Request {
     pub(super) program: desired::Program,
     pub(super) material: Material,
     pub(super) limits: desired::Limits,
-    pub(super) security: Security,
+    pub(super) security: Arc<Security>,
     /// Whether something is written to its standard input.
     pub(super) stdin: bool,
 }

@@ -1,5 +1,7 @@
 //! What containers see of their confinement, from inside.
 
+use toolcrib::resource::workload::Security;
+
 use super::*;
 
 /// `key: value` lines of the image `probe-inside`.
@@ -82,12 +84,12 @@ async fn what_is_loosened_is_loosened_and_no_more() {
     let script = "id -u; grep CapEff /proc/self/status; touch /made && echo made; df /cache | tail -n 1; \
                   touch /.toolcrib/x; echo $HOME";
     let mut run = one_run(place.name("run"), BUSYBOX, &["sh", "-c", script]);
-    run.security = Security {
+    run.security = Arc::new(Security {
         user: "0:0".to_owned(),
         read_only_root: false,
         capabilities: vec!["NET_BIND_SERVICE".to_owned()],
         tmpfs: BTreeMap::from([("/cache".to_owned(), Memory(1 << 20))]),
-    };
+    });
     let run = place.run(run).await;
     let lines: Vec<_> = run.stdout.lines().collect();
     assert_eq!(&lines[..3], ["0", "CapEff:\t0000000000000400", "made"], "{run:?}");

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use toolcrib::desired::{Limits, Program};
 use toolcrib::ports::{Material, Run, RunEvent, Runner as _};
-use toolcrib::resource::workload::Security;
 use toolcrib::resource::{Digest, Kind, Name, ResourceId};
 use toolcrib::runner::process::{Config, ProcessRunner};
 
@@ -67,7 +66,7 @@ impl Bench {
             stdin: None,
             material: Material::default(),
             limits: Limits::default(),
-            security: Security::default(),
+            security: Arc::default(),
             timeout: Duration::from_secs(30),
         }
     }

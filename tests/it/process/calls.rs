@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use toolcrib::catalog::ReadyTool;
 use toolcrib::desired::{Digests, Limits, Tool, argv};
 use toolcrib::execute::Executor;
 use toolcrib::manifest::{Place, RepoPath};
 use toolcrib::ports::{
     CallContext, CallEvent, PortError, PortResult, Runner, Runners, SecretValue, Secrets, ToolExecutor as _,
 };
-use toolcrib::resource::workload::Security;
 use toolcrib::resource::{Digest, EnvValue, Kind, Name, ResourceId, SecretRef};
 
 use super::bench::Bench;
@@ -64,7 +64,7 @@ impl Calls {
         Tool {
             id: ResourceId::new(Kind::Tool, Name::parse("t").unwrap()),
             place: Place { file: RepoPath::parse("t.yaml").unwrap(), line: 1, column: 1 },
-            labels: BTreeMap::new(),
+            labels: Arc::default(),
             digests: Digests { build: None, workload: digest, offer: digest },
             build: None,
             runner: Name::parse("local").unwrap(),
@@ -80,7 +80,7 @@ impl Calls {
             files: BTreeMap::new(),
             dir: self.bench.folder().to_str().unwrap().to_owned(),
             limits: Limits::default(),
-            security: Security::default(),
+            security: Arc::default(),
             timeout: Duration::from_secs(30),
             max_output: 1 << 20,
             success_exit_codes: vec![0],
@@ -94,7 +94,8 @@ impl Calls {
     async fn call_in(&self, tool: Tool, arguments: Value, cx: &CallContext) -> Value {
         let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
         let arguments: Map<String, Value> = arguments;
-        let result = self.executor.execute(&Arc::new(tool), &arguments, "main@sha1:0", cx).await;
+        let ready = ReadyTool { tool: Arc::new(tool), folder: None };
+        let result = self.executor.execute(&ready, &arguments, "main@sha1:0", cx).await;
         assert!(!result.contains(CANARY), "the secret is in the result");
         serde_json::from_str(&result).unwrap()
     }

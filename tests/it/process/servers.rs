@@ -1,6 +1,7 @@
 //! Servers as processes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -8,7 +9,6 @@ use toolcrib::desired::{Limits, Workload};
 use toolcrib::live::{Instance, InstanceState};
 use toolcrib::ports::{Channel, Identity, Material, PortResult, Runner as _, SecretValue};
 use toolcrib::resource::server::Transport;
-use toolcrib::resource::workload::Security;
 use toolcrib::resource::{Digest, Kind, Name, ResourceId};
 
 use super::bench::Bench;
@@ -36,7 +36,7 @@ async fn start(
         files: BTreeMap::new(),
         transport,
         limits: Limits::default(),
-        security: Security::default(),
+        security: Arc::default(),
     };
     bench.runner.start(&identity, &workload, material).await
 }
