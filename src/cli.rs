@@ -85,6 +85,19 @@ struct Global {
     log_format: Option<String>,
 }
 
+impl Global {
+    /// Refuses a form of output that the command does not have.
+    fn takes(&self, formats: &[Format]) -> CliResult<()> {
+        if formats.contains(&self.output) {
+            return Ok(());
+        }
+        let known: Vec<&str> = formats.iter().map(|format| format.as_str()).collect();
+        let message =
+            format!("`--output {}` is not a form of what this command prints", self.output.as_str());
+        Err(CliError::usage(message).hint(format!("write one of {}", known.join(", "))))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Run),
@@ -141,6 +154,7 @@ fn finish(result: CliResult<Exit>) -> Exit {
 impl Args {
     fn execute(self) -> CliResult<Exit> {
         let Self { global, command } = self;
+        global.takes(command.formats())?;
         let file = global.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
         start_log(&global, &file, command.long_running())?;
         let context = Context { out: Out::new(global.output), file, environment: Environment::capture() };
@@ -161,6 +175,14 @@ impl Args {
 impl Command {
     fn long_running(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Apply(_))
+    }
+
+    /// The forms in which it prints.
+    fn formats(&self) -> &'static [Format] {
+        match self {
+            Self::Validate(_) => validate::FORMATS,
+            _ => Format::USUAL,
+        }
     }
 
     async fn execute(self, context: &Context) -> CliResult<Exit> {

@@ -7,6 +7,7 @@
 //! blobs.
 
 pub mod diagnostic;
+pub mod code;
 mod tree;
 mod read;
 mod document;

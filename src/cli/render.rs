@@ -14,6 +14,25 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+    /// For code scanners: SARIF 2.1.0 (only validate).
+    Sarif,
+    /// Annotations in a job of GitHub Actions (only validate).
+    Github,
+}
+
+impl Format {
+    /// What every command prints.
+    pub const USUAL: &'static [Self] = &[Self::Text, Self::Json];
+
+    /// As it is typed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Sarif => "sarif",
+            Self::Github => "github",
+        }
+    }
 }
 
 /// Where commands print to.
@@ -25,6 +44,10 @@ pub struct Out {
 impl Out {
     pub fn new(format: Format) -> Self {
         Self { format }
+    }
+
+    pub fn format(self) -> Format {
+        self.format
     }
 
     pub fn is_json(self) -> bool {

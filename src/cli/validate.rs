@@ -1,5 +1,8 @@
 //! `validate`: what manifests say, and what is wrong with them.
 
+mod github;
+mod sarif;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,7 @@ use serde_json::json;
 use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
+use super::render::Format;
 use crate::config::{Config, Settings};
 use crate::daemon;
 use crate::desired::{self, Resolutions};
@@ -22,16 +26,22 @@ use crate::resource::Revision;
 /// Rounds of reading: each finds at least one more ignore file, and folders nest no deeper.
 const MAX_ROUNDS: usize = 32;
 
+/// The forms in which faults are printed.
+pub(super) const FORMATS: &[Format] = &[Format::Text, Format::Json, Format::Sarif, Format::Github];
+
 /// Check manifests; start nothing and ask no network.
 ///
 /// Reads the work tree, uncommitted edits included, or with --ref the files of a commit. Every mistake is
-/// shown with its place, not only the first.
+/// shown with its place, not only the first. Output can be text, json, sarif (for code scanning) or github
+/// (annotations in a job of GitHub Actions).
 #[derive(Debug, clap::Args)]
 #[command(mut_args(|arg| super::hide(arg, &["listen", "admin", "public_url", "state", "interval", "name", "worktree"])))]
 #[command(after_help = "Examples:
   toolcrib validate                          this folder
   toolcrib validate examples/quickstart
   toolcrib validate --ref main tools         as committed
+  toolcrib validate --output sarif > toolcrib.sarif
+  toolcrib validate --output github          in a job of GitHub Actions
   toolcrib validate --output json | jq '.diagnostics[].message'")]
 pub(super) struct Validate {
     /// Folder of manifests inside a Git repository [default: this folder].
@@ -65,34 +75,49 @@ impl Validate {
         let config = Config::new(&settings, context.environment.clone())?;
         let source = daemon::source::open(&config)?;
         let found = check(&*source, &config.floor).await?;
-        let (errors, warnings) = found.diagnostics.iter().fold((0, 0), |(errors, warnings), diagnostic| {
-            if diagnostic.is_error() { (errors + 1, warnings) } else { (errors, warnings + 1) }
-        });
-        let marked = if config.worktree { " worktree" } else { "" };
-        let value = json!({
-            "revision": found.revision.to_string(),
-            "worktree": config.worktree,
-            "resources": found.resources,
-            "skipped": found.skipped,
-            "errors": errors,
-            "warnings": warnings,
-            "diagnostics": found.diagnostics,
-        });
-        context.out.print(&value, || {
-            let mut text = String::new();
-            for diagnostic in &found.diagnostics {
-                let _ = writeln!(text, "{diagnostic}\n");
+        let (errors, warnings) = found.counts();
+        match context.out.format() {
+            Format::Sarif => context.out.json(&sarif::log(&found.diagnostics))?,
+            Format::Github => context.out.text(&github::annotations(&found.diagnostics))?,
+            Format::Text | Format::Json => {
+                let value = json!({
+                    "revision": found.revision.to_string(),
+                    "worktree": config.worktree,
+                    "resources": found.resources,
+                    "skipped": found.skipped,
+                    "errors": errors,
+                    "warnings": warnings,
+                    "diagnostics": found.diagnostics,
+                });
+                context.out.print(&value, || found.text(config.worktree))?;
             }
-            let judged = match (errors, found.resources) {
-                (0, 0) => "no resources".to_owned(),
-                (0, resources) => format!("{} valid", counted(resources, "resource")),
-                (errors, _) => counted(errors, "error"),
-            };
-            let warned =
-                if warnings == 0 { String::new() } else { format!(", {}", counted(warnings, "warning")) };
-            text + &format!("{judged}{warned} in {}{marked}\n", found.revision)
-        })?;
+        }
         Ok(if errors == 0 { Exit::Success } else { Exit::Failure })
+    }
+}
+
+impl Found {
+    /// Errors and warnings.
+    fn counts(&self) -> (usize, usize) {
+        let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+        (errors, self.diagnostics.len() - errors)
+    }
+
+    fn text(&self, worktree: bool) -> String {
+        let (errors, warnings) = self.counts();
+        let mut text = String::new();
+        for diagnostic in &self.diagnostics {
+            let _ = writeln!(text, "{diagnostic}\n");
+        }
+        let judged = match (errors, self.resources) {
+            (0, 0) => "no resources".to_owned(),
+            (0, resources) => format!("{} valid", counted(resources, "resource")),
+            (errors, _) => counted(errors, "error"),
+        };
+        let warned =
+            if warnings == 0 { String::new() } else { format!(", {}", counted(warnings, "warning")) };
+        let marked = if worktree { " worktree" } else { "" };
+        text + &format!("{judged}{warned} in {}{marked}\n", self.revision)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::place::Findings;
 use super::{PolicyModule, PolicySource, files};
 use crate::desired::context::Context;
-use crate::manifest::Declared;
+use crate::manifest::{Declared, MAX_MANIFEST_BYTES};
 use crate::resource::Digest;
 use crate::resource::policy::PolicySpec;
 
@@ -29,8 +29,9 @@ pub(super) fn policy(
                 findings.error(&field, "not-text", format!("`{path}` is not UTF-8 text"), "save it as UTF-8");
             }
             None => {
-                let message = format!("`{path}` could not be read from the repository");
-                findings.error(&field, "unreadable", message, "check the repository with `git fsck`");
+                // All that is asked for is read, but what is larger.
+                let message = format!("`{path}` has more than {} MiB", MAX_MANIFEST_BYTES >> 20);
+                findings.error(&field, "too-large", message, "split the module");
             }
         }
     }

@@ -48,6 +48,13 @@ impl Check<'_, '_> {
         self.fault(path, "invalid-value", message, hint);
     }
 
+    /// A fault of the key itself.
+    fn invalid_key(&mut self, path: &[&str], message: String, hint: &str) {
+        let path: Vec<&str> = std::iter::once("spec").chain(path.iter().copied()).collect();
+        let mark = self.root.locate_key(&path);
+        self.faults.insert(Fault { mark, code: "invalid-value", message, hint: Some(hint.to_owned()) });
+    }
+
     /// A fault unless `text` consists of what published names consist of.
     fn name_part(&mut self, path: &[&str], text: &str) {
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) || text.len() > 64 {
@@ -63,7 +70,11 @@ impl Check<'_, '_> {
             };
             if name.is_empty() || !name.chars().enumerate().all(fits) {
                 let message = format!("`{name}` cannot name an environment variable");
-                self.invalid(&["env", name], message, "use letters, digits and `_`, and begin with no digit");
+                self.invalid_key(
+                    &["env", name],
+                    message,
+                    "use letters, digits and `_`, and begin with no digit",
+                );
             }
             self.value(&["env", name], value);
         }
@@ -73,7 +84,7 @@ impl Check<'_, '_> {
         for (path, value) in paths {
             if !absolute(path) {
                 let message = format!("`{path}` is not the absolute path of a file");
-                self.invalid(&["files", path], message, "begin with `/` and use no `.` or `..`");
+                self.invalid_key(&["files", path], message, "begin with `/` and use no `.` or `..`");
             }
             self.value(&["files", path], value);
         }
@@ -100,7 +111,7 @@ impl Check<'_, '_> {
         let Some(security) = security else { return };
         for path in security.tmpfs.keys().filter(|path| !absolute(path)) {
             let message = format!("`{path}` is not the absolute path of a folder");
-            self.invalid(&["security", "tmpfs", path], message, "begin with `/` and use no `.` or `..`");
+            self.invalid_key(&["security", "tmpfs", path], message, "begin with `/` and use no `.` or `..`");
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-' | '.');
         if security.user.is_empty() || !security.user.chars().all(fits) {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ignore::{self, Rules};
-use super::{BlobId, Declared, Diagnostic, Manifest, ParsedFile, RepoPath, Snapshot, below, parse_file};
+use super::{
+    BlobId, Declared, Diagnostic, MAX_MANIFEST_BYTES, Manifest, ParsedFile, RepoPath, Snapshot, below,
+    parse_file,
+};
 use crate::resource::{Kind, ResourceId};
 
 /// The blobs that must be read before [`load`] can be called, beyond those in `contents`. Read them
@@ -49,7 +52,7 @@ fn known(previous: Option<&Manifest>, path: &RepoPath, id: BlobId) -> Option<Arc
 }
 
 /// Parses what changed since `previous` and puts everything together. A wanted blob that is missing
-/// from `contents` counts as a file that cannot be read.
+/// from `contents` is one that is too large to be read.
 pub fn load(
     snapshot: &Snapshot,
     previous: Option<&Manifest>,
@@ -58,17 +61,17 @@ pub fn load(
     let rules = Rules::new(snapshot, contents);
     let files = manifests(snapshot, &rules).map(|(path, id)| {
         let file = known(previous, path, id).unwrap_or_else(|| {
-            Arc::new(contents.get(&id).map_or_else(|| unreadable(path), |bytes| parse_file(path, bytes)))
+            Arc::new(contents.get(&id).map_or_else(|| too_large(path), |bytes| parse_file(path, bytes)))
         });
         (path.clone(), (id, file))
     });
     assemble(previous, files.collect())
 }
 
-fn unreadable(path: &RepoPath) -> ParsedFile {
+fn too_large(path: &RepoPath) -> ParsedFile {
     let place = super::Place { file: path.clone(), line: 1, column: 1 };
-    let fault = Diagnostic::error("unreadable", "the file could not be read from the repository")
-        .hint("check the repository with `git fsck`");
+    let message = format!("the file has more than {} MiB", MAX_MANIFEST_BYTES >> 20);
+    let fault = Diagnostic::error("too-large", message).hint("split it, or name it in `.toolcribignore`");
     ParsedFile { diagnostics: vec![fault.at(place, None)], broken: true, ours: true, ..ParsedFile::default() }
 }
 

@@ -90,6 +90,15 @@ impl<'a> Node<'a> {
         mark
     }
 
+    /// The place of the key of a field; where there is none, as [`Self::locate`].
+    pub(super) fn locate_key(&self, path: &[&str]) -> Mark {
+        let parent = path.split_last().and_then(|(last, above)| {
+            let node = above.iter().try_fold(self, |node, step| node.get(step).map(|(_, value)| value))?;
+            node.get(last).map(|(key, _)| key.mark)
+        });
+        parent.unwrap_or_else(|| self.locate(path))
+    }
+
     /// Whether it is written as nothing: `~`, `null`, or left out.
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.content, Content::Scalar { text, plain: true } if is_null(text))
@@ -184,6 +193,9 @@ impl<'a> Iterator for Documents<'a> {
 fn syntax(error: &granit_parser::ScanError) -> SyntaxFault {
     let mark = Mark::of(Span::empty(*error.marker()));
     let message = error.info();
+    if message.contains("recursion limit") {
+        return too_deep(mark);
+    }
     let hint = match message.as_str() {
         text if text.contains("tab") => "indent with spaces",
         text if text.contains("mapping values are not allowed") => {
@@ -196,12 +208,14 @@ fn syntax(error: &granit_parser::ScanError) -> SyntaxFault {
         text if text.contains("did not find expected") => {
             "close the `[` or `{` that was opened before, or put a `,` between two"
         }
-        text if text.contains("nesting") || text.contains("recursion") => {
-            "nest lists and mappings less deeply"
-        }
         _ => "correct the YAML here",
     };
     SyntaxFault { mark, code: "syntax", message, hint: Some(hint.to_owned()) }
+}
+
+fn too_deep(mark: Mark) -> SyntaxFault {
+    let message = format!("lists and mappings are nested more than {MAX_DEPTH} deep");
+    SyntaxFault { mark, code: "too-deep", message, hint: Some("nest them less deeply".to_owned()) }
 }
 
 /// A list or mapping that is still open.
@@ -297,8 +311,7 @@ impl<'a> Builder<'a> {
         self.open.push(Open { mark, anchor, map, nodes: Vec::new() });
         if self.open.len() > MAX_DEPTH {
             self.spent = true;
-            let message = format!("lists and mappings are nested more than {MAX_DEPTH} deep");
-            self.fault(mark, "too-deep", message, "nest lists and mappings less deeply");
+            self.faults.push(too_deep(mark));
         }
     }
 
@@ -323,6 +336,10 @@ impl<'a> Builder<'a> {
                 );
                 continue;
             };
+            if name == "<<" && matches!(key.content, Content::Scalar { plain: true, .. }) {
+                self.fault(key.mark, "merge-key", "merge keys are not supported", "write the fields out");
+                continue;
+            }
             let known = if pairs.len() < 16 {
                 pairs.iter().any(|(other, _)| other.text() == Some(name))
             } else {

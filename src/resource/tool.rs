@@ -97,17 +97,12 @@ impl<'de> Deserialize<'de> for ArgTemplate {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ArgTemplate, E> {
                 Ok(ArgTemplate::Text(text.to_owned()))
             }
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<ArgTemplate, E> {
-                Ok(ArgTemplate::Text(number.to_string()))
-            }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<ArgTemplate, E> {
-                Ok(ArgTemplate::Text(number.to_string()))
-            }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<ArgTemplate, A::Error> {
                 let when = When::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
                 Ok(ArgTemplate::When { parameter: when.r#if, args: when.args })
             }
         }
-        deserializer.deserialize_any(Visitor)
+        // As text, so that `no`, `014`, `1.10` and dates arrive as they are written.
+        deserializer.deserialize_str(Visitor)
     }
 }

@@ -20,7 +20,7 @@ pub enum SecretRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum EnvValue {
-    /// As written.
+    /// As written: `no`, `014`, `1_000` and dates are the text that stands there.
     Literal(String),
     /// Resolved in memory when a container starts.
     Secret(SecretRef),
@@ -42,18 +42,13 @@ impl<'de> Deserialize<'de> for EnvValue {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EnvValue, E> {
                 Ok(EnvValue::Literal(text.to_owned()))
             }
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<EnvValue, E> {
-                Ok(EnvValue::Literal(number.to_string()))
-            }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<EnvValue, E> {
-                Ok(EnvValue::Literal(number.to_string()))
-            }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<EnvValue, A::Error> {
                 let reference = Reference::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
                 Ok(EnvValue::Secret(reference.secret))
             }
         }
-        deserializer.deserialize_any(Visitor)
+        // As text, so that `no`, `014`, `1.10` and dates arrive as they are written.
+        deserializer.deserialize_str(Visitor)
     }
 }
 

@@ -59,6 +59,7 @@ fn wrong_usage_ends_with_2_and_says_what_next() {
         (&["call", "x", "--timeout", "soon"], "`--timeout`", "hint: write 30s"),
         (&["probe"], "required arguments were not provided", "IMAGE|URL|COMMAND"),
         (&["probe", "x", "--timeout", "soon"], "`--timeout`", "hint: write 30s"),
+        (&["status", "-o", "sarif"], "`--output sarif` is not a form", "hint: write one of text, json"),
         (&["completions", "tcsh"], "invalid value 'tcsh'", "bash"),
     ] {
         let said = env.run(args);
@@ -129,6 +130,76 @@ fn validate_reads_the_work_tree_or_a_commit() {
     let value = json.json();
     assert_eq!((json.code, &value["errors"], &value["worktree"]), (1, &1.into(), &true.into()));
     assert_eq!(value["diagnostics"][0]["place"]["line"], 11, "{value}");
+}
+
+#[test]
+fn validate_speaks_to_code_scanners_and_to_github() {
+    let env = TestEnv::new();
+    let broken = GOOD.replace("  command: [", "  comand: [").replace("Says hello.", "\"Says\": 100%");
+    env.repo().write("tools, all/hello.yaml", &broken).write("other.yaml", &GOOD.replace("hello", "other"));
+    let said = env.run(&["validate", "--output", "github"]);
+    insta::assert_snapshot!(said.all(), @"
+    ::error file=other.yaml,line=3,col=18,title=duplicate-name::`Runner/here` is also declared at tools, all/hello.yaml:1:1 (Runner/here)%0Ahelp: rename one of them or remove it
+    ::error file=other.yaml,line=9,col=1,title=no-runner::no process runner is declared, and this needs one (Tool/other)%0Ahelp: correct `Runner/here` first
+    ::error file=tools%2C all/hello.yaml,line=3,col=18,title=duplicate-name::`Runner/here` is also declared at other.yaml:1:1 (Runner/here)%0Ahelp: rename one of them or remove it
+    ::error file=tools%2C all/hello.yaml,line=10,col=22,title=syntax::mapping values are not allowed in this context (Tool/hello)%0Ahelp: indent the line like its neighbours, or put text that holds `: ` in quotes
+    --- exit 1
+    ");
+    let said = env.run(&["validate", "--output", "sarif"]);
+    assert_eq!(said.code, 1, "{}", said.all());
+    let log = said.json();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let rules: Vec<&str> = run["tool"]["driver"]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| {
+            assert!(
+                rule["help"]["text"].is_string() && rule["shortDescription"]["text"].is_string(),
+                "{rule}"
+            );
+            rule["id"].as_str().unwrap()
+        })
+        .collect();
+    let results = run["results"].as_array().unwrap();
+    assert!(!results.is_empty());
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(result["ruleId"], rules[index]);
+        let place = &result["locations"][0]["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(!uri.starts_with('/') && !uri.contains([' ', ',', ':']), "{uri}");
+        assert!(
+            place["region"]["startLine"].as_u64() > Some(0)
+                && place["region"]["startColumn"].as_u64() > Some(0)
+        );
+    }
+    // A log of nothing is a log too: a scanner then closes what it had open.
+    env.repo().write("tools, all/hello.yaml", GOOD).write("other.yaml", "");
+    let said = env.run(&["validate", "--output", "sarif"]);
+    assert_eq!((said.code, said.json()["runs"][0]["results"].clone()), (0, serde_json::json!([])));
+    assert_eq!(env.run(&["validate", "--output", "github"]).all(), "--- exit 0");
+}
+
+#[test]
+fn validate_reads_no_file_of_a_hundred_megabytes() {
+    let env = TestEnv::new();
+    env.repo().write("hello.yaml", GOOD);
+    let file = std::fs::File::create(env.repo().path().join("data.yaml")).unwrap();
+    file.set_len(100 << 20).unwrap();
+    let said = env.run(&["validate"]);
+    insta::assert_snapshot!(said.all(), @"
+    error[too-large]: the file has more than 8 MiB
+     --> data.yaml:1:1
+      = help: split it, or name it in `.toolcribignore`
+
+    1 error in main@sha1:[COMMIT]+dirty worktree
+    --- exit 1
+    ");
+    env.repo().write(".toolcribignore", "data.yaml\n");
+    let said = env.run(&["validate"]);
+    assert!(said.code == 0 && said.stdout.starts_with("2 resources valid"), "{}", said.all());
 }
 
 #[test]

@@ -3,7 +3,11 @@
 //! Each folder of `tests/it/manifest/` is a case: a repository of a few files, and `expected.txt`, the
 //! diagnostics and a summary of what is desired. `BLESS=1 cargo test --test it manifest` writes the
 //! expectations anew; read the difference before it is committed. A first line `# floor: none` in
-//! `input.yaml` takes every leave away; a folder `before/` is the revision before.
+//! `input.yaml` takes every leave away; a folder `before/` is the revision before; an
+//! empty file `x.submodule` stands for a submodule `x`.
+
+mod codes;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -41,7 +45,9 @@ fn read_folder(root: &Path, folder: &Path, repository: &mut BTreeMap<RepoPath, (
             continue;
         }
         let repo_path = RepoPath::parse(&name).unwrap();
-        if path.is_symlink() {
+        if let Some(submodule) = name.strip_suffix(".submodule") {
+            repository.insert(RepoPath::parse(submodule).unwrap(), (Mode::Submodule, Vec::new()));
+        } else if path.is_symlink() {
             repository.insert(repo_path, (Mode::Symlink, Vec::new()));
         } else if path.is_dir() {
             read_folder(root, &path, repository);
@@ -115,7 +121,9 @@ fn resolve(
 
 fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     let mut text = String::new();
-    let mut diagnostics: Vec<_> = manifest.diagnostics.iter().chain(&resolved.diagnostics).collect();
+    let mut diagnostics: Vec<_> = manifest.diagnostics.iter().chain(&resolved.diagnostics).cloned().collect();
+    let policies = resolved.desired.policies.values().map(|source| rules(source)).collect();
+    diagnostics.extend(PolicySet::compile(policies).err().into_iter().flatten());
     diagnostics.sort();
     for diagnostic in diagnostics {
         writeln!(text, "{diagnostic}\n").unwrap();

@@ -64,7 +64,6 @@ pub(super) fn names(known: &[&str]) -> String {
 fn instead(word: &str, known: &[&str], plural: &str) -> String {
     match nearest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if word == "<<" => "merge keys are not supported: write the fields out".to_owned(),
         None if known.is_empty() => "remove it".to_owned(),
         None => format!("{plural} here: {}", names(known)),
     }

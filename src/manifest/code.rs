@@ -1,0 +1,245 @@
+//! The codes of diagnostics: what each means whenever it is met, and what to do about it.
+//!
+//! A code is a contract with scripts and code scanners: it is never given a second meaning. Not here:
+//! what a single diagnostic says of its place.
+
+/// One code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// In kebab case, as it stands in brackets: `unknown-field`.
+    pub id: &'static str,
+    /// What is wrong, a sentence.
+    pub meaning: &'static str,
+    /// What to do, one or two sentences.
+    pub help: &'static str,
+}
+
+/// The row of a code.
+pub fn find(id: &str) -> Option<&'static Code> {
+    CODES.iter().find(|code| code.id == id)
+}
+
+const fn code(id: &'static str, meaning: &'static str, help: &'static str) -> Code {
+    Code { id, meaning, help }
+}
+
+/// Every code there is, in the order of names.
+pub const CODES: &[Code] = &[
+    code(
+        "duplicate-key",
+        "A mapping has the same key twice.",
+        "Keep one of them. YAML gives no meaning to the second, and programs differ in which they take.",
+    ),
+    code(
+        "duplicate-name",
+        "Two documents declare a resource of the same kind and name.",
+        "Rename one of them or remove it.",
+    ),
+    code(
+        "faulty-reference",
+        "A resource refers to another one that is declared with a fault.",
+        "Correct the other one first.",
+    ),
+    code(
+        "floor-local-git",
+        "A Git source is a path of the daemon's machine, which its operator does not allow.",
+        "Name the repository by https or ssh, or start the daemon with --allow-local-git.",
+    ),
+    code(
+        "floor-privileges",
+        "A container asks for rights which the operator of the daemon does not allow.",
+        "Remove the field, or ask the operator to start the daemon with --allow-privileges.",
+    ),
+    code(
+        "floor-process",
+        "A process runner is used, which the operator of the daemon does not allow.",
+        "Use a container runner, follow a local repository, or start the daemon with --allow-process.",
+    ),
+    code(
+        "git-unavailable",
+        "A ref of a Git source cannot be found.",
+        "Check the address, the ref and the credentials.",
+    ),
+    code(
+        "image-unavailable",
+        "An image cannot be had on its runner.",
+        "Check the name and the tag, and that the registry can be reached.",
+    ),
+    code(
+        "invalid-value",
+        "A value has the right type, and cannot be used.",
+        "The message says what is wanted in this field.",
+    ),
+    code(
+        "long-name",
+        "A published name is longer than clients take, or so long that some may not take it.",
+        "Give it a shorter name with `publishAs`, or the server a shorter `tools.prefix`.",
+    ),
+    code(
+        "merge-key",
+        "A merge key (`<<`) is used.",
+        "Write the fields out. Merge keys are not part of YAML 1.2, and hide from a reviewer what is said.",
+    ),
+    code("missing-field", "A field that has to be there is missing.", "Add the field."),
+    code(
+        "no-base-image",
+        "No image is named to build on.",
+        "Name one in `base` of the source, or for all in `defaults.images` of the `Crib`.",
+    ),
+    code("no-runner", "No runner is declared that can run this.", "Declare a `Runner`."),
+    code(
+        "no-such-file",
+        "A file or folder that is named is not in this revision.",
+        "Add and commit it, or correct the path: it is relative to the file that names it.",
+    ),
+    code(
+        "no-such-folder",
+        "A file is named where a folder is wanted.",
+        "Name the folder that holds the Dockerfile.",
+    ),
+    code(
+        "not-exactly-one",
+        "Of several fields exactly one has to be given.",
+        "Keep one of them, or add one of them.",
+    ),
+    code(
+        "not-executable",
+        "A program of the repository is not executable.",
+        "Make it so with `git update-index --chmod=+x`, or name the interpreter first.",
+    ),
+    code("not-text", "A file is not UTF-8 text.", "Save it as UTF-8, or name it in `.toolcribignore`."),
+    code(
+        "outside-context",
+        "A Dockerfile is not inside its build context.",
+        "Name it relative to the context, or choose a context that holds it.",
+    ),
+    code(
+        "outside-repository",
+        "A path leaves the repository.",
+        "Name a file or folder of this repository, relative to the file that names it.",
+    ),
+    code(
+        "placeholder",
+        "A placeholder in a command does not fit the parameters.",
+        "A placeholder is `${name}` or `${name...}`, and its parameter has to be declared.",
+    ),
+    code("rego", "A module of Rego cannot be compiled.", "Correct the module at the place that is named."),
+    code(
+        "rego-function",
+        "A rule calls a function that is not there or not allowed.",
+        "Use another function. Policies reach no network, no clock and no environment.",
+    ),
+    code(
+        "rego-package",
+        "No module of a policy has the package that decides.",
+        "Write the same words in `package` of the policy and of a module.",
+    ),
+    code(
+        "rego-recursion",
+        "A rule depends on itself.",
+        "Take the rules apart so that none needs its own result.",
+    ),
+    code(
+        "rego-rules",
+        "The package of a policy has none of the rules that decide.",
+        "Write at least one rule named `allow`, `deny` or `visible`.",
+    ),
+    code(
+        "rego-too-large",
+        "The rules of a policy are larger than may be asked for each call.",
+        "Split the policy, or say less in it.",
+    ),
+    code(
+        "rego-unsafe",
+        "A variable of a rule gets no value.",
+        "Give it one with `some … in …` before it is used, also in what is negated.",
+    ),
+    code(
+        "second-crib",
+        "A second `Crib` is declared.",
+        "Move what it says into the first one: it holds for the whole repository.",
+    ),
+    code(
+        "secret-in-clear",
+        "A credential seems to be written in the clear.",
+        "Write a reference, `secret: {env: NAME}`, and give the value to the daemon. What was committed has \
+         to be changed: it stays in the history.",
+    ),
+    code(
+        "submodule",
+        "A path leads into a submodule, whose files are not part of the repository.",
+        "Put the files themselves there, or name where they are.",
+    ),
+    code(
+        "symlink",
+        "A path leads to a symbolic link, which is never followed.",
+        "Put the file itself there, or name where it is.",
+    ),
+    code("syntax", "The text is not YAML.", "Correct the YAML at the place that is named or just before it."),
+    code("too-deep", "Lists and mappings are nested too deeply.", "Nest them less deeply."),
+    code(
+        "too-large",
+        "A file or document is larger than is read.",
+        "Split it, or name it in `.toolcribignore` if it declares nothing.",
+    ),
+    code(
+        "unknown-anchor",
+        "An alias (`*name`) stands for nothing.",
+        "Put the anchor (`&name`) before it and in the same document, or text that begins with `*` in quotes.",
+    ),
+    code(
+        "unknown-field",
+        "A field is not known here.",
+        "Correct its name or remove it: `toolcrib explain KIND` shows the fields.",
+    ),
+    code(
+        "unknown-kind",
+        "A document has a kind that is not known.",
+        "Correct it: `toolcrib explain` lists the kinds.",
+    ),
+    code(
+        "unknown-runner",
+        "A runner is named that is not declared.",
+        "Correct the name, or declare the `Runner`.",
+    ),
+    code(
+        "unknown-value",
+        "A word is none of those that are known here.",
+        "Use one of the words in the message.",
+    ),
+    code(
+        "unknown-version",
+        "A document has an API version that is not known.",
+        "Write `apiVersion: toolcrib.dev/v1alpha1`.",
+    ),
+    code(
+        "unpinned-image",
+        "An image is named without a version, and may be another one tomorrow.",
+        "Name a version, or better a digest: `name@sha256:…`.",
+    ),
+    code(
+        "unsupported-tag",
+        "A YAML tag (`!name`) is used that means nothing here.",
+        "Remove it, or put text that begins with `!` in quotes.",
+    ),
+    code(
+        "unused-parameter",
+        "A parameter of a tool goes nowhere.",
+        "Put `${name}` in `args` or `stdin`, or remove the parameter.",
+    ),
+    code(
+        "which-runner",
+        "More than one runner could run this.",
+        "Name one in `spec.runner`, or in `defaults.runner` of the `Crib`.",
+    ),
+    code(
+        "wrong-runner",
+        "A runner of another kind is named than is needed.",
+        "Name a runner of the kind that is needed.",
+    ),
+    code(
+        "wrong-type",
+        "A value has another type than the field.",
+        "The message says which type is wanted. Text that looks like something else goes in quotes.",
+    ),
+];
