@@ -20,6 +20,7 @@ mod follow;
 mod gateway;
 mod memory;
 mod passes;
+mod policy;
 mod report;
 
 use report::Report;
@@ -36,6 +37,7 @@ fn main() {
         ("follow", follow::measure),
         ("gateway", gateway::measure),
         ("list", gateway::lists),
+        ("policy", policy::measure),
         ("memory", memory::measure),
     ] {
         if name.starts_with(&wanted) {
