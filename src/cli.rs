@@ -23,6 +23,7 @@ mod probe;
 mod reconcile;
 mod run;
 mod status;
+mod stdio;
 mod target;
 mod tools;
 mod validate;
@@ -108,6 +109,7 @@ enum Command {
     Get(get::Get),
     Tools(tools::Tools),
     Call(call::Call),
+    Stdio(stdio::Stdio),
     Probe(probe::Probe),
     Logs(logs::Logs),
     Reconcile(reconcile::Reconcile),
@@ -195,6 +197,7 @@ impl Command {
             Self::Get(command) => command.execute(context).await,
             Self::Tools(command) => command.execute(context).await,
             Self::Call(command) => command.execute(context).await,
+            Self::Stdio(command) => command.execute(context).await,
             Self::Probe(command) => command.execute(context).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Reconcile(command) => command.execute(context).await,

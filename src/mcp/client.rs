@@ -7,6 +7,7 @@
 
 mod compose;
 mod era;
+mod forward;
 mod held;
 mod http;
 mod inbox;
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
 
 pub use self::era::GreetError;
+pub use self::forward::{ForwardError, forward};
 pub use self::held::Held;
 pub use self::inbox::Notice;
 pub use self::registry::Upstreams;

@@ -3,6 +3,7 @@
 mod clients;
 mod faults;
 mod restart;
+mod stdio;
 
 use std::time::Duration;
 

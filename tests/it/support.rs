@@ -100,9 +100,14 @@ impl TestEnv {
     /// Starts a daemon that follows the repository on free ports, and waits until it serves. A
     /// `--path`, `--log` or the like can be added.
     pub(crate) fn daemon(&self, more: &[&str]) -> Daemon {
+        self.daemon_at("127.0.0.1:0", more)
+    }
+
+    /// The same, that serves MCP on an address.
+    pub(crate) fn daemon_at(&self, listen: &str, more: &[&str]) -> Daemon {
         let state = self.state();
         let mut args = vec!["run", "--repo", ".", "--state", state.to_str().unwrap()];
-        args.extend(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--output", "json"]);
+        args.extend(["--listen", listen, "--admin", "127.0.0.1:0", "--output", "json"]);
         args.extend(more);
         Daemon::start(self.command(&args))
     }

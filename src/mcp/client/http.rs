@@ -4,8 +4,8 @@
 //! Invariant: nothing is sent to another host than the one that was declared.
 
 pub(super) mod headers;
-mod sender;
-mod sse;
+pub(super) mod sender;
+pub(super) mod sse;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -295,13 +295,13 @@ impl Drop for Guard<'_> {
 }
 
 #[derive(PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Events,
     Other,
 }
 
 impl Kind {
-    fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if kind.eq_ignore_ascii_case("text/event-stream") { Self::Events } else { Self::Other }
@@ -309,7 +309,7 @@ impl Kind {
 }
 
 /// 404 by the specification; servers made after the example of the TypeScript SDK say 400.
-fn lost_session(status: StatusCode, text: &[u8]) -> bool {
+pub(super) fn lost_session(status: StatusCode, text: &[u8]) -> bool {
     let says = || String::from_utf8_lossy(text).to_ascii_lowercase().contains("session");
     status == StatusCode::NOT_FOUND || (status == StatusCode::BAD_REQUEST && says())
 }

@@ -67,8 +67,8 @@ const NAMES: &[&str] = &[
 
 /// A client that counts what it hears.
 #[derive(Clone, Default)]
-struct Listener {
-    changed: Arc<tokio::sync::Notify>,
+pub(super) struct Listener {
+    pub(super) changed: Arc<tokio::sync::Notify>,
 }
 
 impl ClientHandler for Listener {
@@ -77,7 +77,7 @@ impl ClientHandler for Listener {
     }
 }
 
-fn modern() -> ClientLifecycleMode {
+pub(super) fn modern() -> ClientLifecycleMode {
     ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::LATEST] }
 }
 

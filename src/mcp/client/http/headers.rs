@@ -15,7 +15,7 @@ use crate::mcp::wire::raw;
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
-pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(in crate::mcp::client) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
@@ -81,7 +81,7 @@ fn encode(value: &str) -> Option<HeaderValue> {
 }
 
 /// The headers of a POST.
-pub(super) fn post(spoken: Option<&Spoken>, mirrored: Mirrored) -> HeaderMap {
+pub(in crate::mcp::client) fn post(spoken: Option<&Spoken>, mirrored: Mirrored) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, BOTH);
@@ -93,7 +93,7 @@ pub(super) fn post(spoken: Option<&Spoken>, mirrored: Mirrored) -> HeaderMap {
 }
 
 /// The headers of a GET (the stream of a session) or DELETE.
-pub(super) fn session(spoken: &Spoken) -> HeaderMap {
+pub(in crate::mcp::client) fn session(spoken: &Spoken) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     base(&mut headers, Some(spoken));
@@ -101,7 +101,7 @@ pub(super) fn session(spoken: &Spoken) -> HeaderMap {
 }
 
 /// The headers of a GET that takes up a stream after its event `id`.
-pub(super) fn resume(spoken: &Spoken, id: &str) -> Option<HeaderMap> {
+pub(in crate::mcp::client) fn resume(spoken: &Spoken, id: &str) -> Option<HeaderMap> {
     let mut headers = session(spoken);
     headers.insert(LAST_EVENT, HeaderValue::from_str(id).ok()?);
     Some(headers)

@@ -19,13 +19,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// written to one that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
 
-pub(super) enum Sender {
+pub(in crate::mcp::client) enum Sender {
     Plain(Client<HttpConnector, Full<Bytes>>),
     Tls(reqwest::Client),
 }
 
 impl Sender {
-    pub(super) fn new(url: &Uri) -> Result<Self, Failure> {
+    pub(in crate::mcp::client) fn new(url: &Uri) -> Result<Self, Failure> {
         match url.scheme_str() {
             Some("http") => {
                 let mut connector = HttpConnector::new();
@@ -53,7 +53,10 @@ impl Sender {
         }
     }
 
-    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Failure> {
+    pub(in crate::mcp::client) async fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Body>, Failure> {
         match self {
             Self::Plain(client) => match client.request(request.map(Full::new)).await {
                 Ok(response) => Ok(response.map(Body::Plain)),
@@ -72,14 +75,14 @@ impl Sender {
     }
 }
 
-pub(super) enum Body {
+pub(in crate::mcp::client) enum Body {
     Plain(Incoming),
     Tls(reqwest::Body),
 }
 
 impl Body {
     /// The next bytes; none at the end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(in crate::mcp::client) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let frame = match self {
                 Self::Plain(body) => body.frame().await.transpose().map_err(|error| chain(&error)),
@@ -104,7 +107,7 @@ impl Body {
     }
 
     /// Everything, when it is at most `max` bytes.
-    pub(super) async fn all(mut self, max: usize) -> Result<Bytes, Failure> {
+    pub(in crate::mcp::client) async fn all(mut self, max: usize) -> Result<Bytes, Failure> {
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         // An answer of one chunk, which is most of them, is not copied, and its end not waited for.
         if self.is_end() {

@@ -9,9 +9,9 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 /// The event is longer than the limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(in crate::mcp::client) struct TooLong;
 
-pub(super) struct Events {
+pub(in crate::mcp::client) struct Events {
     buffer: BytesMut,
     /// Bytes of the buffer that are known to hold no line end.
     scanned: usize,
@@ -26,7 +26,7 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(max: usize) -> Self {
+    pub(in crate::mcp::client) fn new(max: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
             scanned: 0,
@@ -41,22 +41,22 @@ impl Events {
     }
 
     /// Goes on with another stream, which begins after the last event that was whole.
-    pub(super) fn resume(&mut self) {
+    pub(in crate::mcp::client) fn resume(&mut self) {
         let Self { last_id, retry, max, .. } = self;
         *self = Self { last_id: last_id.take(), retry: *retry, ..Self::new(*max) };
     }
 
     /// What to ask for after a break, and how long to wait before; none when the server gave no id.
-    pub(super) fn last_id(&self) -> Option<(&str, Option<Duration>)> {
+    pub(in crate::mcp::client) fn last_id(&self) -> Option<(&str, Option<Duration>)> {
         self.last_id.as_deref().map(|id| (id, self.retry))
     }
 
-    pub(super) fn push(&mut self, chunk: &[u8]) {
+    pub(in crate::mcp::client) fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);
     }
 
     /// The data of the next event that is whole; none when more bytes are needed.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
+    pub(in crate::mcp::client) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
         while let Some(line) = self.line() {
             if line.is_empty() {
                 let data = self.data.split().freeze();

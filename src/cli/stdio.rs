@@ -1,0 +1,42 @@
+//! `stdio`: the endpoint for clients that only start commands.
+
+use super::Context;
+use super::error::{CliError, CliResult};
+use super::exit::Exit;
+use crate::config::raw::variable;
+use crate::mcp::client::{ForwardError, forward};
+
+/// Connect a client that only starts commands.
+///
+/// Reads MCP messages from standard input and writes the endpoint's to standard output, for clients
+/// of either protocol era. A daemon that restarts is waited for, and the client goes on as before.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  toolcrib stdio
+  toolcrib stdio --url https://tools.example.com/mcp
+
+In the configuration of a client:
+  {\"mcpServers\": {\"toolcrib\": {\"command\": \"toolcrib\", \"args\": [\"stdio\"]}}}")]
+pub(super) struct Stdio {
+    /// The MCP endpoint.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = variable::URL,
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7800/mcp"
+    )]
+    url: String,
+}
+
+impl Stdio {
+    pub(super) async fn execute(self, _: &Context) -> CliResult<Exit> {
+        match forward(&self.url, tokio::io::stdin(), tokio::io::stdout()).await {
+            // A client that ends without reading to the end is no fault.
+            Ok(()) | Err(ForwardError::Write(_)) => Ok(Exit::Success),
+            Err(error @ ForwardError::Address(_)) => Err(CliError::usage(error.to_string())
+                .hint("write the address of the MCP endpoint, such as http://127.0.0.1:7800/mcp")),
+            Err(error) => Err(CliError::failure("forwarding ended").caused_by(&error)),
+        }
+    }
+}
