@@ -55,6 +55,7 @@
 
 // Pure: no async, clock, files, network, process, logging.
 pub mod resource;
+pub mod lock;
 pub mod manifest;
 pub mod build;
 pub mod desired;

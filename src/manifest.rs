@@ -14,6 +14,7 @@ mod document;
 mod check;
 mod ignore;
 mod load;
+mod lock;
 pub mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::Lock;
 use crate::resource::{Metadata, ResourceId, Revision, Spec};
 
 pub use diagnostic::{Diagnostic, Severity};
@@ -211,6 +213,10 @@ pub struct ParsedFile {
     /// It names our API group somewhere. A broken file of others is none of our business, unless
     /// resources were read from it before.
     pub ours: bool,
+    /// The file is the lock of this resource, and nothing else.
+    pub lock_of: Option<ResourceId>,
+    /// The lock, when it could be read.
+    pub lock: Option<Arc<Lock>>,
 }
 
 /// What all files say together.
@@ -224,14 +230,25 @@ pub struct Manifest {
     pub faulty: BTreeSet<ResourceId>,
     /// Documents of other API groups, or of none.
     pub skipped: usize,
+    /// The locks, by the resource they are of; of one that cannot be read, what was last read of it.
+    pub locks: BTreeMap<ResourceId, Arc<Lock>>,
+    /// Resources whose lock cannot be read.
+    pub broken_locks: BTreeSet<ResourceId>,
     /// What each file said, by the blob it was read from.
     pub files: BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>,
 }
 
 impl Manifest {
-    /// Whether a file declares resources.
+    /// Whether a file declares resources, or is a lock.
     pub fn declares(&self, path: &RepoPath) -> bool {
-        self.files.get(path).is_some_and(|(_, file)| !file.resources.is_empty() || !file.faulty.is_empty())
+        self.files.get(path).is_some_and(|(_, file)| {
+            !file.resources.is_empty() || !file.faulty.is_empty() || file.lock_of.is_some()
+        })
+    }
+
+    /// Whether a file is a lock.
+    pub fn is_lock(&self, path: &RepoPath) -> bool {
+        self.files.get(path).is_some_and(|(_, file)| file.lock_of.is_some())
     }
 }
 

@@ -217,7 +217,11 @@ pub(super) fn build(
         );
         return None;
     };
-    let listing = build::context::list(snapshot, &folder, ignored.as_deref(), &dockerfile);
+    let mut listing = build::context::list(snapshot, &folder, ignored.as_deref(), &dockerfile);
+    // A lock says what was built, so it cannot be part of that.
+    listing
+        .files
+        .retain(|path, _| folder.join(path.as_str()).is_none_or(|path| !context.manifest.is_lock(&path)));
     for (path, mode) in listing.refused.iter().take(MAX_REFUSED) {
         files::special(&at("context"), path, *mode, findings);
     }

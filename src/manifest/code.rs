@@ -166,6 +166,11 @@ pub const CODES: &[Code] = &[
          to be changed: it stays in the history.",
     ),
     code(
+        "stray-lock",
+        "A lock is there for a resource that is not declared.",
+        "Remove the file, or declare the resource.",
+    ),
+    code(
         "submodule",
         "A path leads into a submodule, whose files are not part of the repository.",
         "Put the files themselves there, or name where they are.",
@@ -231,6 +236,11 @@ pub const CODES: &[Code] = &[
         "which-runner",
         "More than one runner could run this.",
         "Name one in `spec.runner`, or in `defaults.runner` of the `Crib`.",
+    ),
+    code(
+        "wrong-lock",
+        "The name of a lock's file and the resource that it names differ.",
+        "Write it anew with `toolcrib lock NAME`.",
     ),
     code(
         "wrong-runner",

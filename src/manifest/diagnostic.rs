@@ -82,6 +82,13 @@ impl Diagnostic {
         self
     }
 
+    /// Adds the next step where none is known.
+    #[must_use]
+    pub fn or_hint(mut self, hint: &str) -> Self {
+        self.hint.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     #[must_use]
     pub fn of(mut self, resource: ResourceId) -> Self {
         self.resource = Some(resource);

@@ -33,6 +33,55 @@ pub fn parse_file(path: &RepoPath, bytes: &[u8]) -> ParsedFile {
     file.parsed
 }
 
+/// The text of a document of one type, by which a field's place is found.
+pub(super) struct Placed {
+    path: RepoPath,
+    text: String,
+}
+
+impl Placed {
+    /// Gives a diagnostic the place of a field, or of the nearest one above that is there.
+    pub(super) fn point(&self, diagnostic: Diagnostic, field: &[&str]) -> Diagnostic {
+        let (line, column) = locate(&self.text, 0, field).unwrap_or((1, 1));
+        let place = Place { file: self.path.clone(), line, column };
+        diagnostic.at(place, excerpt(&self.text, line))
+    }
+}
+
+/// Reads a file that is one document of one type.
+pub(super) fn parse_as<T: DeserializeOwned>(
+    path: &RepoPath,
+    bytes: &[u8],
+) -> Result<(T, Placed), Vec<Diagnostic>> {
+    let text = decode(bytes).map_err(|fault| vec![diagnostic(path, fault)])?;
+    let fault = |mark, code, message: String, hint| Fault { mark, code, message, hint };
+    let mut found = documents(&text);
+    let (first, second) = (found.next(), found.next());
+    let outcome = match (first, second) {
+        (Some(Document { root: Some(root), faults }), None) if faults.is_empty() => {
+            read::<T>(&root, root.mark).map_err(|faults| faults.into_iter().collect::<Vec<_>>())
+        }
+        (Some(Document { faults, .. }), _) if !faults.is_empty() => Err(faults
+            .into_iter()
+            .map(|SyntaxFault { mark, code, message, hint }| fault(mark, code, message, hint))
+            .collect()),
+        _ => {
+            let message = "the file has to be exactly one document".to_owned();
+            Err(vec![fault(Mark::START, "wrong-type", message, None)])
+        }
+    };
+    match outcome {
+        Ok(value) => Ok((value, Placed { path: path.clone(), text: text.into_owned() })),
+        Err(faults) => {
+            let told = |fault: Fault| {
+                let line = excerpt(&text, fault.mark.line);
+                diagnostic(path, fault).with_excerpt(line)
+            };
+            Err(faults.into_iter().map(told).collect())
+        }
+    }
+}
+
 /// The text of a file, without the mark of byte order.
 fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Fault> {
     let fault = |mark, code, message: String, hint: &str| {

@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::ignore::{self, Rules};
 use super::{
-    BlobId, Declared, Diagnostic, MAX_MANIFEST_BYTES, Manifest, ParsedFile, RepoPath, Snapshot, below,
+    BlobId, Declared, Diagnostic, MAX_MANIFEST_BYTES, Manifest, ParsedFile, RepoPath, Snapshot, below, lock,
     parse_file,
 };
+use crate::lock::Lock;
 use crate::resource::{Kind, ResourceId};
 
 /// The blobs that must be read before [`load`] can be called, beyond those in `contents`. Read them
@@ -61,11 +62,23 @@ pub fn load(
     let rules = Rules::new(snapshot, contents);
     let files = manifests(snapshot, &rules).map(|(path, id)| {
         let file = known(previous, path, id).unwrap_or_else(|| {
-            Arc::new(contents.get(&id).map_or_else(|| too_large(path), |bytes| parse_file(path, bytes)))
+            let owner = lock_of(snapshot, path);
+            Arc::new(match (contents.get(&id), owner) {
+                (Some(bytes), None) => parse_file(path, bytes),
+                (Some(bytes), Some(owner)) => lock::parse(path, &owner, bytes),
+                (None, lock_of) => ParsedFile { lock_of, ..too_large(path) },
+            })
         });
         (path.clone(), (id, file))
     });
     assemble(previous, files.collect())
+}
+
+/// Whose lock a file is.
+fn lock_of(snapshot: &Snapshot, path: &RepoPath) -> Option<ResourceId> {
+    let folder = snapshot.path.as_str();
+    let below = path.as_str().strip_prefix(folder)?;
+    Lock::owner(if folder.is_empty() { below } else { below.strip_prefix('/')? })
 }
 
 fn too_large(path: &RepoPath) -> ParsedFile {
@@ -87,6 +100,7 @@ fn amend(previous: &Manifest, files: &BTreeMap<RepoPath, (BlobId, Arc<ParsedFile
     let fresh = files.iter().filter(|(path, (_, file))| !known(path, file));
     let mut manifest = Manifest {
         resources: previous.resources.clone(),
+        locks: previous.locks.clone(),
         skipped: previous.skipped,
         files: files.clone(),
         ..Manifest::default()
@@ -96,9 +110,15 @@ fn amend(previous: &Manifest, files: &BTreeMap<RepoPath, (BlobId, Arc<ParsedFile
         for declared in &file.resources {
             manifest.resources.remove(&declared.id());
         }
+        if let Some(owner) = &file.lock_of {
+            manifest.locks.remove(owner);
+        }
     }
     for (_, (_, file)) in fresh {
         manifest.skipped += file.skipped;
+        if let (Some(owner), Some(lock)) = (&file.lock_of, &file.lock) {
+            manifest.locks.insert(owner.clone(), Arc::clone(lock));
+        }
         for declared in &file.resources {
             let twice = manifest.resources.insert(declared.id(), declared.clone()).is_some();
             let crib = declared.spec.kind() == Kind::Crib;
@@ -110,7 +130,8 @@ fn amend(previous: &Manifest, files: &BTreeMap<RepoPath, (BlobId, Arc<ParsedFile
             return None;
         }
     }
-    Some(manifest)
+    // A lock without a resource is told of below.
+    manifest.locks.keys().all(|id| manifest.resources.contains_key(id)).then_some(manifest)
 }
 
 /// Joins what the files say with what is kept of `previous`.
@@ -126,6 +147,15 @@ pub fn assemble(
     for (_, file) in manifest.files.values() {
         manifest.skipped += file.skipped;
         manifest.faulty.extend(file.faulty.iter().cloned());
+        match (&file.lock_of, &file.lock) {
+            (Some(owner), Some(lock)) => {
+                manifest.locks.insert(owner.clone(), Arc::clone(lock));
+            }
+            (Some(owner), None) => {
+                manifest.broken_locks.insert(owner.clone());
+            }
+            (None, _) => {}
+        }
         for declared in &file.resources {
             match manifest.resources.entry(declared.id()) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
@@ -148,6 +178,7 @@ pub fn assemble(
         manifest.resources.remove(id);
     }
     keep(&mut manifest, previous);
+    stray_locks(&mut manifest);
     let said = manifest.files.values().filter(|(_, file)| file.ours || keeps(previous, file));
     manifest.diagnostics.extend(said.flat_map(|(_, file)| file.diagnostics.iter().cloned()));
     manifest.diagnostics.sort();
@@ -181,12 +212,34 @@ fn one_crib(manifest: &mut Manifest) {
     }
 }
 
+/// Tells of locks whose resource is not declared; a broken file may declare it.
+fn stray_locks(manifest: &mut Manifest) {
+    if manifest.files.values().any(|(_, file)| file.broken) {
+        return;
+    }
+    for (path, (_, file)) in &manifest.files {
+        let declared = |id| manifest.resources.contains_key(id) || manifest.faulty.contains(id);
+        if let Some(owner) = file.lock_of.as_ref().filter(|owner| !declared(owner)) {
+            let place = super::Place { file: path.clone(), line: 1, column: 1 };
+            let fault =
+                Diagnostic::warning("stray-lock", format!("`{owner}` is not declared, and this is its lock"))
+                    .hint(format!("remove it with `git rm {path}`"));
+            manifest.diagnostics.push(fault.at(place, None));
+        }
+    }
+}
+
 /// Puts back what was last read of faulty resources and of broken files.
 fn keep(manifest: &mut Manifest, previous: Option<&Manifest>) {
     let Some(previous) = previous else { return };
     for id in &manifest.faulty {
         if let Some(declared) = previous.resources.get(id) {
             manifest.resources.insert(id.clone(), declared.clone());
+        }
+    }
+    for id in &manifest.broken_locks {
+        if let Some(lock) = previous.locks.get(id) {
+            manifest.locks.insert(id.clone(), lock.clone());
         }
     }
     let broken: BTreeSet<&RepoPath> =

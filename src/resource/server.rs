@@ -263,4 +263,19 @@ pub struct ServerTools {
     pub include: Vec<String>,
     /// Globs over the server's own tool names, after `include`.
     pub exclude: Vec<String>,
+    /// How far what it lists is believed. Default: `reviewed` where a lock exists, else `live`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+}
+
+/// How far a server is believed when it lists something else than was reviewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// Offered only as in the lock, listed before it has started; what differs is refused.
+    Locked,
+    /// What the lock holds is offered; what is new or changed waits for the lock.
+    Reviewed,
+    /// Offered as found; what differs from the lock is told.
+    Live,
 }

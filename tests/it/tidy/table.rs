@@ -43,6 +43,7 @@ const fn composition(name: &'static str, also: &'static [&'static str]) -> Rule 
 /// The modules, in reading order.
 pub(super) const MODULES: &[Rule] = &[
     pure("resource"),
+    pure("lock"),
     pure("manifest"),
     pure("build"),
     pure("desired"),
