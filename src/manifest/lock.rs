@@ -70,7 +70,7 @@ fn checked(document: Document, owner: &ResourceId) -> Result<Lock, Vec<Fault>> {
     let mut faults: Vec<Fault> = Vec::new();
     let mut note = |field: &str, code, message: String| faults.push((vec![field.to_owned()], code, message));
     if api_version != API_VERSION {
-        fault(
+        note(
             "apiVersion",
             "unknown-version",
             format!("`{api_version}` is not an API version that is known here"),
@@ -80,7 +80,7 @@ fn checked(document: Document, owner: &ResourceId) -> Result<Lock, Vec<Fault>> {
         note("kind", "unknown-kind", format!("a file of this name is a `{KIND}`, not a `{kind}`"));
     }
     if resource != owner {
-        fault(
+        note(
             "resource",
             "wrong-lock",
             format!("the name of this file says that it is the lock of `{owner}`"),
