@@ -1,3 +1,5 @@
+//! Locks as written and read, their differences, and the table of trust.
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
