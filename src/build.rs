@@ -84,6 +84,15 @@ pub struct GitRecipe<'a> {
 }
 
 impl BuildSpec {
+    /// The images it is built on, where we write the Dockerfile: one of the repository is not read here.
+    pub fn bases(&self) -> Vec<String> {
+        let Dockerfile::Generated(text) = &self.dockerfile else { return Vec::new() };
+        let from = text.lines().filter_map(|line| line.strip_prefix("FROM "));
+        from.filter_map(|rest| rest.split_whitespace().find(|word| !word.starts_with("--")))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// A build from a folder of this repository, of which `files` is the listing.
     pub fn of_folder(
         resource: ResourceId,

@@ -19,6 +19,7 @@ mod interrupt;
 mod logs;
 mod mcp;
 mod plan;
+mod policy;
 mod probe;
 mod reconcile;
 mod run;
@@ -105,6 +106,7 @@ enum Command {
     Apply(apply::Apply),
     Validate(validate::Validate),
     Plan(plan::Plan),
+    Policy(policy::Policy),
     Status(status::Status),
     Get(get::Get),
     Tools(tools::Tools),
@@ -193,6 +195,7 @@ impl Command {
             Self::Apply(command) => command.execute(context).await,
             Self::Validate(command) => command.execute(context).await,
             Self::Plan(command) => command.execute(context).await,
+            Self::Policy(command) => command.execute(context).await,
             Self::Status(command) => command.execute(context).await,
             Self::Get(command) => command.execute(context).await,
             Self::Tools(command) => command.execute(context).await,

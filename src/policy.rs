@@ -9,29 +9,35 @@
 //! Rules are interpreted. The compiled form of the same library is five times as fast, but turns
 //! conflicts and errors into "undefined", which for a `deny` means to let through.
 
+pub mod admit;
 mod answer;
 mod bound;
 mod check;
 mod compile;
 mod depend;
 mod input;
+mod subject;
+pub mod suite;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize as _;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use crate::manifest::{Diagnostic, Place, RepoPath};
-use crate::resource::ResourceId;
 use crate::resource::policy::{Enforcement, Point, RegoVersion};
+use crate::resource::{Name, ResourceId};
 
+use answer::Round;
 use compile::{Compiled, Worker};
 
 pub use input::{Input, Principal, RunnerFacts, ToolFacts};
+pub use subject::{Subject, SubjectKind, annotations};
 
 /// The rules of one `Policy`.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +76,8 @@ pub struct PolicySet {
 const MAX_IDLE: usize = 16;
 
 /// The answer to one question.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Decision {
     pub allowed: bool,
     /// False when some `visible` is false.
@@ -94,7 +101,8 @@ impl Decision {
 }
 
 /// One rule that refuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Refusal {
     pub policy: ResourceId,
     /// `data.kubiya.tools.deny`
@@ -104,8 +112,36 @@ pub struct Refusal {
     pub message: Option<String>,
 }
 
+impl fmt::Display for Refusal {
+    /// In the words of the rule, with its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Some(message) => write!(f, "{message} ({}, rule `{}`)", self.policy, self.rule),
+            None => write!(f, "{}, rule `{}`", self.policy, self.rule),
+        }
+    }
+}
+
+/// What one rule answered, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    pub policy: ResourceId,
+    /// `data.kubiya.tools.deny`
+    pub rule: String,
+    pub enforcement: Enforcement,
+    /// Nothing when it is undefined. Sets are lists.
+    pub value: Option<Value>,
+    /// Why it could not be evaluated.
+    pub error: Option<String>,
+    /// What it said with `print`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub printed: Vec<String>,
+}
+
 /// Why a rule refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Cause {
     /// A `deny` holds.
     Denied,
@@ -150,33 +186,54 @@ impl PolicySet {
 
     /// Asks every policy of the point. `input`: [`Input::document`].
     pub fn decide(&self, point: Point, input: &Value) -> Decision {
-        let mut decision = Decision { visible: true, ..Decision::default() };
-        if self.asks(point) {
-            self.ask(point, input, &mut decision);
-        }
-        decision.allowed = decision.refusals.is_empty();
-        decision
+        self.round(point, input, None)
     }
 
-    fn ask(&self, point: Point, input: &Value, decision: &mut Decision) {
+    /// The same decision, and what each rule answered.
+    pub fn explain(&self, point: Point, input: &Value) -> (Decision, Vec<Answer>) {
+        let mut heard = Vec::new();
+        (self.round(point, input, Some(&mut heard)), heard)
+    }
+
+    fn round(&self, point: Point, input: &Value, heard: Option<&mut Vec<Answer>>) -> Decision {
+        let mut round = Round::new(heard);
+        if self.policies.iter().any(|policy| policy.asked_at(point)) {
+            self.ask(point, input, &mut round);
+        }
+        round.settle()
+    }
+
+    fn ask(&self, point: Point, input: &Value, round: &mut Round<'_>) {
         // Every JSON document is a value of Rego; if one were not, rules would see nothing at all.
         let Ok(input) = regorus::Value::deserialize(input) else {
             let asked = self.policies.iter().find(|policy| policy.asked_at(point));
-            decision.refusals.extend(asked.map(|policy| policy.failed("input", "the input cannot be read")));
+            if let Some(policy) = asked {
+                round.fail(&policy.voice(), "input", "the input cannot be read");
+            }
             return;
         };
         let mut worker = self.worker();
-        let mut tally = answer::Tally::default();
         for (policy, engine) in self.policies.iter().zip(&mut worker.engines) {
             if policy.asked_at(point) {
-                answer::ask(policy, engine, &input, decision, &mut tally);
+                answer::ask(policy, engine, &input, round);
             }
         }
-        tally.settle(decision);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(worker);
         }
+    }
+
+    /// The refusal of a runner that `allowed_runners` does not name.
+    fn not_on(&self, point: Point, runner: &Name) -> Option<Refusal> {
+        let says = |policy: &&Compiled| policy.asked_at(point) && policy.answers.contains(&"allowed_runners");
+        let voice = self.policies.iter().find(says)?.voice();
+        Some(Refusal {
+            policy: voice.id.clone(),
+            rule: voice.rule("allowed_runners"),
+            cause: Cause::Denied,
+            message: Some(format!("it may not run on runner `{runner}`")),
+        })
     }
 
     /// An interpreter of our own for the time of one decision.

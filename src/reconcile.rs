@@ -42,6 +42,7 @@ use crate::live::{InstanceId, Inventory, Live, UpstreamKey};
 use crate::manifest::{Diagnostic, Manifest, Snapshot};
 use crate::plan::{Plan, PlanView};
 use crate::policy::PolicySet;
+use crate::policy::admit::Admission;
 use crate::ports::{Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store};
 use crate::resource::{Digest, Name, ResourceId, Revision};
 use crate::status::{PassStatus, Status, Timestamp};
@@ -113,6 +114,7 @@ pub struct Reconciler {
     /// Why the newest revision was refused as a whole.
     refused: bool,
     policies: Arc<PolicySet>,
+    admission: Admission,
     questions: BTreeSet<Question>,
     resolutions: Resolutions,
     serving: BTreeMap<Name, Serving>,
@@ -166,6 +168,7 @@ impl Reconciler {
             source_error: None,
             refused: false,
             policies: Arc::default(),
+            admission: Admission::default(),
             questions: BTreeSet::new(),
             resolutions: Resolutions::default(),
             serving: BTreeMap::new(),

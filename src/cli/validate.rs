@@ -6,6 +6,7 @@ mod sarif;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -16,9 +17,10 @@ use super::exit::Exit;
 use super::render::Format;
 use crate::config::{Config, Settings};
 use crate::daemon;
-use crate::desired::{self, Resolutions};
+use crate::desired::{self, Desired, Resolutions};
 use crate::manifest::{self, BlobId, Diagnostic, MAX_MANIFEST_BYTES, Manifest, Snapshot};
 use crate::policy::PolicySet;
+use crate::policy::admit::Admission;
 use crate::ports::{PortResult, Source};
 use crate::reconcile::rules_of;
 use crate::resource::Revision;
@@ -61,20 +63,8 @@ struct Found {
 
 impl Validate {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
-        let mut settings = self.settings;
-        if settings.repo.is_none() {
-            let (repo, path) = locate(self.folder.as_deref().unwrap_or(Path::new(".")))?;
-            settings.repo = Some(repo);
-            settings.path = Some(path);
-        }
-        settings.worktree = Some(settings.reference.is_none());
-        let mut settings = settings.over(context.file.clone());
-        if settings.worktree == Some(true) {
-            settings.reference = None;
-        }
-        let config = Config::new(&settings, context.environment.clone())?;
-        let source = daemon::source::open(&config)?;
-        let found = check(&*source, &config.floor).await?;
+        let (config, loaded) = open(self.settings, self.folder.as_deref(), context).await?;
+        let found = check(loaded);
         let (errors, warnings) = found.counts();
         match context.out.format() {
             Format::Sarif => context.out.json(&sarif::log(&found.diagnostics))?,
@@ -145,27 +135,62 @@ pub(super) fn locate(folder: &Path) -> CliResult<(String, String)> {
     }
 }
 
-async fn check(source: &dyn Source, floor: &desired::Floor) -> CliResult<Found> {
+/// The manifests of a revision, resolved as far as that goes without the network.
+pub(super) struct Loaded {
+    pub(super) snapshot: Snapshot,
+    pub(super) manifest: Manifest,
+    pub(super) desired: Desired,
+    /// Of parsing and of resolving.
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// Opens the repository of the settings, else the one around `folder`: its work tree, or the commit
+/// of `--ref`. What only the network knows is assumed to be there.
+pub(super) async fn open(
+    mut settings: Settings,
+    folder: Option<&Path>,
+    context: &Context,
+) -> CliResult<(Config, Loaded)> {
+    if settings.repo.is_none() {
+        let (repo, path) = locate(folder.unwrap_or(Path::new(".")))?;
+        settings.repo = Some(repo);
+        settings.path = settings.path.filter(|_| folder.is_none()).or(Some(path));
+    }
+    settings.worktree = Some(settings.reference.is_none());
+    let mut settings = settings.over(context.file.clone());
+    if settings.worktree == Some(true) {
+        settings.reference = None;
+    }
+    let config = Config::new(&settings, context.environment.clone())?;
+    let source = daemon::source::open(&config)?;
     let snapshot = source.fetch().await?;
-    let manifest = load(source, &snapshot).await?;
-    let mut resolutions = Resolutions::default();
+    let manifest = load(&*source, &snapshot).await?;
+    let mut resolutions = Resolutions::assumed(desired::questions(&manifest, &snapshot, &config.floor));
     let wanted: Vec<BlobId> = desired::blobs(&manifest, &snapshot).into_iter().collect();
-    resolutions.blobs.extend(read(source, &wanted).await?);
-    let resolved = desired::resolve(&manifest, &snapshot, &resolutions, floor, None);
-    let mut diagnostics = manifest.diagnostics;
+    resolutions.blobs.extend(read(&*source, &wanted).await?);
+    let resolved = desired::resolve(&manifest, &snapshot, &resolutions, &config.floor, None);
+    let mut diagnostics = manifest.diagnostics.clone();
     diagnostics.extend(resolved.diagnostics);
-    let rules = resolved.desired.policies.values().map(|source| rules_of(source)).collect();
-    if let Err(found) = PolicySet::compile(rules) {
-        diagnostics.extend(found);
+    Ok((config, Loaded { snapshot, manifest, desired: resolved.desired, diagnostics }))
+}
+
+fn check(loaded: Loaded) -> Found {
+    let Loaded { snapshot, manifest, mut desired, mut diagnostics } = loaded;
+    let rules = desired.policies.values().map(|source| rules_of(source)).collect();
+    match PolicySet::compile(rules) {
+        Ok(rules) => {
+            diagnostics.extend(Admission::default().admit(&Arc::new(rules), &manifest, &mut desired));
+        }
+        Err(found) => diagnostics.extend(found),
     }
     diagnostics.sort();
     diagnostics.dedup();
-    Ok(Found {
+    Found {
         revision: snapshot.revision,
         resources: manifest.resources.len(),
         skipped: manifest.skipped,
         diagnostics,
-    })
+    }
 }
 
 async fn load(source: &dyn Source, snapshot: &Snapshot) -> PortResult<Manifest> {

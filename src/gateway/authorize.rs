@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::catalog::{Entry, Route};
-use crate::desired::{self, Location, Program, argv};
-use crate::policy::{Decision, Input, PolicySet, Principal, RunnerFacts, ToolFacts};
+use crate::desired::{self, Location};
+use crate::policy::{self, Decision, PolicySet, Principal, Subject, SubjectKind};
 use crate::resource::Name;
 use crate::resource::policy::Point;
 
@@ -40,17 +40,8 @@ impl Rules {
 
     /// Whether this principal does not see the tool at all: neither arguments nor runner are known.
     pub(super) fn hides(&self, entry: &Entry, user: &Principal) -> bool {
-        if !self.asks_of_lists() {
-            return false;
-        }
-        let annotations = annotations(entry);
-        let resource = entry.owner.to_string();
-        let input = Input {
-            tool: Some(facts(entry, &resource, annotations.as_ref())),
-            user: Some(user),
-            runner: None,
-        };
-        self.policies.decide(Point::List, &input.document()).hides()
+        self.asks_of_lists()
+            && self.about(entry, |subject| self.policies.decide(Point::List, &subject.listed(user)).hides())
     }
 
     /// Whether arguments have to be known before a call is let through.
@@ -65,39 +56,26 @@ impl Rules {
         if !self.asks() {
             return Verdict::Allowed;
         }
-        let annotations = annotations(entry);
-        let argv = match &entry.route {
-            Route::Tool(ready) => argv::fill(&ready.tool.command, given).ok().map(|filled| filled.argv),
-            Route::Server { .. } => None,
-        };
-        let runner = runner_of(entry);
-        let where_it_runs = runner.and_then(|name| self.runners.get(name)).map(|runner| RunnerFacts {
-            name: runner.name.as_str(),
-            kind: runner.kind.as_str(),
-            attributes: &runner.attributes,
-        });
-        let resource = entry.owner.to_string();
-        let known = facts(entry, &resource, annotations.as_ref());
-        let tool = ToolFacts { args: Some(given), argv: argv.as_deref(), ..known };
-        let input = Input { tool: Some(tool), user: Some(user), runner: where_it_runs };
-        verdict(&self.policies.decide(Point::Call, &input.document()), runner)
+        self.about(entry, |subject| {
+            let decision = self.policies.decide(Point::Call, &subject.called(user, given));
+            verdict(&decision, runner_of(entry))
+        })
     }
-}
 
-/// What is known of a tool before it is called.
-fn facts<'a>(
-    entry: &'a Entry,
-    resource: &'a str,
-    annotations: Option<&'a Map<String, Value>>,
-) -> ToolFacts<'a> {
-    ToolFacts {
-        name: &entry.name,
-        resource,
-        server: matches!(entry.route, Route::Server { .. }).then(|| entry.owner.name.as_str()),
-        image: image_of(entry),
-        annotations,
-        args: None,
-        argv: None,
+    /// Asks `question` about an entry.
+    fn about<T>(&self, entry: &Entry, question: impl FnOnce(&Subject<'_>) -> T) -> T {
+        let annotations = policy::annotations(&entry.definition);
+        let resource = entry.owner.to_string();
+        question(&Subject {
+            name: &entry.name,
+            resource: &resource,
+            kind: match &entry.route {
+                Route::Tool(ready) => SubjectKind::Tool(&ready.tool),
+                Route::Server { server, .. } => SubjectKind::Server(server),
+            },
+            annotations: annotations.as_ref(),
+            runner: runner_of(entry).and_then(|name| self.runners.get(name)).map(|runner| &**runner),
+        })
     }
 }
 
@@ -109,14 +87,7 @@ fn verdict(decision: &Decision, runner: Option<&Name>) -> Verdict {
         return Verdict::Hidden;
     }
     if !decision.allowed {
-        let reasons: Vec<_> = decision
-            .refusals
-            .iter()
-            .map(|refusal| match &refusal.message {
-                Some(message) => format!("{message} ({}, rule `{}`)", refusal.policy, refusal.rule),
-                None => format!("{}, rule `{}`", refusal.policy, refusal.rule),
-            })
-            .collect();
+        let reasons: Vec<_> = decision.refusals.iter().map(ToString::to_string).collect();
         return Verdict::Refused(if reasons.is_empty() {
             "no rule allows it".to_owned()
         } else {
@@ -139,25 +110,4 @@ fn runner_of(entry: &Entry) -> Option<&Name> {
             Location::Remote { .. } => None,
         },
     }
-}
-
-fn image_of(entry: &Entry) -> Option<&str> {
-    match &entry.route {
-        Route::Tool(ready) => ready.tool.image.as_ref().map(|(reference, _)| reference.as_str()),
-        Route::Server { server, .. } => match &server.location {
-            Location::Runner(workload) => match &workload.program {
-                Program::Image { reference, .. } => Some(reference),
-                Program::Command { .. } => None,
-            },
-            Location::Remote { .. } => None,
-        },
-    }
-}
-
-fn annotations(entry: &Entry) -> Option<Map<String, Value>> {
-    #[derive(serde::Deserialize)]
-    struct Annotated {
-        annotations: Option<Map<String, Value>>,
-    }
-    serde_json::from_str::<Annotated>(&entry.definition).ok()?.annotations
 }

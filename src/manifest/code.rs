@@ -123,6 +123,16 @@ pub const CODES: &[Code] = &[
         "A placeholder in a command does not fit the parameters.",
         "A placeholder is `${name}` or `${name...}`, and its parameter has to be declared.",
     ),
+    code(
+        "policy-audit",
+        "A policy that only audits would refuse the resource.",
+        "Change what the rule asks about before the policy is enforced, or the rule.",
+    ),
+    code(
+        "policy-refused",
+        "A policy that is asked for admission refuses the resource: it is not run in this version.",
+        "Change what the rule asks about, or the rule.",
+    ),
     code("rego", "A module of Rego cannot be compiled.", "Correct the module at the place that is named."),
     code(
         "rego-function",

@@ -1,90 +1,134 @@
-//! One policy's rules to its part of a decision.
+//! What rules answer to their part of a decision.
 
 use std::collections::BTreeSet;
 
 use regorus::{Engine, Value};
 
 use super::compile::{self, Compiled};
-use super::{Cause, Decision, MAX_MESSAGE, MAX_REFUSALS, Refusal};
+use super::{Answer, Cause, Decision, MAX_MESSAGE, MAX_REFUSALS, Refusal};
+use crate::resource::ResourceId;
 use crate::resource::policy::Enforcement;
 
-/// What is known of `allow` over all policies.
-#[derive(Default)]
-pub(super) struct Tally {
-    /// The first rule `allow` there is.
-    first: Option<Refusal>,
-    holds: bool,
+/// Whose rules answer.
+#[derive(Clone, Copy)]
+pub(super) struct Voice<'a> {
+    pub(super) id: &'a ResourceId,
+    pub(super) package: &'a str,
+    pub(super) enforcement: Enforcement,
 }
 
-impl Tally {
-    /// Refuses when there are `allow` rules, and none holds.
-    pub(super) fn settle(self, decision: &mut Decision) {
+impl Voice<'_> {
+    pub(super) fn rule(&self, answer: &str) -> String {
+        format!("data.{}.{answer}", self.package)
+    }
+
+    fn refusal(&self, answer: &str, cause: Cause, message: Option<String>) -> Refusal {
+        Refusal { policy: self.id.clone(), rule: self.rule(answer), cause, message }
+    }
+}
+
+/// One question to all policies: what they have said so far.
+pub(super) struct Round<'h> {
+    decision: Decision,
+    /// The first rule `allow` there is.
+    first: Option<Refusal>,
+    /// Whether any `allow` holds.
+    holds: bool,
+    /// Where to write what each rule answers, when somebody wants to know.
+    heard: Option<&'h mut Vec<Answer>>,
+}
+
+impl<'h> Round<'h> {
+    pub(super) fn new(heard: Option<&'h mut Vec<Answer>>) -> Self {
+        let decision = Decision { visible: true, ..Decision::default() };
+        Self { decision, first: None, holds: false, heard }
+    }
+
+    /// Refuses also when there are `allow` rules, and none holds.
+    pub(super) fn settle(mut self) -> Decision {
         if let Some(refusal) = self.first.filter(|_| !self.holds) {
-            push(&mut decision.refusals, refusal);
+            push(&mut self.decision.refusals, refusal);
+        }
+        self.decision.allowed = self.decision.refusals.is_empty();
+        self.decision
+    }
+
+    /// Something of a policy could not be evaluated.
+    pub(super) fn fail(&mut self, voice: &Voice<'_>, answer: &str, message: &str) {
+        let message = Some(bounded(message));
+        self.refuse(voice, voice.refusal(answer, Cause::Failed, message));
+    }
+
+    fn refuse(&mut self, voice: &Voice<'_>, refusal: Refusal) {
+        match voice.enforcement {
+            Enforcement::Deny => push(&mut self.decision.refusals, refusal),
+            Enforcement::Audit => push(&mut self.decision.audited, refusal),
+        }
+    }
+
+    fn note(&mut self, voice: &Voice<'_>, answer: &str, said: &Result<Value, String>, printed: Vec<String>) {
+        let Some(heard) = &mut self.heard else { return };
+        let value = said.as_ref().ok().filter(|value| !matches!(value, Value::Undefined));
+        heard.push(Answer {
+            policy: voice.id.clone(),
+            rule: voice.rule(answer),
+            enforcement: voice.enforcement,
+            value: value.and_then(|value| serde_json::to_value(value).ok()),
+            error: said.as_ref().err().cloned(),
+            printed,
+        });
+    }
+
+    /// Takes what one rule says.
+    fn take(&mut self, voice: &Voice<'_>, answer: &str, value: &Value) {
+        let audit = voice.enforcement == Enforcement::Audit;
+        let understood = match answer {
+            "deny" => {
+                for message in denials(value) {
+                    self.refuse(voice, voice.refusal(answer, Cause::Denied, message));
+                }
+                true
+            }
+            "allow" if audit => {
+                if !is_true(value) {
+                    self.refuse(voice, voice.refusal(answer, Cause::NotAllowed, None));
+                }
+                true
+            }
+            "allow" => {
+                self.holds |= is_true(value);
+                self.first.get_or_insert_with(|| voice.refusal(answer, Cause::NotAllowed, None));
+                true
+            }
+            "visible" => {
+                self.decision.visible &= audit || *value != Value::Bool(false);
+                true
+            }
+            _ if audit || matches!(value, Value::Undefined) => true,
+            "allowed_runners" => runners(value, &mut self.decision),
+            _ => limits(value, &mut self.decision),
+        };
+        if !understood {
+            self.fail(voice, answer, &format!("`{answer}` has a form that is not understood"));
         }
     }
 }
 
 /// Asks one policy everything it answers.
-pub(super) fn ask(
-    policy: &Compiled,
-    engine: &mut Engine,
-    input: &Value,
-    decision: &mut Decision,
-    tally: &mut Tally,
-) {
+pub(super) fn ask(policy: &Compiled, engine: &mut Engine, input: &Value, round: &mut Round<'_>) {
     engine.set_input(input.clone());
+    let voice = policy.voice();
     for answer in &policy.answers {
-        let rule = policy.rule(answer);
-        let refusal =
-            |cause, message| Refusal { policy: policy.source.id.clone(), rule: rule.clone(), cause, message };
-        let value = match engine.eval_rule(rule.clone()) {
-            Ok(value) => value,
-            Err(error) => {
-                refuse(policy, decision, policy.failed(answer, compile::message(&error.to_string())));
-                continue;
-            }
-        };
-        let audit = policy.source.enforcement == Enforcement::Audit;
-        let understood = match *answer {
-            "deny" => {
-                for message in denials(&value) {
-                    refuse(policy, decision, refusal(Cause::Denied, message));
-                }
-                true
-            }
-            "allow" if audit => {
-                if !is_true(&value) {
-                    refuse(policy, decision, refusal(Cause::NotAllowed, None));
-                }
-                true
-            }
-            "allow" => {
-                tally.holds |= is_true(&value);
-                tally.first.get_or_insert_with(|| refusal(Cause::NotAllowed, None));
-                true
-            }
-            "visible" => {
-                decision.visible &= audit || value != Value::Bool(false);
-                true
-            }
-            _ if audit || matches!(value, Value::Undefined) => true,
-            "allowed_runners" => runners(&value, decision),
-            _ => limits(&value, decision),
-        };
-        if !understood {
-            let message = format!("`{answer}` has a form that is not understood");
-            refuse(policy, decision, policy.failed(answer, &message));
+        let said = engine
+            .eval_rule(voice.rule(answer))
+            .map_err(|error| compile::message(&error.to_string()).to_owned());
+        // What rules print is for whoever writes them; it is gathered so that it does not fill the log.
+        let printed = compile::printed(&policy.source, engine.take_prints().unwrap_or_default());
+        round.note(&voice, answer, &said, printed);
+        match said {
+            Ok(value) => round.take(&voice, answer, &value),
+            Err(message) => round.fail(&voice, answer, &message),
         }
-    }
-    // What rules print is for whoever writes them; it is gathered so that it does not fill the log.
-    drop(engine.take_prints());
-}
-
-fn refuse(policy: &Compiled, decision: &mut Decision, refusal: Refusal) {
-    match policy.source.enforcement {
-        Enforcement::Deny => push(&mut decision.refusals, refusal),
-        Enforcement::Audit => push(&mut decision.audited, refusal),
     }
 }
 

@@ -32,16 +32,16 @@ pub(super) fn rules_of(modules: &[Ref<Module>], package: &str) -> BTreeSet<Strin
     of_package.flat_map(|module| module.policy.iter()).filter_map(|rule| rule_name(rule)).collect()
 }
 
-fn package_of(module: &Module) -> String {
+pub(super) fn package_of(module: &Module) -> String {
     walk::path(&module.package.refr).join(".")
 }
 
 /// The first name of a rule's head: `deny` of `deny`, `deny[x]` and `deny.x`.
-fn rule_name(rule: &Rule) -> Option<String> {
+pub(super) fn rule_name(rule: &Rule) -> Option<String> {
     walk::path(rule_head(rule)).into_iter().next()
 }
 
-fn rule_head(rule: &Rule) -> &Expr {
+pub(super) fn rule_head(rule: &Rule) -> &Expr {
     match rule {
         Rule::Spec { head, .. } => match head {
             RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. } => refr,
@@ -50,13 +50,15 @@ fn rule_head(rule: &Rule) -> &Expr {
     }
 }
 
-pub(super) fn check(modules: &[Ref<Module>], version: RegoVersion) -> Vec<Finding> {
+/// `version` tells in which Rego the module of that name is written.
+pub(super) fn check(modules: &[Ref<Module>], version: &dyn Fn(&str) -> RegoVersion) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut rules: Vec<RuleFacts<'_>> = Vec::new();
     for module in modules {
         let package = package_of(module);
         let imports = imports(module);
         let siblings = rules_of(modules, &package);
+        let version = version(module.package.refr.span().source.get_path());
         for rule in &module.policy {
             let facts = RuleFacts::new(rule, &package, &imports, &siblings);
             let scope = Safety { known: &siblings, imports: &imports, version };
@@ -277,7 +279,7 @@ impl<'a> RuleFacts<'a> {
 }
 
 /// Every expression of a rule but its head's path.
-fn expressions_of(rule: &Rule) -> Vec<&Expr> {
+pub(super) fn expressions_of(rule: &Rule) -> Vec<&Expr> {
     match rule {
         Rule::Default { value, .. } => walk::deep_in(value),
         Rule::Spec { head, bodies, .. } => {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use regorus::Engine;
 use regorus::utils::limits::ExecutionTimerConfig;
 
-use super::{Cause, MAX_MESSAGE, Refusal, Source, bound, check};
+use super::answer::Voice;
+use super::{Source, bound, check};
 use crate::manifest::{Diagnostic, Place, Severity};
 use crate::resource::policy::{Point, RegoVersion};
 
@@ -16,7 +17,7 @@ pub(super) const ANSWERS: [&str; 5] = ["deny", "allow", "visible", "allowed_runn
 /// Of one rule. Decisions take microseconds; what takes this long is stuck in a loop over data.
 const TIME_LIMIT: Duration = Duration::from_millis(250);
 /// Steps between two looks at the clock.
-const CHECK_EVERY: NonZeroU32 = NonZeroU32::new(256).unwrap();
+pub(super) const CHECK_EVERY: NonZeroU32 = NonZeroU32::new(256).unwrap();
 /// A policy that compiles.
 pub(super) struct Compiled {
     pub(super) source: Source,
@@ -47,18 +48,13 @@ impl Compiled {
         engine
     }
 
-    pub(super) fn rule(&self, answer: &str) -> String {
-        format!("data.{}.{answer}", self.source.package)
-    }
-
-    /// What says that something of this policy could not be evaluated.
-    pub(super) fn failed(&self, answer: &str, message: &str) -> Refusal {
-        let message = Some(message.chars().take(MAX_MESSAGE).collect());
-        Refusal { policy: self.source.id.clone(), rule: self.rule(answer), cause: Cause::Failed, message }
+    pub(super) fn voice(&self) -> Voice<'_> {
+        let Source { id, package, enforcement, .. } = &self.source;
+        Voice { id, package, enforcement: *enforcement }
     }
 }
 
-fn engine(version: RegoVersion) -> Engine {
+pub(super) fn engine(version: RegoVersion) -> Engine {
     let mut engine = Engine::new();
     engine.set_rego_v0(version == RegoVersion::V0);
     engine.set_gather_prints(true);
@@ -68,7 +64,7 @@ fn engine(version: RegoVersion) -> Engine {
 }
 
 /// What the interpreter knows a module by: its file, and its number since two may stand in one file.
-fn module_name(source: &Source, at: usize) -> String {
+pub(super) fn module_name(source: &Source, at: usize) -> String {
     source.modules.get(at).map_or_else(String::new, |module| format!("{at} {}", module.file))
 }
 
@@ -91,7 +87,7 @@ pub(super) fn compile(source: Source) -> Result<(Compiled, Engine), Vec<Diagnost
     if !diagnostics.is_empty() {
         return Err(diagnostics);
     }
-    let found = check::check(engine.get_modules(), source.version);
+    let found = check::check(engine.get_modules(), &|_| source.version);
     if !found.is_empty() {
         return Err(found.into_iter().map(|finding| reporter.finding(finding)).collect());
     }
@@ -125,16 +121,16 @@ pub(super) fn compile(source: Source) -> Result<(Compiled, Engine), Vec<Diagnost
 }
 
 /// Code, message and hint of a diagnostic.
-type Said = (&'static str, String, Option<String>);
+pub(super) type Said = (&'static str, String, Option<String>);
 
 /// Puts what is wrong where it is.
-struct Reporter<'a> {
-    source: &'a Source,
+pub(super) struct Reporter<'a> {
+    pub(super) source: &'a Source,
 }
 
 impl Reporter<'_> {
     /// Line and column count from 1 inside module `at`.
-    fn at(&self, at: usize, line: u32, column: u32, (code, message, hint): Said) -> Diagnostic {
+    pub(super) fn at(&self, at: usize, line: u32, column: u32, (code, message, hint): Said) -> Diagnostic {
         let module = self.source.modules.get(at);
         let text = module.and_then(|module| module.text.lines().nth(line.saturating_sub(1) as usize));
         let place = module.map(|module| Place {
@@ -159,13 +155,13 @@ impl Reporter<'_> {
         Diagnostic { place, excerpt: None, ..self.at(0, 1, 1, (code, message, Some(hint.to_owned()))) }
     }
 
-    fn finding(&self, finding: check::Finding) -> Diagnostic {
+    pub(super) fn finding(&self, finding: check::Finding) -> Diagnostic {
         let check::Finding { module, line, column, code, message, hint } = finding;
         self.at(number(&module), line, column, (code, message, Some(hint)))
     }
 
     /// An error of the library: `--> NAME:LINE:COLUMN`, an excerpt, then `error: MESSAGE`.
-    fn error(&self, text: &str, at: usize) -> Diagnostic {
+    pub(super) fn error(&self, text: &str, at: usize) -> Diagnostic {
         let located = location(text);
         let message = message(text).to_owned();
         let v1 = self.source.version == RegoVersion::V1;
@@ -185,8 +181,19 @@ impl Reporter<'_> {
     }
 }
 
+/// What `print` said, with the place it has for people: the library tells `NUMBER FILE:LINE: TEXT`.
+pub(super) fn printed(source: &Source, lines: Vec<String>) -> Vec<String> {
+    let placed = |line: String| {
+        let module = source.modules.get(number(&line))?;
+        let (place, text) = line.split_once(": ")?;
+        let (_, at) = place.rsplit_once(':')?;
+        Some(format!("{}:{}: {text}", module.file, at.parse::<u32>().ok()? + module.line - 1))
+    };
+    lines.into_iter().map(|line| placed(line.clone()).unwrap_or(line)).collect()
+}
+
 /// The number in a [`module_name`].
-fn number(name: &str) -> usize {
+pub(super) fn number(name: &str) -> usize {
     name.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
 }
 

@@ -79,7 +79,7 @@ impl ToolFacts<'_> {
 }
 
 impl RunnerFacts<'_> {
-    fn document(&self) -> Value {
+    pub(super) fn document(&self) -> Value {
         let mut runner = self.attributes.clone();
         runner.insert("name".to_owned(), self.name.into());
         runner.insert("type".to_owned(), self.kind.into());

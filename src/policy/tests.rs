@@ -352,22 +352,18 @@ fn a_rule_that_never_ends_is_ended() {
 }
 
 #[test]
-fn shipped_policies_pass_their_tests() {
-    let mut engine = regorus::Engine::new();
-    let texts = [include_str!("../../policies/tools.rego"), include_str!("../../policies/tools_test.rego")];
-    for (at, text) in texts.into_iter().enumerate() {
-        engine.add_policy(at.to_string(), text.to_owned()).unwrap();
-    }
-    let names: Vec<_> = texts[1]
-        .lines()
-        .filter_map(|line| line.strip_suffix(" if {"))
-        .filter(|line| line.starts_with("test_"))
-        .collect();
-    assert!(names.len() >= 5);
-    for test in names {
-        let result = engine.eval_rule(format!("data.toolcrib.tools_test.{test}")).unwrap();
-        assert_eq!(result, regorus::Value::Bool(true), "{test}");
-    }
+fn what_each_rule_answered_can_be_told() {
+    let set = set(&[
+        "deny contains \"no\" if input.x == 1\nallow if input.y",
+        "allow if { print(\"heard\"); 1 / input.z == 1 }",
+    ]);
+    let (decision, answers) = set.explain(Point::Call, &json!({"x": 1, "z": 0}));
+    assert_eq!(decision, ask(&set, &json!({"x": 1, "z": 0})));
+    let told: Vec<_> = answers.iter().map(|answer| (answer.rule.as_str(), answer.value.clone())).collect();
+    let expected = [("data.a.deny", Some(json!(["no"]))), ("data.a.allow", None), ("data.a.allow", None)];
+    assert_eq!(told, expected);
+    assert!(answers[1].error.is_none() && answers[2].error.is_some());
+    assert_eq!(answers[2].printed, ["policies/0.rego:2: heard"]);
 }
 
 #[test]

@@ -95,9 +95,12 @@ impl Reconciler {
         let compiled = if resolved.refused { Err(Vec::new()) } else { self.rules(&resolved.desired) };
         match compiled {
             Ok(policies) => {
+                let mut desired = resolved.desired;
+                let found = self.admission.admit(&policies, manifest, &mut desired);
+                self.diagnostics.extend(found);
                 self.refused = false;
                 self.policies = policies;
-                self.accept(resolved.desired);
+                self.accept(desired);
             }
             Err(diagnostics) => {
                 self.refused = true;

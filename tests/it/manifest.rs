@@ -21,6 +21,7 @@ use toolcrib::desired::{
     self, Desired, Floor, Location, PolicyModule, PolicySource, Program, Question, Resolutions, Resolved,
 };
 use toolcrib::manifest::{self, BlobId, Manifest, Mode, RepoPath, Snapshot, TreeEntry, parse_file};
+use toolcrib::policy::admit::Admission;
 use toolcrib::policy::{self, PolicySet};
 use toolcrib::resource::Revision;
 use toolcrib::resource::policy::Point;
@@ -123,7 +124,11 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     let mut text = String::new();
     let mut diagnostics: Vec<_> = manifest.diagnostics.iter().chain(&resolved.diagnostics).cloned().collect();
     let policies = resolved.desired.policies.values().map(|source| rules(source)).collect();
-    diagnostics.extend(PolicySet::compile(policies).err().into_iter().flatten());
+    let mut desired = resolved.desired.clone();
+    diagnostics.extend(match PolicySet::compile(policies) {
+        Ok(rules) => Admission::default().admit(&Arc::new(rules), manifest, &mut desired),
+        Err(faults) => faults,
+    });
     diagnostics.sort();
     for diagnostic in diagnostics {
         writeln!(text, "{diagnostic}\n").unwrap();
@@ -131,7 +136,7 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     if resolved.refused {
         writeln!(text, "the revision is refused").unwrap();
     }
-    let Desired { runners, servers, tools, policies, faulty, pending, .. } = &resolved.desired;
+    let Desired { runners, servers, tools, policies, faulty, pending, .. } = &desired;
     for runner in runners.values() {
         writeln!(text, "Runner/{}: {}", runner.name, runner.kind.as_str()).unwrap();
     }

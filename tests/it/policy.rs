@@ -152,3 +152,214 @@ fn rules_see_the_tool_the_user_and_the_runner() {
         assert!(why.contains(part), "{part} is not in {why}");
     }
 }
+
+#[test]
+fn shipped_rules_pass_their_tests_which_reach_every_line() {
+    let env = TestEnv::new();
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+    let said = env.run(&["policy", "test", shipped, "--threshold", "100", "--output", "json"]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{}", said.all());
+    let report = said.json();
+    let files = std::fs::read_dir(shipped).unwrap().map(|entry| entry.unwrap().file_name());
+    let (tests, rules): (Vec<_>, Vec<_>) = files
+        .map(|name| name.into_string().unwrap())
+        .filter(|name| name.contains(".rego"))
+        .partition(|name| name.ends_with("_test.rego"));
+    assert_eq!(tests.len(), rules.len(), "each file of rules has one of tests");
+    assert_eq!(report["coverage"]["files"].as_array().unwrap().len(), rules.len());
+    let readme = std::fs::read_to_string(format!("{shipped}/README.md")).unwrap();
+    for name in rules {
+        assert!(readme.contains(&format!("| `{name}`")), "policies/README.md does not name {name}");
+    }
+}
+
+#[test]
+fn tests_of_rules_say_what_is_not_true() {
+    let env = TestEnv::new();
+    let rules = policy(
+        "limits",
+        "limits",
+        "  rego: |\n    package limits\n    most := 3\n    deny if {\n      input.n > most\n      not input.calm\n    }",
+    );
+    let tests = r#"package limits_test
+
+import data.limits
+
+test_few if not limits.deny with input as {"n": 1}
+
+test_many if {
+	said := limits.most
+	print("at most", said)
+	said == 3
+	said == 4
+}
+
+test_wrong if startswith(limits.most, "3")
+
+todo_test_later if false
+"#;
+    env.repo().write("crib.yaml", &rules).write("limits_test.rego", tests);
+    insta::assert_snapshot!(env.run(&["policy", "test", "-v", "--coverage"]).all(), @r#"
+    limits_test.rego
+      PASS  limits_test.test_few
+      FAIL  limits_test.test_many
+            not true at line 11: said == 4
+            print: limits_test.rego:9: at most 3
+      ERROR limits_test.test_wrong
+            `startswith` expects string argument. Got `3` instead
+            at line 14: test_wrong if startswith(limits.most, "3")
+      SKIP  limits_test.todo_test_later
+    1 passed, 1 failed, 1 with errors, 1 skipped
+
+    crib.yaml   66.7 %   not reached: 12
+    total       66.7 %
+    --- exit 1
+    "#);
+    insta::assert_snapshot!(env.run(&["policy", "test", "--run", "few", "--threshold", "90"]).all(), @r"
+    1 passed
+
+    crib.yaml   66.7 %   not reached: 12
+    total       66.7 %
+    --- stderr
+    error: tests reach 66.7 % of the lines, less than 90 %
+    hint: write a test for the lines that are not reached
+    --- exit 1
+    ");
+    insta::assert_snapshot!(env.run(&["policy", "test", "--run", "nothing"]).all(), @r"
+    --- stderr
+    error: there is no test
+    hint: none of 4 tests matches `--run`
+    --- exit 1
+    ");
+    env.repo().write("limits_test.rego", "package limits_test\n\ntest_few if time.now_ns() > 0\n");
+    insta::assert_snapshot!(env.run(&["policy", "test"]).all(), @r"
+    error[rego-function]: there is no function `time.now_ns`
+     --> limits_test.rego:3:13
+      |
+    3 | test_few if time.now_ns() > 0
+      |             ^^^^^^^^^^^^^
+      = help: a policy decides from its input alone: it has no clock, no network and no chance
+
+    --- stderr
+    error: the rules do not compile
+    --- exit 1
+    ");
+}
+
+#[test]
+fn a_decision_is_shown_with_what_every_rule_said() {
+    let env = TestEnv::new();
+    let rules = policy("tools", "toolcrib.tools", "  modules: [tools.rego]");
+    env.repo()
+        .write("crib.yaml", &(tools("production") + &rules))
+        .write("tools.rego", include_str!("../../policies/tools.rego"));
+    let question = ["policy", "eval", "kubectl", "--user", "dan", "--group", "developers"];
+    let with = |more: &[&str]| env.run(&[&question[..], more].concat()).all();
+    insta::assert_snapshot!(with(&["--arg", "command=get pods", "--fail"]), @r#"
+    refused
+      only administrators may use production runners (Policy/tools, rule `data.toolcrib.tools.deny`)
+      declared at crib.yaml:18:1
+
+    POLICY         RULE                        ANSWER
+    Policy/tools   data.toolcrib.tools.deny    ["only administrators may use production runners"]
+    Policy/tools   data.toolcrib.tools.allow   true
+
+    asked: {
+      "tool": {
+        "name": "kubectl",
+        "resource": "Tool/kubectl",
+        "annotations": {
+          "readOnlyHint": true
+        },
+        "args": {
+          "command": "get pods"
+        },
+        "argv": [
+          "echo",
+          "get",
+          "pods"
+        ]
+      },
+      "user": {
+        "name": "dan",
+        "groups": [
+          "developers"
+        ]
+      },
+      "runner": {
+        "cluster": "production",
+        "name": "local",
+        "type": "process",
+        "attributes": {
+          "cluster": "production"
+        }
+      }
+    }
+    --- exit 1
+    "#);
+    let said =
+        env.run(&["policy", "eval", "kubectl", "--group", "admin", "--arg", "command=x", "-o", "json"]);
+    let (told, input) = (said.json(), said.json()["input"].to_string());
+    assert_eq!((told["allowed"].clone(), told["answers"][1]["value"].clone()), (json!(true), json!(true)));
+    env.repo().write("question.json", &input);
+    let again = env.run(&["policy", "eval", "--input", "question.json", "-o", "json"]);
+    assert_eq!(again.json(), told, "a question that was shown can be asked again");
+    insta::assert_snapshot!(env.run(&["policy", "eval", "kubectll"]).all(), @r"
+    --- stderr
+    error: no tool `kubectll` is declared
+    hint: did you mean `kubectl`?
+    --- exit 2
+    ");
+    insta::assert_snapshot!(env.run(&["policy", "eval", "kubectl", "--runner", "moon"]).all(), @r"
+    --- stderr
+    error: there is no runner `moon`
+    hint: the runners are `local`
+    --- exit 2
+    ");
+}
+
+#[test]
+fn what_is_not_admitted_does_not_run_and_the_version_before_stays() {
+    let env = TestEnv::new();
+    let repo = env.repo();
+    let tool = |words: &str| {
+        format!(
+            "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Tool\nmetadata: {{name: say}}\nspec: {{description: Says, command: [echo, {words}]}}\n"
+        )
+    };
+    let admission = |rules: &str| {
+        policy("admission", "adm", &format!("  points: [admission]\n  rego: |\n    package adm\n    {rules}"))
+    };
+    let no_bad = r#"deny contains "bad words" if input.resource.spec.command[1] == "bad""#;
+    repo.write("crib.yaml", &(tools("staging") + &tool("good"))).write("policy.yaml", &admission(no_bad));
+    repo.commit("good");
+    let daemon = env.daemon(&[]);
+    wait_for_names(&daemon, &["kubectl", "say"]);
+
+    // A refused version leaves the one before.
+    repo.write("crib.yaml", &(tools("staging") + &tool("bad"))).commit("bad");
+    let why = wait_for_reason(&env, &daemon, "Tool/say", "InvalidManifest");
+    assert!(why.contains("refused by Policy/admission: bad words"), "{why}");
+    assert_eq!(text(&call(&daemon, "say", json!({}))), "good\n");
+    insta::assert_snapshot!(env.run(&["validate", "."]).all(), @r"
+    error[policy-refused]: refused by Policy/admission: bad words
+      --> crib.yaml:20:18 (Tool/say)
+       |
+    20 | metadata: {name: say}
+       |                  ^^^
+       = help: change what the rule `data.adm.deny` asks about, or the rule
+
+    1 error in main@sha1:[COMMIT] worktree
+    --- exit 1
+    ");
+
+    // Rules that refuse what runs withdraw it.
+    let nothing = r#"deny contains "nothing is said" if input.resource.name == "say""#;
+    repo.write("policy.yaml", &admission(nothing)).commit("nothing");
+    wait_for_names(&daemon, &["kubectl"]);
+
+    // And it comes back with the rules that admit it.
+    repo.write("policy.yaml", &admission(r#"deny if input.resource.kind == "Server""#)).commit("all");
+    wait_for_names(&daemon, &["kubectl", "say"]);
+    assert_eq!(text(&call(&daemon, "say", json!({}))), "bad\n");
+}

@@ -50,7 +50,9 @@ struct Reader {
 impl Reader {
     fn new() -> Self {
         let env = TestEnv::new();
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"), &env.repo().path().join("examples"));
+        for folder in ["examples", "policies"] {
+            copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &env.repo().path().join(folder));
+        }
         env.repo().commit("clone");
         Self { env, daemon: None, declared: 0, served: 0 }
     }
