@@ -41,7 +41,7 @@ pub struct PlanView {
     pub hash: String,
     /// The revision it was computed for.
     pub revision: String,
-    /// How many steps would change something.
+    /// How many steps would change something, and how many resources drifted.
     pub changes: usize,
     /// For people.
     pub text: String,

@@ -156,7 +156,7 @@ pub async fn apply(config: Config, cancel: CancellationToken) -> Result<Status, 
     let status = tokio::select! {
         // Cancel-safe: what was started is in the inventory, and found again.
         () = cancel.cancelled() => return Err(DaemonError::interrupted()),
-        status = reconciler.once() => status,
+        status = Box::pin(reconciler.once()) => status,
     };
     world.release().await;
     world.pool.shutdown(GRACE).await;
@@ -176,7 +176,7 @@ pub async fn plan(config: Config, cancel: CancellationToken) -> Result<PlanView,
     let planned = tokio::select! {
         // Cancel-safe: nothing is changed.
         () = cancel.cancelled() => return Err(DaemonError::interrupted()),
-        planned = reconciler.preview() => planned,
+        planned = Box::pin(reconciler.preview()) => planned,
     };
     // Nothing was taken over, so the end before this look is as clean as it was.
     if world.clean {

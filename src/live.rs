@@ -52,7 +52,11 @@ pub struct Instance {
 pub enum InstanceState {
     Starting,
     Running,
-    Exited { code: Option<i64> },
+    /// Somebody holds it: it answers nothing until it is let go on.
+    Paused,
+    Exited {
+        code: Option<i64>,
+    },
 }
 
 /// What one runner reports.
@@ -76,8 +80,32 @@ pub struct Live {
 pub struct Inventory {
     /// By instance name, which is decided before the instance exists.
     pub entries: BTreeMap<String, Entry>,
+    /// What each server was last brought to: what differs from that now, though the same is wanted,
+    /// is drift.
+    pub applied: BTreeMap<Name, Applied>,
     /// Rebuilt from labels after a loss: prunes ask for approval.
     pub rebuilt: bool,
+}
+
+/// The state a server was last proven in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Applied {
+    /// Of its workload.
+    pub digest: Digest,
+    /// Whether its instances end with the daemon: that none is there at the next start is no drift.
+    pub transient: bool,
+}
+
+/// Why an instance is of no more use, whatever its runner says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It ended by itself. Somebody may start it again.
+    Ended,
+    /// It was tried, or its stream closed, and it does not answer.
+    Silent,
+    /// It was started with other secrets than there are now.
+    Rotated,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 
 mod diff;
 mod display;
+mod drift;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::BuildSpec;
 use crate::desired::{Desired, Server};
-use crate::live::{Instance, InstanceId, Inventory, Live, UpstreamKey};
+use crate::live::{Fault, Instance, InstanceId, Inventory, Live, UpstreamKey};
 use crate::resource::{Digest, Name, ResourceId};
 
 /// Everything a plan depends on.
@@ -34,8 +35,12 @@ pub struct Input<'a> {
     pub built: &'a BTreeSet<(Name, Digest)>,
     /// Instances this daemon holds a proven connection to.
     pub connected: &'a BTreeSet<UpstreamKey>,
-    /// Instances that were tried and did not answer: replaced, not adopted.
-    pub broken: &'a BTreeSet<InstanceId>,
+    /// Instances that are of no more use: replaced, not adopted.
+    pub broken: &'a BTreeMap<InstanceId, Fault>,
+    /// Resources whose drift somebody asked to correct, whatever `sync.drift` says.
+    pub correct: &'a BTreeSet<ResourceId>,
+    /// Instances that the served catalog still leads to, while their successors wait to be published.
+    pub routed: &'a BTreeSet<InstanceId>,
     /// Resources that failed lately and wait for their back-off; the text says until when.
     pub held: &'a BTreeMap<ResourceId, String>,
     /// Resources to build although their digest is known.
@@ -52,6 +57,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is wanted but held back, and why.
     pub blocked: Vec<Blocked>,
+    /// What differs from what was last applied and is left so (`sync.drift: report`).
+    pub drift: Vec<Blocked>,
     /// Over the steps alone, not the revision or the time.
     pub hash: Digest,
     /// Where prunes wait for approval: the hash of the plan that has them.
@@ -116,7 +123,13 @@ pub fn plan(input: &Input<'_>) -> Plan {
 
 /// The plan before anything was read: nothing is wanted, nothing is known.
 pub fn empty() -> Plan {
-    Plan { steps: Vec::new(), blocked: Vec::new(), hash: display::hash(&[]), approvable: None }
+    Plan {
+        steps: Vec::new(),
+        blocked: Vec::new(),
+        drift: Vec::new(),
+        hash: display::hash(&[]),
+        approvable: None,
+    }
 }
 
 impl Plan {

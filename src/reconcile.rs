@@ -24,6 +24,7 @@ mod report;
 mod serve;
 mod settle;
 pub mod trigger;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::ReadyTool;
 use crate::desired::{self, Desired, Floor, Question, Resolutions};
-use crate::live::{InstanceId, Inventory, Live, UpstreamKey};
+use crate::live::{Fault, InstanceId, Inventory, Live, UpstreamKey};
 use crate::manifest::{Diagnostic, Manifest, Snapshot};
 use crate::plan::{Plan, PlanView};
 use crate::policy::PolicySet;
@@ -105,6 +106,8 @@ pub struct Reconciler {
     floor: Floor,
     status: Status,
     snapshot: Option<Arc<Snapshot>>,
+    /// The snapshot that `desired` is of: not the one above when that was refused.
+    accepted: Option<Arc<Snapshot>>,
     manifest: Option<Manifest>,
     desired: Option<Arc<Desired>>,
     /// Every runner that is declared, or was and still holds something of ours.
@@ -119,12 +122,21 @@ pub struct Reconciler {
     resolutions: Resolutions,
     serving: BTreeMap<Name, Serving>,
     tools: BTreeMap<Name, ReadyTool>,
+    published: Option<whole::Published>,
+    /// What the changes of the newest revision wait for before they are published together.
+    waits_for: BTreeSet<String>,
     /// Why a tool or server is not offered, or not wholly.
     unoffered: BTreeMap<ResourceId, String>,
     live: Live,
     inventory: Inventory,
     built: BTreeSet<(Name, Digest)>,
-    broken: BTreeSet<InstanceId>,
+    broken: BTreeMap<InstanceId, Fault>,
+    /// What differs from what was last applied and is left so.
+    drift: BTreeMap<ResourceId, String>,
+    /// Resources whose drift somebody asked to correct: until they are proven.
+    correct: BTreeSet<ResourceId>,
+    /// Whether the drift that the next observation finds is to be corrected.
+    correct_next: bool,
     rebuild: BTreeSet<ResourceId>,
     approved: Option<Digest>,
     backoff: Backoff,
@@ -155,12 +167,14 @@ impl Reconciler {
     /// # Errors
     /// When the inventory cannot be read.
     pub fn new(ports: Ports, floor: Floor, status: Status) -> Result<Self, PortError> {
-        let inventory = ports.store.inventory()?;
+        let mut inventory = ports.store.inventory()?;
+        inventory.applied.retain(|_, applied| !applied.transient);
         Ok(Self {
             ports,
             floor,
             status,
             snapshot: None,
+            accepted: None,
             manifest: None,
             desired: None,
             runners: BTreeMap::new(),
@@ -173,11 +187,16 @@ impl Reconciler {
             resolutions: Resolutions::default(),
             serving: BTreeMap::new(),
             tools: BTreeMap::new(),
+            published: None,
+            waits_for: BTreeSet::new(),
             unoffered: BTreeMap::new(),
             live: Live::default(),
             inventory,
             built: BTreeSet::new(),
-            broken: BTreeSet::new(),
+            broken: BTreeMap::new(),
+            drift: BTreeMap::new(),
+            correct: BTreeSet::new(),
+            correct_next: false,
             rebuild: BTreeSet::new(),
             approved: None,
             backoff: Backoff::default(),
@@ -229,6 +248,7 @@ impl Reconciler {
 
     /// Converges once: fetches, applies, and returns the status when nothing is left to do.
     pub async fn once(mut self) -> Status {
+        self.correct_next = true;
         self.take(Event::Fetch(Cause::Start));
         while let Some((key, done)) = self.jobs.next().await {
             self.running.remove(&key);
@@ -289,6 +309,7 @@ impl Reconciler {
                     self.backoff.forgive(&id);
                     self.rebuild.insert(id);
                 }
+                self.correct_next = true;
                 self.fetch(Cause::Asked);
                 if wait {
                     self.waiting.push(answer);
@@ -432,7 +453,8 @@ impl Reconciler {
         };
         if !self.ports.prober.connected().contains(&key) {
             // A stream is there once: an instance that closed it is of no more use.
-            if serving.over_stdio() && self.broken.insert(key.instance.clone()) {
+            if serving.over_stdio() && !self.broken.contains_key(&key.instance) {
+                self.broken.insert(key.instance.clone(), Fault::Silent);
                 let (id, digest) = (serving.server.id.clone(), serving.server.digests.workload);
                 let text = "the instance closed its connection".to_owned();
                 tracing::warn!(resource = %id, instance = %key.instance, "{text}");

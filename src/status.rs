@@ -129,7 +129,7 @@ pub struct DigestStatus {
 pub struct InstanceStatus {
     pub id: InstanceId,
     pub name: String,
-    /// `starting`, `running` or `exited`.
+    /// `starting`, `running`, `paused` or `exited`.
     pub state: String,
     pub digest: Digest,
 }
@@ -261,10 +261,12 @@ pub mod reason {
     pub const START_FAILED: &str = "StartFailed";
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const CRASH_LOOP: &str = "CrashLoop";
+    pub const DRIFTED: &str = "Drifted";
     pub const RUNNER_UNREACHABLE: &str = "RunnerUnreachable";
     pub const NAME_COLLISION: &str = "NameCollision";
     pub const UNPUBLISHABLE: &str = "Unpublishable";
     pub const PRUNE_BLOCKED: &str = "PruneBlocked";
+    pub const WAITING_FOR_OTHERS: &str = "WaitingForOthers";
     pub const SERVED: &str = "Served";
     pub const RUNNING: &str = "Running";
     pub const SUSPENDED: &str = "Suspended";

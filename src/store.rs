@@ -29,6 +29,9 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const INVENTORY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("inventory");
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 
+/// The key of what servers were last brought to.
+const APPLIED: &str = "applied";
+
 /// The store of one state directory.
 pub struct Redb {
     database: Database,
@@ -205,6 +208,10 @@ impl Store for Redb {
             let entry: Entry = serde_json::from_slice(&row).map_err(|cause| self.error(OPERATION, cause))?;
             inventory.entries.insert(name, entry);
         }
+        inventory.applied = match self.get(APPLIED)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
+            None => std::collections::BTreeMap::new(),
+        };
         Ok(inventory)
     }
 
@@ -215,7 +222,10 @@ impl Store for Redb {
                 .map_err(|cause| self.error("failed to write the inventory", cause))?;
             rows.push((name.as_str(), row));
         }
+        let applied = serde_json::to_vec(&inventory.applied)
+            .map_err(|cause| self.error("failed to write the inventory", cause))?;
         self.write("failed to write the inventory", Durability::Immediate, |write| {
+            write.open_table(VALUES)?.insert(APPLIED, applied.as_slice())?;
             write.open_table(META)?.insert("rebuilt", u64::from(inventory.rebuilt))?;
             let mut table = write.open_table(INVENTORY)?;
             table.retain(|name, _| inventory.entries.contains_key(name))?;

@@ -19,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3700);
 
 /// Tell the daemon to look at the repository now.
+///
+/// What differs from what was last applied is corrected, also where `sync.drift` is `report`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib reconcile                            now instead of at the next interval

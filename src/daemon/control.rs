@@ -42,7 +42,7 @@ pub(super) fn view(plan: &plan::PlanView, revision: Option<String>) -> PlanView 
     PlanView {
         hash: plan.hash.to_string(),
         revision: revision.unwrap_or_default(),
-        changes: plan.steps.iter().filter(|step| step.change != "adopt").count(),
+        changes: plan.steps.iter().filter(|step| step.change != "adopt").count() + plan.drift.len(),
         text: plan.to_string(),
         plan: serde_json::to_value(plan).unwrap_or_default(),
     }

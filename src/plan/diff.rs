@@ -1,12 +1,13 @@
 //! One resource at a time: what it needs to become what is desired.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Action, Blocked, Change, Input, Plan, Step};
+use super::{Action, Blocked, Change, Input, Plan, Step, drift};
 use crate::build::BuildSpec;
 use crate::desired::{Location, Server, Workload};
-use crate::live::{Instance, InstanceId, InstanceState, Live, Observation, UpstreamKey};
+use crate::live::{Fault, Instance, InstanceId, InstanceState, Live, Observation, UpstreamKey};
+use crate::resource::crib::Drift;
 use crate::resource::server::Strategy;
 use crate::resource::{Kind, Name, ResourceId};
 
@@ -101,7 +102,7 @@ pub(super) fn server(
                 let action = Action::Reach { server: Arc::clone(server), url: url.clone() };
                 push(plan, &server.id, action, "not connected", Vec::new());
             }
-            stop_all(server, own, "runs elsewhere now", &[], plan);
+            stop_all(input, server, own, "runs elsewhere now", &[], plan);
         }
         Location::Runner(workload) => {
             if let Some(why) = unknown.get(&workload.runner) {
@@ -124,8 +125,8 @@ fn on_runner(
     let usable = |instance: &Instance| {
         instance.runner == workload.runner
             && instance.digest == server.digests.workload
-            && !matches!(instance.state, InstanceState::Exited { .. })
-            && !input.broken.contains(&instance.id)
+            && !matches!(instance.state, InstanceState::Exited { .. } | InstanceState::Paused)
+            && !input.broken.contains_key(&instance.id)
             && !input.rebuild.contains(&server.id)
     };
     let connected = |instance: &Instance| {
@@ -141,23 +142,36 @@ fn on_runner(
     let rest: Vec<&Instance> =
         own.iter().copied().filter(|instance| keep.is_none_or(|kept| kept.id != instance.id)).collect();
     match keep {
-        Some(instance) if connected(instance) => stop_all(server, &rest, "superseded", &[], plan),
+        Some(instance) if connected(instance) => {
+            stop_all(input, server, &rest, "superseded", &[], plan);
+        }
         Some(instance) => {
             let action = Action::Adopt { server: Arc::clone(server), instance: instance.clone() };
             let adopted = push(plan, &server.id, action, "runs with the wanted digest", Vec::new());
-            stop_all(server, &rest, "superseded", &[adopted], plan);
+            stop_all(input, server, &rest, "superseded", &[adopted], plan);
         }
         None => start(input, server, workload, &rest, plan),
     }
 }
 
 fn start(input: &Input<'_>, server: &Arc<Server>, workload: &Workload, old: &[&Instance], plan: &mut Plan) {
+    let drift = drift::of(input, server, old);
+    if let Some(what) = drift
+        && input.desired.sync.drift == Drift::Report
+        && !input.correct.contains(&server.id)
+    {
+        plan.drift.push(Blocked { resource: server.id.clone(), reason: what.to_owned() });
+        return;
+    }
     if hold(input, &server.id, plan) {
         return;
     }
     let built =
         server.build.as_ref().and_then(|build| build_step(input, &server.id, &workload.runner, build, plan));
-    let (change, reason) = why(server, old, input.broken);
+    let (change, reason) = match drift {
+        Some(what) => (Change::Restart, format!("drift: {what}")),
+        None => why(server, old, input),
+    };
     let action = Action::Start {
         runner: workload.runner.clone(),
         server: Arc::clone(server),
@@ -167,25 +181,31 @@ fn start(input: &Input<'_>, server: &Arc<Server>, workload: &Workload, old: &[&I
     let mut needs: Vec<usize> = built.into_iter().collect();
     if server.strategy == Strategy::Recreate {
         let first = plan.steps.len();
-        stop_all(server, old, "replaced; it goes first", &needs, plan);
+        for instance in old {
+            stop(server, instance, "replaced; it goes first", &needs, plan);
+        }
         needs.extend(first..plan.steps.len());
-        push(plan, &server.id, action, reason, needs);
+        push(plan, &server.id, action, &reason, needs);
     } else {
-        let started = push(plan, &server.id, action, reason, needs);
-        stop_all(server, old, "replaced", &[started], plan);
+        let started = push(plan, &server.id, action, &reason, needs);
+        stop_all(input, server, old, "replaced", &[started], plan);
     }
 }
 
-fn why(server: &Server, old: &[&Instance], broken: &BTreeSet<InstanceId>) -> (Change, &'static str) {
-    match old.iter().find(|instance| instance.digest == server.digests.workload) {
-        Some(instance) if matches!(instance.state, InstanceState::Exited { .. }) => {
-            (Change::Restart, "it ended")
-        }
-        Some(instance) if broken.contains(&instance.id) => (Change::Restart, "it does not answer"),
-        Some(_) => (Change::Restart, "its connection cannot be taken over"),
+fn why(server: &Server, old: &[&Instance], input: &Input<'_>) -> (Change, String) {
+    let (change, reason) = match old.iter().find(|instance| instance.digest == server.digests.workload) {
+        Some(_) if input.rebuild.contains(&server.id) => (Change::Restart, "asked for"),
+        Some(instance) => match (&instance.state, input.broken.get(&instance.id)) {
+            (_, Some(Fault::Rotated)) => (Change::Restart, "its secrets changed"),
+            (InstanceState::Exited { .. }, _) => (Change::Restart, "it ended"),
+            (InstanceState::Paused, _) => (Change::Restart, "it is paused"),
+            (_, Some(Fault::Ended | Fault::Silent)) => (Change::Restart, "it does not answer"),
+            (_, None) => (Change::Restart, "its connection cannot be taken over"),
+        },
         None if old.is_empty() => (Change::Create, "does not run"),
         None => (Change::Replace, "its workload changed"),
-    }
+    };
+    (change, reason.to_owned())
 }
 
 /// `<name>-<digest>-<n>` with the smallest `n` that neither an instance nor the inventory has.
@@ -204,13 +224,28 @@ fn free_name(input: &Input<'_>, server: &Server, own: &[&Instance]) -> String {
     }
 }
 
-fn stop_all(server: &Server, instances: &[&Instance], reason: &str, needs: &[usize], plan: &mut Plan) {
+/// Stops instances that are not needed any more; those the served catalog leads to go on until the
+/// next one is published.
+fn stop_all(
+    input: &Input<'_>,
+    server: &Server,
+    instances: &[&Instance],
+    reason: &str,
+    needs: &[usize],
+    plan: &mut Plan,
+) {
     for instance in instances {
-        let action = Action::Stop {
-            instance: (*instance).clone(),
-            grace: server.drain_timeout,
-            change: Change::Replace,
-        };
-        push(plan, &server.id, action, reason, needs.to_vec());
+        if input.routed.contains(&instance.id) {
+            let reason = format!("`{}` serves until the whole revision is ready", instance.name);
+            plan.blocked.push(Blocked { resource: server.id.clone(), reason });
+        } else {
+            stop(server, instance, reason, needs, plan);
+        }
     }
+}
+
+fn stop(server: &Server, instance: &Instance, reason: &str, needs: &[usize], plan: &mut Plan) {
+    let (instance, grace) = (instance.clone(), server.drain_timeout);
+    let action = Action::Stop { instance, grace, change: Change::Replace };
+    push(plan, &server.id, action, reason, needs.to_vec());
 }

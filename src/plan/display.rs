@@ -32,6 +32,9 @@ pub struct StepView {
 pub struct PlanView {
     pub steps: Vec<StepView>,
     pub blocked: Vec<Blocked>,
+    /// What differs from what was last applied and is left so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Blocked>,
     pub hash: Digest,
     /// Where prunes wait for approval: the hash to approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,7 +44,8 @@ pub struct PlanView {
 impl Plan {
     pub fn view(&self) -> PlanView {
         let steps = self.steps.iter().map(view).collect();
-        PlanView { steps, blocked: self.blocked.clone(), hash: self.hash, approvable: self.approvable }
+        let (blocked, drift) = (self.blocked.clone(), self.drift.clone());
+        PlanView { steps, blocked, drift, hash: self.hash, approvable: self.approvable }
     }
 }
 
@@ -112,7 +116,7 @@ impl fmt::Display for StepView {
 
 impl fmt::Display for PlanView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.steps.is_empty() && self.blocked.is_empty() {
+        if self.steps.is_empty() && self.blocked.is_empty() && self.drift.is_empty() {
             return f.write_str("Nothing to do: what runs is what is declared.\n");
         }
         for (index, step) in self.steps.iter().enumerate() {
@@ -120,6 +124,9 @@ impl fmt::Display for PlanView {
         }
         for blocked in &self.blocked {
             writeln!(f, "  !  {:<24} held back: {}", blocked.resource.to_string(), blocked.reason)?;
+        }
+        for drift in &self.drift {
+            writeln!(f, "  !  {:<24} drift: {}", drift.resource.to_string(), drift.reason)?;
         }
         let count = |action: &str| self.steps.iter().filter(|step| step.action == action).count();
         writeln!(
@@ -132,6 +139,9 @@ impl fmt::Display for PlanView {
             count("stop"),
             self.hash.short()
         )?;
+        if !self.drift.is_empty() {
+            writeln!(f, "Drift is left as it is (`sync.drift: report`). To correct it: toolcrib reconcile")?;
+        }
         match &self.approvable {
             Some(hash) => writeln!(f, "To prune what is held back: toolcrib reconcile --approve {hash}"),
             None => Ok(()),

@@ -8,7 +8,7 @@ use proptest::prelude::{Strategy as Generate, any, prop_assert, prop_assert_eq, 
 
 use super::*;
 use crate::desired::{Digests, Limits, Location, Program, Runner, Workload};
-use crate::live::{Entry, InstanceState, Observation};
+use crate::live::{Applied, Entry, Fault, InstanceState, Observation};
 use crate::manifest::{Place, RepoPath};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Strategy, Transport};
@@ -77,7 +77,9 @@ struct World {
     instances: BTreeMap<String, Instance>,
     inventory: Inventory,
     connected: BTreeSet<UpstreamKey>,
-    broken: BTreeSet<InstanceId>,
+    broken: BTreeMap<InstanceId, Fault>,
+    correct: BTreeSet<ResourceId>,
+    routed: BTreeSet<InstanceId>,
 }
 
 impl World {
@@ -95,6 +97,8 @@ impl World {
             built: &BTreeSet::new(),
             connected: &self.connected,
             broken: &self.broken,
+            correct: &self.correct,
+            routed: &self.routed,
             held: &BTreeMap::new(),
             rebuild: &BTreeSet::new(),
             approved,
@@ -249,7 +253,9 @@ fn an_unknown_runner_changes_nothing() {
         inventory: &world.inventory,
         built: &BTreeSet::new(),
         connected: &BTreeSet::new(),
-        broken: &BTreeSet::new(),
+        broken: &BTreeMap::new(),
+        correct: &BTreeSet::new(),
+        routed: &BTreeSet::new(),
         held: &BTreeMap::new(),
         rebuild: &BTreeSet::new(),
         approved: None,
@@ -274,4 +280,69 @@ fn prunes_above_the_budget_wait_for_approval_of_that_very_plan() {
     let approved = world.plan_with(&desired, false, Some(wanted));
     assert_eq!(approved.steps.len(), 8);
     assert_eq!(approved.hash, wanted);
+}
+
+#[test]
+fn drift_is_reported_or_corrected_and_only_drift_is() {
+    use InstanceState::{Exited, Paused, Running};
+    // What was last applied, what runs and what is wrong with it, and what that is called.
+    type Case = (Option<u8>, Option<InstanceState>, Option<Fault>, Option<&'static str>);
+    let gone = "its instance is gone";
+    let applied = Some(1);
+    let cases: [Case; 10] = [
+        (applied, None, None, Some(gone)),
+        (applied, Some(Exited { code: Some(137) }), None, Some("its instance ended")),
+        (applied, Some(Exited { code: Some(137) }), Some(Fault::Ended), Some("its instance ended")),
+        (applied, Some(Paused), None, Some("its instance is paused")),
+        (applied, Some(Running), Some(Fault::Silent), Some("its instance does not answer")),
+        // Wanted, or brought about by the daemon.
+        (applied, Some(Running), Some(Fault::Rotated), None),
+        (applied, Some(Running), None, None),
+        (Some(2), None, None, None),
+        (None, None, None, None),
+        (None, Some(Exited { code: Some(1) }), None, None),
+    ];
+    for (applied, state, fault, expected) in cases {
+        let server = server("a", 1, Strategy::Surge);
+        let mut world = World::default();
+        if let Some(version) = applied {
+            let digest = super::tests::server("a", version, Strategy::Surge).digests.workload;
+            world.inventory.applied.insert(name("a"), Applied { digest, transient: false });
+        }
+        if let Some(state) = state.clone() {
+            world.add(&server, "a-1", false, state);
+        }
+        world.broken.extend(fault.map(|fault| (InstanceId("a-1".to_owned()), fault)));
+        let mut desired = desired([Arc::clone(&server)]);
+        let case = format!("{applied:?} {state:?} {fault:?}");
+
+        let corrected = world.plan(&desired).view();
+        assert!(corrected.drift.is_empty() && corrected.steps[0].action == "start", "{case}: {corrected}");
+        assert_eq!(
+            corrected.steps[0].reason.starts_with("drift: "),
+            expected.is_some(),
+            "{case}: {corrected}"
+        );
+
+        desired.sync.drift = crate::resource::crib::Drift::Report;
+        let reported = world.plan(&desired);
+        assert_eq!(reported.drift.first().map(|drift| drift.reason.as_str()), expected, "{case}");
+        assert_eq!(reported.is_empty(), expected.is_some(), "{case}");
+        world.correct.insert(server.id.clone());
+        assert_eq!(world.plan(&desired).view().steps, corrected.steps, "{case}");
+    }
+}
+
+#[test]
+fn what_the_served_catalog_leads_to_is_not_stopped() {
+    let mut world = World::default();
+    let (old, new) = (server("a", 1, Strategy::Surge), server("a", 2, Strategy::Surge));
+    world.add(&old, "a-1", true, InstanceState::Running);
+    world.add(&new, "a-2", true, InstanceState::Running);
+    world.connect(&new, "a-2");
+    world.routed.insert(InstanceId("a-1".to_owned()));
+    let held = world.plan(&desired([Arc::clone(&new)]));
+    assert!(held.is_empty() && held.blocked[0].reason.contains("`a-1` serves"), "{}", held.view());
+    world.routed.clear();
+    assert_eq!(world.plan(&desired([new])).view().steps[0].subject, "a-1");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::job::{self, Key};
 use super::{Reconciler, Running};
 use crate::desired::Location;
-use crate::live::{Entry, Observation};
+use crate::live::{Entry, Fault, Observation, UpstreamKey};
 use crate::plan::{self, Action, Plan, Step};
 use crate::ports::{Identity, Material};
 use crate::resource::EnvValue;
@@ -24,7 +24,10 @@ impl Reconciler {
             return plan::empty();
         };
         let held = self.backoff.held(self.ports.clock.now());
-        let connected = self.ports.prober.connected();
+        let mut connected = self.ports.prober.connected();
+        // A connection that nothing is offered over proves nothing.
+        let offered = |key: &UpstreamKey| self.serving.get(&key.server).is_some_and(|it| it.key == *key);
+        connected.retain(|key| offered(key));
         plan::plan(&plan::Input {
             desired,
             live: &self.live,
@@ -32,6 +35,8 @@ impl Reconciler {
             built: &self.built,
             connected: &connected,
             broken: &self.broken,
+            correct: &self.correct,
+            routed: &self.routed(),
             held: &held,
             rebuild: &self.rebuild,
             approved: self.approved,
@@ -159,7 +164,7 @@ impl Reconciler {
             .collect();
         for instance in rotated {
             tracing::info!(%instance, "its secrets changed; it is replaced");
-            self.broken.insert(instance);
+            self.broken.insert(instance, Fault::Rotated);
         }
     }
 
@@ -175,6 +180,7 @@ impl Reconciler {
     /// Removes images that nothing wants, when nothing else is to be done.
     pub(super) fn collect(&mut self) {
         let quiet = self.plan.as_ref().is_some_and(|plan| plan.is_empty() && plan.blocked.is_empty());
+        let quiet = quiet && self.waits_for.is_empty();
         let sound = !self.refused && !self.diagnostics.iter().any(crate::manifest::Diagnostic::is_error);
         let Some(desired) = self.desired.clone().filter(|_| quiet && sound) else { return };
         let servers = desired.servers.values().filter_map(|server| server.digests.build);

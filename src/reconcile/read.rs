@@ -119,7 +119,11 @@ impl Reconciler {
     }
 
     fn accept(&mut self, desired: Desired) {
-        let used: BTreeSet<&Name> = self.inventory.entries.values().map(|entry| &entry.runner).collect();
+        let mut used: BTreeSet<&Name> = self.inventory.entries.values().map(|entry| &entry.runner).collect();
+        // Their tools may be called on until another catalog is served.
+        used.extend(
+            self.published.iter().flat_map(|published| &published.tools).map(|ready| &ready.tool.runner),
+        );
         self.runners.retain(|name, _| used.contains(name));
         self.runners.extend(desired.runners.iter().map(|(name, runner)| (name.clone(), Arc::clone(runner))));
         self.ports.runners.set(&self.runners);
@@ -130,7 +134,17 @@ impl Reconciler {
         self.backoff.keep(|id, failed| {
             digest(id).is_some_and(|digests| digests.workload == failed || digests.build == Some(failed))
         });
+        let known = |name: &Name| {
+            desired.servers.contains_key(name)
+                || super::whole::waits(&desired, &ResourceId::new(Kind::Server, name.clone()))
+        };
+        let before = self.inventory.applied.len();
+        self.inventory.applied.retain(|name, _| known(name));
+        if self.inventory.applied.len() != before {
+            self.save_inventory();
+        }
         self.desired = Some(Arc::new(desired));
+        self.accepted.clone_from(&self.snapshot);
         self.plan = None;
     }
 

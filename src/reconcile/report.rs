@@ -133,7 +133,8 @@ impl Reconciler {
         let busy = self.running.contains_key(&Key::Resource(id.clone()));
         let ready = self.ready_finding(id);
         let stalled = self.backoff.get(id).filter(|wait| wait.until.is_none());
-        let moving = busy || (ready.0 == False && self.fault(id).is_none() && stalled.is_none());
+        let left = self.drift.contains_key(id) || self.fault(id).is_some() || stalled.is_some();
+        let moving = busy || (ready.0 == False && !left);
         let mut findings = vec![
             (
                 ConditionType::Reconciling,
@@ -166,6 +167,9 @@ impl Reconciler {
     }
 
     fn healthy(&self, id: &ResourceId) -> Finding {
+        if let Some(what) = self.drift.get(id) {
+            return (ConditionStatus::False, reason::DRIFTED, (*what).clone());
+        }
         let Some(serving) = self.serving.get(&id.name) else {
             return (ConditionStatus::False, reason::STARTING, "no instance has answered yet".to_owned());
         };
@@ -186,6 +190,12 @@ impl Reconciler {
         if let Some(blocked) = self.unknown_runner(id) {
             return (False, reason::RUNNER_UNREACHABLE, blocked);
         }
+        if let Some(what) = self.drift.get(id) {
+            let message = format!(
+                "drift: {what}; it is left so (`sync.drift: report`), `toolcrib reconcile` corrects it"
+            );
+            return (False, reason::DRIFTED, message);
+        }
         if let Some(wait) = self.backoff.get(id).filter(|wait| wait.what != What::Crash) {
             let hint = wait.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
             let detail = wait.detail.as_ref().map(|detail| format!("\n{}", tail(detail))).unwrap_or_default();
@@ -202,6 +212,7 @@ impl Reconciler {
                     let reason = if offered { reason::NAME_COLLISION } else { reason::BUILDING };
                     (False, reason, why.clone())
                 }
+                (None, true) if self.is_held(id) => (False, reason::WAITING_FOR_OTHERS, self.awaits()),
                 (None, true) => (True, reason::SERVED, "offered".to_owned()),
                 (None, false) => (False, reason::PROGRESSING, "not offered yet".to_owned()),
             },
@@ -218,6 +229,7 @@ impl Reconciler {
                     return (False, reason::CRASH_LOOP, wait.error.clone());
                 }
                 match self.unoffered.get(id) {
+                    None if self.is_held(id) => (False, reason::WAITING_FOR_OTHERS, self.awaits()),
                     Some(why) => (False, reason::UNPUBLISHABLE, why.clone()),
                     None => (True, reason::SERVED, format!("{} tools listed", serving.offer.tools.len())),
                 }
@@ -262,6 +274,9 @@ impl Reconciler {
                 (False, reason::REFUSED, format!("the revision is refused as a whole: {message}"))
             }
             (None, None) => (False, reason::WAITING_FOR_SOURCE, "nothing was read yet".to_owned()),
+            (None, Some(desired)) if !self.waits_for.is_empty() => {
+                (False, reason::WAITING_FOR_OTHERS, format!("{} is {}", desired.revision, self.awaits()))
+            }
             (None, Some(_)) if errors > 0 => {
                 (False, reason::INVALID_MANIFEST, format!("{errors} errors; the rest is served"))
             }
@@ -294,6 +309,7 @@ fn instance_status(instance: &Instance) -> InstanceStatus {
     let state = match instance.state {
         InstanceState::Starting => "starting",
         InstanceState::Running => "running",
+        InstanceState::Paused => "paused",
         InstanceState::Exited { .. } => "exited",
     };
     InstanceStatus {

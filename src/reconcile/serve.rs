@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Reconciler;
 use super::job;
-use crate::catalog::{self, Catalog, Offered, ReadyTool};
+use super::whole::waits;
+use crate::catalog::{self, Catalog, ReadyTool};
 use crate::desired::{Location, Server, Tool};
 use crate::live::UpstreamKey;
 use crate::ports::Offer;
@@ -34,22 +35,12 @@ impl Reconciler {
         let Some(desired) = self.desired.clone() else { return };
         self.follow_servers(&desired);
         self.follow_tools(&desired).await;
-        let servers: Vec<Offered> = self
-            .serving
-            .values()
-            .filter(|serving| serving.server.synced)
-            .map(|serving| Offered {
-                server: Arc::clone(&serving.server),
-                upstream: serving.key.clone(),
-                offer: Arc::clone(&serving.offer),
-            })
-            .collect();
-        let tools: Vec<ReadyTool> = self.tools.values().cloned().collect();
+        let Some(published) = self.publishable(&desired) else { return };
         let previous = self.ports.publisher.current();
         let input = catalog::Input {
-            revision: &desired.revision,
-            servers: &servers,
-            tools: &tools,
+            revision: &published.revision,
+            servers: &published.servers,
+            tools: &published.tools,
             previous: previous.as_deref(),
         };
         let (catalog, reports) = catalog::compose(&input);
@@ -64,14 +55,15 @@ impl Reconciler {
         let catalog = Arc::new(catalog);
         self.tell(previous.as_deref(), &catalog);
         self.ports.publisher.publish(catalog, Arc::clone(&self.policies), &desired.runners);
+        self.published = Some(published);
     }
 
     /// Servers that are gone leave at once; those whose workload is the same take their new version.
     fn follow_servers(&mut self, desired: &crate::desired::Desired) {
-        let waiting = |id: &ResourceId| desired.faulty.contains(id) || desired.pending.contains(id);
         self.unoffered.clear();
+        self.return_to_published(desired);
         self.serving.retain(|name, serving| {
-            let Some(server) = desired.servers.get(name) else { return waiting(&serving.server.id) };
+            let Some(server) = desired.servers.get(name) else { return waits(desired, &serving.server.id) };
             if server.digests.workload == serving.server.digests.workload {
                 serving.server = Arc::clone(server);
             }
@@ -86,9 +78,28 @@ impl Reconciler {
         });
     }
 
+    /// Where a revision goes back to what is still published, its instances serve on.
+    fn return_to_published(&mut self, desired: &crate::desired::Desired) {
+        let connected = self.ports.prober.connected();
+        for offered in self.published.iter().flat_map(|published| &published.servers) {
+            let (name, digest) = (&offered.server.id.name, offered.server.digests.workload);
+            let wanted = desired.servers.get(name).is_some_and(|server| server.digests.workload == digest);
+            if let Some(serving) = self.serving.get_mut(name)
+                && wanted
+                && serving.server.digests.workload != digest
+                && connected.contains(&offered.upstream)
+            {
+                *serving = Serving {
+                    server: Arc::clone(&offered.server),
+                    key: offered.upstream.clone(),
+                    offer: Arc::clone(&offered.offer),
+                };
+            }
+        }
+    }
+
     /// Tools whose image is there, with their folder checked out; others keep the version before.
     async fn follow_tools(&mut self, desired: &Arc<crate::desired::Desired>) {
-        let waiting = |id: &ResourceId| desired.faulty.contains(id) || desired.pending.contains(id);
         let mut before = std::mem::take(&mut self.tools);
         let mut folders = Folders::new();
         let mut now: BTreeMap<Name, ReadyTool> = BTreeMap::new();
@@ -110,7 +121,8 @@ impl Reconciler {
                 }
             }
         }
-        let kept = before.into_iter().filter(|(name, _)| waiting(&ResourceId::new(Kind::Tool, name.clone())));
+        let kept =
+            before.into_iter().filter(|(name, _)| waits(desired, &ResourceId::new(Kind::Tool, name.clone())));
         now.extend(kept);
         self.tools = now;
     }
@@ -159,7 +171,8 @@ impl Reconciler {
 /// Names a log line holds before it says how many more there are.
 const LISTED: usize = 8;
 
-fn listed(names: &[&str]) -> String {
+/// Names in one line.
+pub(super) fn listed(names: &[&str]) -> String {
     match names.len() {
         0 => "-".to_owned(),
         count if count <= LISTED => names.join(","),

@@ -7,8 +7,11 @@ use super::Reconciler;
 use super::backoff::What;
 use super::job::{Done, Failed, Proven};
 use super::serve::Serving;
-use crate::live::{Entry, Instance, InstanceState, Live, Observation, UpstreamKey};
+use crate::desired::{Location, Server};
+use crate::live::{Applied, Entry, Fault, Instance, InstanceState, Live, Observation, UpstreamKey};
+use crate::plan::Plan;
 use crate::ports::{Offer, PortError, PortResult};
+use crate::resource::runner::RunnerKind;
 use crate::resource::{Digest, Kind, Name, ResourceId};
 
 impl Reconciler {
@@ -44,9 +47,29 @@ impl Reconciler {
         if gone {
             self.save_inventory();
         }
-        let plan = self.plan_now();
+        let plan = self.plan_for_drift();
         self.launch(&plan);
         self.stale = true;
+    }
+
+    /// The plan, with drift corrected where somebody asked for that, and told where not.
+    fn plan_for_drift(&mut self) -> Plan {
+        let mut plan = self.plan_now();
+        if std::mem::take(&mut self.correct_next) && !plan.drift.is_empty() {
+            for drift in &plan.drift {
+                self.backoff.forgive(&drift.resource);
+                self.correct.insert(drift.resource.clone());
+            }
+            plan = self.plan_now();
+        }
+        let drift = plan.drift.iter().map(|drift| (drift.resource.clone(), drift.reason.clone())).collect();
+        for (id, what) in &drift {
+            if self.drift.get(id) != Some(what) {
+                tracing::warn!(resource = %id, "drift: {what}; it is left so, `toolcrib reconcile` corrects it");
+            }
+        }
+        self.drift = drift;
+        plan
     }
 
     /// After a loss of the store the labels say what is ours; prunes then ask for approval.
@@ -76,13 +99,20 @@ impl Reconciler {
         }
     }
 
-    /// Instances that ended by themselves count as failures of their server, once each.
+    /// Instances that ended by themselves count as failures of their server, once each. One that
+    /// somebody started again is as good as before.
     fn note_crashes(&mut self) {
         let now = self.ports.clock.now();
         let exited = self.live.runners.values().flat_map(|seen| match seen {
             Observation::Present(instances) => instances.as_slice(),
             Observation::Unknown(_) => &[],
         });
+        let again = exited.clone().filter(|instance| !matches!(instance.state, InstanceState::Exited { .. }));
+        for instance in again {
+            if self.broken.get(&instance.id) == Some(&Fault::Ended) {
+                self.broken.remove(&instance.id);
+            }
+        }
         let ended: Vec<(Instance, String)> = exited
             .filter_map(|instance| match instance.state {
                 InstanceState::Exited { code } => Some((instance.clone(), ended(code))),
@@ -92,7 +122,9 @@ impl Reconciler {
         for (instance, text) in ended {
             let served = self.serving.get(&instance.resource.name);
             let ours = served.is_some_and(|serving| serving.key.instance == instance.id);
-            if ours && self.broken.insert(instance.id.clone()) {
+            let known = self.broken.contains_key(&instance.id);
+            if ours && !known {
+                self.broken.insert(instance.id.clone(), Fault::Ended);
                 tracing::warn!(resource = %instance.resource, instance = instance.name, "{text}");
                 self.backoff.crashed(&instance.resource, instance.digest, text, now);
             }
@@ -162,6 +194,9 @@ impl Reconciler {
                 let wanted = self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name));
                 let wanted = wanted.filter(|server| server.digests.workload == digest).cloned();
                 if let Some(server) = wanted {
+                    self.correct.remove(id);
+                    self.drift.remove(id);
+                    self.note_applied(&server);
                     let serving = Serving { server, key: proven.key, offer: Arc::new(proven.offer) };
                     self.serving.insert(id.name.clone(), serving);
                     self.publish().await;
@@ -169,7 +204,7 @@ impl Reconciler {
             }
             Err(Failed { cancelled: true, .. }) => {}
             Err(Failed { error, instance, .. }) => {
-                self.broken.extend(instance.map(|instance| instance.id));
+                self.broken.extend(instance.map(|instance| (instance.id, Fault::Silent)));
                 // Somebody may have removed the image: it is looked for again.
                 let build =
                     self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name)?.digests.build);
@@ -179,6 +214,17 @@ impl Reconciler {
         }
         self.look();
         self.stale = true;
+    }
+
+    /// From now on another state of this server is drift, until another one is wanted.
+    fn note_applied(&mut self, server: &Server) {
+        let Location::Runner(workload) = &server.location else { return };
+        let kind = self.runners.get(&workload.runner).map(|runner| runner.kind);
+        let applied =
+            Applied { digest: server.digests.workload, transient: kind == Some(RunnerKind::Process) };
+        if self.inventory.applied.insert(server.id.name.clone(), applied) != Some(applied) {
+            self.save_inventory();
+        }
     }
 
     async fn refreshed(&mut self, key: &UpstreamKey, result: PortResult<Offer>) {

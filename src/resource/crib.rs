@@ -67,7 +67,9 @@ impl Default for Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Drift {
+    /// What died, was paused or removed by hand is started again.
     Correct,
+    /// It is told, and left until somebody asks or its workload changes.
     Report,
 }
 
@@ -76,6 +78,6 @@ pub enum Drift {
 pub enum Publish {
     /// Whatever is ready, as it turns ready.
     AsReady,
-    /// All at once, when all is.
+    /// All at once, when all is; removals and rules do not wait.
     Whole,
 }

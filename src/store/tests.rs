@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "files are damaged here")]
 
 use super::*;
+use crate::live::Applied;
 use crate::resource::{Digest, Name, ResourceId};
 
 fn inventory(names: &[&str]) -> Inventory {
@@ -12,8 +13,11 @@ fn inventory(names: &[&str]) -> Inventory {
         digest: Digest::of_bytes(name.as_bytes()),
         secrets: None,
     };
+    let applied =
+        |name: &str| Applied { digest: Digest::of_bytes(name.as_bytes()), transient: name == "two" };
     Inventory {
         entries: names.iter().map(|name| ((*name).to_owned(), entry(name))).collect(),
+        applied: names.iter().map(|name| (Name::parse(name).unwrap(), applied(name))).collect(),
         rebuilt: false,
     }
 }

@@ -4,6 +4,7 @@ mod clients;
 mod faults;
 mod restart;
 mod stdio;
+mod sync;
 
 use std::time::Duration;
 

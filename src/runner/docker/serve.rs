@@ -71,7 +71,8 @@ impl Inner {
         };
         instance.state = match container.state? {
             _ if starting => InstanceState::Starting,
-            State::RUNNING | State::PAUSED | State::STOPPING => InstanceState::Running,
+            State::RUNNING | State::STOPPING => InstanceState::Running,
+            State::PAUSED => InstanceState::Paused,
             State::RESTARTING => InstanceState::Starting,
             // Created and never started: whoever made it died before.
             _ => InstanceState::Exited { code: exit_code(container.status.as_deref()) },

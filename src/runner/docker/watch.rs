@@ -63,7 +63,7 @@ fn filters(owner: &str, runner: &str) -> HashMap<String, Vec<String>> {
     let wanted = [(labels::OWNER, owner), (labels::RUNNER, runner), (labels::ROLE, "server")];
     let mut filters = labels::filter(&wanted);
     filters.insert("type".to_owned(), vec!["container".to_owned()]);
-    let events = ["die", "oom", "start", "destroy"].map(str::to_owned).to_vec();
+    let events = ["die", "oom", "start", "pause", "unpause", "destroy"].map(str::to_owned).to_vec();
     filters.insert("event".to_owned(), events);
     filters
 }
