@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::manifest::{RepoPath, TreeEntry};
-use crate::resource::server::{GitSource, PackageSource, Transport};
+use crate::resource::server::{GitSource, PackageRegistry, PackageSource, Transport};
 use crate::resource::workload::BuildSource;
 use crate::resource::{Digest, ResourceId};
 
@@ -83,6 +83,32 @@ pub struct GitRecipe<'a> {
     pub transport: &'a Transport,
 }
 
+/// What installs packages and starts their programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ecosystem {
+    Python,
+    Node,
+}
+
+impl Ecosystem {
+    /// None for a registry of images, which need no build.
+    pub fn of(registry: PackageRegistry) -> Option<Self> {
+        match registry {
+            PackageRegistry::Pypi => Some(Self::Python),
+            PackageRegistry::Npm => Some(Self::Node),
+            PackageRegistry::Oci => None,
+        }
+    }
+}
+
+/// A package and the image to build on.
+#[derive(Clone, Debug)]
+pub struct PackageRecipe<'a> {
+    pub source: &'a PackageSource,
+    pub ecosystem: Ecosystem,
+    pub base: String,
+}
+
 impl BuildSpec {
     /// The images it is built on, where we write the Dockerfile: one of the repository is not read here.
     pub fn bases(&self) -> Vec<String> {
@@ -132,8 +158,8 @@ impl BuildSpec {
     }
 
     /// A build of a package.
-    pub fn of_package(resource: ResourceId, source: &PackageSource, base: &str, settings: Settings) -> Self {
-        let text = generated::package(source, base, &settings.args);
+    pub fn of_package(resource: ResourceId, recipe: &PackageRecipe<'_>, settings: Settings) -> Self {
+        let text = generated::package(recipe, &settings.args);
         Self { dockerfile: Dockerfile::Generated(text), ..Self::bare(resource, settings) }.named()
     }
 

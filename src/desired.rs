@@ -107,7 +107,7 @@ pub struct Resolved {
     pub desired: Desired,
     /// Faults of resolving, in the order of places; those of parsing are the manifest's.
     pub diagnostics: Vec<Diagnostic>,
-    /// A fault in a `Crib` or a `Policy`: the whole revision is refused and the last good one stays.
+    /// A fault in a `Crib`, a `Policy` or the access of a `Toolset`: the whole revision is refused and the last good one stays.
     pub refused: bool,
 }
 

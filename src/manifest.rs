@@ -207,6 +207,9 @@ pub struct ParsedFile {
     pub skipped: usize,
     /// Resources that are declared here with an error.
     pub faulty: BTreeSet<ResourceId>,
+    /// Those of them whose fault refuses the whole revision, although others of their kind would not: a
+    /// `Toolset` of which nobody can tell who may use it.
+    pub refusing: BTreeSet<ResourceId>,
     /// Some part could not even be told to belong to a resource: everything last read from this file
     /// is kept.
     pub broken: bool,
@@ -228,6 +231,8 @@ pub struct Manifest {
     pub diagnostics: Vec<Diagnostic>,
     /// Resources declared with an error, whether an earlier version is kept or there is none.
     pub faulty: BTreeSet<ResourceId>,
+    /// Those of them whose fault refuses the whole revision: see [`ParsedFile::refusing`].
+    pub refusing: BTreeSet<ResourceId>,
     /// Documents of other API groups, or of none.
     pub skipped: usize,
     /// The locks, by the resource they are of; of one that cannot be read, what was last read of it.

@@ -7,11 +7,13 @@
 
 pub mod crib;
 pub mod digest;
+pub mod integration;
 pub mod policy;
 pub mod quantity;
 pub mod runner;
 pub mod server;
 pub mod tool;
+pub mod toolset;
 pub mod value;
 pub mod workload;
 
@@ -22,12 +24,14 @@ use serde::{Deserialize, Serialize};
 
 pub use crib::CribSpec;
 pub use digest::Digest;
+pub use integration::IntegrationSpec;
 pub use policy::PolicySpec;
 pub use quantity::{Cpu, Memory, Period};
 pub use runner::RunnerSpec;
 pub use server::ServerSpec;
 pub use tool::ToolSpec;
-pub use value::{EnvValue, Packed, SecretRef};
+pub use toolset::ToolsetSpec;
+pub use value::{EnvValue, Packed, Reference, SecretRef};
 
 /// The group and version every document of ours carries.
 pub const API_VERSION: &str = "toolcrib.dev/v1alpha1";
@@ -86,20 +90,25 @@ pub enum Kind {
     Crib,
     Runner,
     Policy,
+    Integration,
     Server,
     Tool,
+    Toolset,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Crib, Self::Runner, Self::Policy, Self::Server, Self::Tool];
+    pub const ALL: [Self; 7] =
+        [Self::Crib, Self::Runner, Self::Policy, Self::Integration, Self::Server, Self::Tool, Self::Toolset];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Crib => "Crib",
             Self::Runner => "Runner",
             Self::Policy => "Policy",
+            Self::Integration => "Integration",
             Self::Server => "Server",
             Self::Tool => "Tool",
+            Self::Toolset => "Toolset",
         }
     }
 
@@ -192,12 +201,12 @@ impl fmt::Display for Revision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Metadata {
-    /// Unique per kind.
+    /// What it is called: 1 to 63 of a-z, 0-9 and `-`, unique per kind. Example: `weather`.
     pub name: Name,
-    /// For selection.
+    /// For selection by a `Toolset`. Default: none. Example: `{team: data}`.
     #[serde(default, skip_serializing_if = "no_labels")]
     pub labels: Labels,
-    /// For people and other programs; never for decisions of ours.
+    /// For people and other programs; Toolcrib decides nothing by them. Default: none.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub annotations: std::collections::BTreeMap<String, String>,
 }
@@ -215,8 +224,10 @@ pub enum Spec {
     Crib(Box<CribSpec>),
     Runner(Box<RunnerSpec>),
     Policy(Box<PolicySpec>),
+    Integration(Box<IntegrationSpec>),
     Server(Box<ServerSpec>),
     Tool(Box<ToolSpec>),
+    Toolset(Box<ToolsetSpec>),
 }
 
 impl Spec {
@@ -225,8 +236,10 @@ impl Spec {
             Self::Crib(_) => Kind::Crib,
             Self::Runner(_) => Kind::Runner,
             Self::Policy(_) => Kind::Policy,
+            Self::Integration(_) => Kind::Integration,
             Self::Server(_) => Kind::Server,
             Self::Tool(_) => Kind::Tool,
+            Self::Toolset(_) => Kind::Toolset,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::GitRecipe;
-use crate::resource::server::{PackageRegistry, PackageSource, Transport};
+use super::{Ecosystem, GitRecipe, PackageRecipe};
+use crate::resource::server::{PackageSource, Transport};
 
 const GIT: &str = include_str!("dockerfiles/git.Dockerfile");
 const PYPI: &str = include_str!("dockerfiles/pypi.Dockerfile");
@@ -32,17 +32,18 @@ pub(super) fn git(recipe: &GitRecipe<'_>, args: &BTreeMap<String, String>) -> St
     fill(GIT, &[("base", base), ("args", &declarations(args)), ("entrypoint", &exec(&entrypoint))])
 }
 
-pub(super) fn package(source: &PackageSource, base: &str, args: &BTreeMap<String, String>) -> String {
-    let PackageSource { registry, name, version, bin, args: own, base: _ } = source;
-    let (template, package, folder) = match registry {
-        PackageRegistry::Pypi => (PYPI, format!("{name}=={version}"), "/opt/venv/bin"),
-        PackageRegistry::Npm => (NPM, format!("{name}@{version}"), "/opt/package/bin"),
+pub(super) fn package(recipe: &PackageRecipe<'_>, args: &BTreeMap<String, String>) -> String {
+    let PackageRecipe { source, ecosystem, base } = recipe;
+    let PackageSource { registry: _, name, version, bin, args: own, base: _ } = source;
+    let (template, package, folder) = match ecosystem {
+        Ecosystem::Python => (PYPI, format!("{name}=={version}"), "/opt/venv/bin"),
+        Ecosystem::Node => (NPM, format!("{name}@{version}"), "/opt/package/bin"),
     };
     let bin = bin.as_deref().unwrap_or_else(|| name.rsplit('/').next().unwrap_or(name));
     let mut entrypoint = vec![format!("{folder}/{bin}")];
     entrypoint.extend(own.iter().cloned());
     let values = [
-        ("base", base),
+        ("base", base.as_str()),
         ("args", &declarations(args)),
         ("package", &word(&package)),
         ("entrypoint", &exec(&entrypoint)),
@@ -112,7 +113,14 @@ mod tests {
 
     #[test]
     fn packages_are_installed_at_their_version() {
-        let package_of = |value| package(&serde_json::from_value(value).unwrap(), "base:1", &BTreeMap::new());
+        let package_of = |value| {
+            let source: PackageSource = serde_json::from_value(value).unwrap();
+            let ecosystem = Ecosystem::of(source.registry).unwrap();
+            package(
+                &PackageRecipe { source: &source, ecosystem, base: "base:1".to_owned() },
+                &BTreeMap::new(),
+            )
+        };
         let pypi = package_of(serde_json::json!({
             "registry": "pypi", "name": "mcp-server-time", "version": "1.2.3", "args": ["--local-timezone", "UTC"],
         }));

@@ -56,8 +56,8 @@ impl Get {
 fn wanted(text: &str) -> CliResult<(Kind, Option<Name>)> {
     let (kind, name) = text.split_once('/').map_or((text, None), |(kind, name)| (kind, Some(name)));
     let found = Kind::parse(kind).ok_or_else(|| {
-        CliError::usage(format!("`{kind}` is not a kind"))
-            .hint("kinds are crib, runner, policy, server and tool")
+        let kinds = Kind::ALL.map(|kind| kind.as_str().to_lowercase()).join(", ");
+        CliError::usage(format!("`{kind}` is not a kind")).hint(format!("kinds are {kinds}"))
     })?;
     let name = name.map(Name::parse).transpose().map_err(|error| CliError::usage(error.to_string()))?;
     Ok((found, name))

@@ -23,7 +23,11 @@ pub fn questions(manifest: &Manifest, snapshot: &Snapshot, floor: &Floor) -> BTr
     for declared in manifest.resources.values() {
         let (image, named) = match &declared.spec {
             Spec::Server(spec) => match &spec.source {
-                ServerSource::Image(image) => (&image.reference, spec.runner.as_ref()),
+                ServerSource::Image(image) => (image.reference.clone(), spec.runner.as_ref()),
+                ServerSource::Package(package) => match package.image() {
+                    Some(image) => (image, spec.runner.as_ref()),
+                    None => continue,
+                },
                 ServerSource::Git(git) => {
                     questions.insert(Question::Git {
                         url: git.url.clone(),
@@ -35,14 +39,14 @@ pub fn questions(manifest: &Manifest, snapshot: &Snapshot, floor: &Floor) -> BTr
                 _ => continue,
             },
             Spec::Tool(spec) => match &spec.image {
-                Some(image) => (image, spec.runner.as_ref()),
+                Some(image) => (image.clone(), spec.runner.as_ref()),
                 None => continue,
             },
-            Spec::Crib(_) | Spec::Runner(_) | Spec::Policy(_) => continue,
+            _ => continue,
         };
         let runner = context.runner(named, RunnerKind::Docker, &mut Findings::new(declared));
         if let Some(runner) = runner {
-            questions.insert(Question::Image { runner: runner.name.clone(), reference: image.clone() });
+            questions.insert(Question::Image { runner: runner.name.clone(), reference: image });
         }
     }
     questions
@@ -90,7 +94,7 @@ pub fn resolve(
     let mut diagnostics = pass.finish(&mut desired);
     diagnostics.sort();
     let fatal = |id: &ResourceId| matches!(id.kind, Kind::Crib | Kind::Policy);
-    let refused = desired.faulty.iter().any(fatal);
+    let refused = desired.faulty.iter().any(fatal) || !manifest.refusing.is_empty();
     Resolved { desired, diagnostics, refused }
 }
 
@@ -116,7 +120,7 @@ impl Pass<'_> {
         }
         let mut findings = Findings::new(declared);
         let result = match &declared.spec {
-            Spec::Crib(_) | Spec::Runner(_) => return,
+            Spec::Crib(_) | Spec::Runner(_) | Spec::Integration(_) | Spec::Toolset(_) => return,
             Spec::Policy(spec) => policy::policy(self.context, declared, spec, &mut findings)
                 .map(|policy| Outcome::Policy(Arc::new(policy))),
             Spec::Server(spec) => server::server(self.context, declared, spec, &mut findings)
@@ -189,7 +193,7 @@ fn keep(desired: &mut Desired, previous: &Desired) {
 fn holds(desired: &Desired, id: &ResourceId) -> bool {
     let name = &id.name;
     match id.kind {
-        Kind::Crib => true,
+        Kind::Crib | Kind::Integration | Kind::Toolset => true,
         Kind::Runner => desired.runners.contains_key(name),
         Kind::Policy => desired.policies.contains_key(name),
         Kind::Server => desired.servers.contains_key(name),
@@ -205,7 +209,7 @@ fn copy(id: &ResourceId, from: &Desired, to: &mut Desired) {
         }
     }
     match id.kind {
-        Kind::Crib => {}
+        Kind::Crib | Kind::Integration | Kind::Toolset => {}
         Kind::Runner => one(&id.name, &from.runners, &mut to.runners),
         Kind::Policy => one(&id.name, &from.policies, &mut to.policies),
         Kind::Server => one(&id.name, &from.servers, &mut to.servers),
@@ -229,13 +233,16 @@ fn inputs(context: &Context<'_>, declared: &Declared) -> Option<Digest> {
             }
             ServerSource::Command(_) => Some(files::contents(context, &declared.place.file.parent())),
             ServerSource::Image(image) => Some(answers(context, &image.reference, spec.runner.as_ref())),
+            ServerSource::Package(package) => {
+                package.image().map(|image| answers(context, &image, spec.runner.as_ref()))
+            }
             _ => None,
         },
         Spec::Tool(spec) => Some(match &spec.image {
             Some(image) => answers(context, image, spec.runner.as_ref()),
             None => files::contents(context, &declared.place.file.parent()),
         }),
-        Spec::Crib(_) | Spec::Runner(_) | Spec::Policy(_) => None,
+        _ => None,
     }
 }
 

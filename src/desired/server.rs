@@ -7,11 +7,11 @@ use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
 use super::{Digests, Location, Program, Runner, Server, Workload, files};
-use crate::build::{self, BuildSpec};
+use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
 use crate::resource::Digest;
 use crate::resource::runner::RunnerKind;
-use crate::resource::server::{GitSource, Mode, PackageRegistry, PackageSource, ServerSource, ServerSpec};
+use crate::resource::server::{GitSource, Mode, PackageSource, ServerSource, ServerSpec};
 use crate::resource::workload::BuildSource;
 
 /// From start to the first complete list, where nothing else is said: a Python server with many
@@ -151,7 +151,15 @@ fn program(
             build(context, declared, &["source", "build"], source, runner, findings)?
         }
         ServerSource::Git(source) => git(context, declared, spec, source, runner, findings)?,
-        ServerSource::Package(source) => package(context, declared, source, runner, findings)?,
+        ServerSource::Package(source) => match (Ecosystem::of(source.registry), source.image()) {
+            (Some(ecosystem), _) => package(context, declared, source, ecosystem, runner, findings)?,
+            (None, image) => {
+                let reference = image?;
+                let id = context.image(&["source", "package"], &runner.name, &reference, findings);
+                let args = (!source.args.is_empty()).then(|| source.args.clone());
+                return Some((Program::Image { reference, id, entrypoint: None, args }, None));
+            }
+        },
         ServerSource::Url(_) => return None,
     };
     let program = Program::Image { reference: build.tag.clone(), id: None, entrypoint: None, args: None };
@@ -285,7 +293,7 @@ fn git(
             "write `https://host/path.git` or `git@host:path.git`",
         );
     }
-    let base = base(context, source.base.as_ref(), PackageRegistry::Pypi, findings);
+    let base = base(context, source.base.as_ref(), Ecosystem::Python, findings);
     if findings.failed() {
         return None;
     }
@@ -314,24 +322,26 @@ fn package(
     context: &Context<'_>,
     declared: &Arc<Declared>,
     source: &PackageSource,
+    ecosystem: Ecosystem,
     runner: &Runner,
     findings: &mut Findings<'_>,
 ) -> Option<Arc<BuildSpec>> {
-    let base = base(context, source.base.as_ref(), source.registry, findings)?;
-    Some(Arc::new(BuildSpec::of_package(declared.id(), source, &base, settings(context, runner))))
+    let base = base(context, source.base.as_ref(), ecosystem, findings)?;
+    let recipe = PackageRecipe { source, ecosystem, base };
+    Some(Arc::new(BuildSpec::of_package(declared.id(), &recipe, settings(context, runner))))
 }
 
 /// The image to build on: the source's, else the Crib's.
 fn base(
     context: &Context<'_>,
     own: Option<&String>,
-    registry: PackageRegistry,
+    ecosystem: Ecosystem,
     findings: &mut Findings<'_>,
 ) -> Option<String> {
     let images = &context.crib.defaults.images;
-    let (field, default, kind) = match registry {
-        PackageRegistry::Pypi => ("python", &images.python, "Python"),
-        PackageRegistry::Npm => ("node", &images.node, "Node"),
+    let (field, default, kind) = match ecosystem {
+        Ecosystem::Python => ("python", &images.python, "Python"),
+        Ecosystem::Node => ("node", &images.node, "Node"),
     };
     let base = own.or(default.as_ref());
     if base.is_none() {

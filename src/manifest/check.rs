@@ -2,8 +2,10 @@
 //!
 //! Not here: whatever needs another resource or the tree ([`crate::desired`]).
 
+mod later;
 mod server;
 mod tool;
+mod toolset;
 mod warn;
 
 use std::collections::BTreeSet;
@@ -11,11 +13,13 @@ use std::collections::BTreeSet;
 use super::read::Fault;
 use super::tree::Node;
 use crate::resource::crib::CribSpec;
+use crate::resource::integration::IntegrationSpec;
 use crate::resource::policy::PolicySpec;
 use crate::resource::runner::RunnerSpec;
-use crate::resource::workload::{BuildSource, Security};
+use crate::resource::workload::{BuildSource, Security, Volumes};
 use crate::resource::{EnvValue, SecretRef, Spec};
 
+pub(super) use toolset::access_fails;
 pub(super) use warn::{credential, warnings};
 
 /// Checks one resource, of which `root` is the document.
@@ -25,9 +29,12 @@ pub(super) fn spec(root: &Node<'_>, spec: &Spec, faults: &mut BTreeSet<Fault>) {
         Spec::Crib(spec) => crib(&mut check, spec),
         Spec::Runner(spec) => runner(&mut check, spec),
         Spec::Policy(spec) => policy(&mut check, spec),
+        Spec::Integration(spec) => integration(&mut check, spec),
         Spec::Server(spec) => server::server(&mut check, spec),
         Spec::Tool(spec) => tool::tool(&mut check, spec),
+        Spec::Toolset(spec) => toolset::toolset(&mut check, spec),
     }
+    later::refuse(&mut check, spec);
 }
 
 /// The faults of one document.
@@ -65,28 +72,31 @@ impl Check<'_, '_> {
 
     fn env<'e>(&mut self, names: impl Iterator<Item = (&'e String, &'e EnvValue)>) {
         for (name, value) in names {
-            let fits = |(at, c): (usize, char)| {
-                c == '_' || c.is_ascii_alphabetic() || (at > 0 && c.is_ascii_digit())
-            };
-            if name.is_empty() || !name.chars().enumerate().all(fits) {
-                let message = format!("`{name}` cannot name an environment variable");
-                self.invalid_key(
-                    &["env", name],
-                    message,
-                    "use letters, digits and `_`, and begin with no digit",
-                );
-            }
+            self.variable(name);
             self.value(&["env", name], value);
+        }
+    }
+
+    fn variable(&mut self, name: &str) {
+        let fits =
+            |(at, c): (usize, char)| c == '_' || c.is_ascii_alphabetic() || (at > 0 && c.is_ascii_digit());
+        if name.is_empty() || !name.chars().enumerate().all(fits) {
+            let message = format!("`{name}` cannot name an environment variable");
+            self.invalid_key(&["env", name], message, "use letters, digits and `_`, and begin with no digit");
         }
     }
 
     fn files<'e>(&mut self, paths: impl Iterator<Item = (&'e String, &'e EnvValue)>) {
         for (path, value) in paths {
-            if !absolute(path) {
-                let message = format!("`{path}` is not the absolute path of a file");
-                self.invalid_key(&["files", path], message, "begin with `/` and use no `.` or `..`");
-            }
+            self.file(path);
             self.value(&["files", path], value);
+        }
+    }
+
+    fn file(&mut self, path: &str) {
+        if !absolute(path) {
+            let message = format!("`{path}` is not the absolute path of a file");
+            self.invalid_key(&["files", path], message, "begin with `/` and use no `.` or `..`");
         }
     }
 
@@ -95,15 +105,47 @@ impl Check<'_, '_> {
             EnvValue::Literal(text) if text.contains('\0') => {
                 self.invalid(path, "the value holds a NUL", "remove it");
             }
-            EnvValue::Secret(SecretRef::File(file)) if !file.starts_with('/') => self.invalid(
+            EnvValue::Secret(secret) => self.secret(path, secret),
+            EnvValue::Literal(_) => {}
+        }
+    }
+
+    fn secret(&mut self, path: &[&str], secret: &SecretRef) {
+        match secret {
+            SecretRef::File(file) if !file.starts_with('/') => self.invalid(
                 path,
                 format!("`{file}` is not an absolute path"),
                 "name the file on the daemon's machine from `/` on; files of the repository are no secrets",
             ),
-            EnvValue::Secret(SecretRef::Env(name)) if name.is_empty() => {
+            SecretRef::Env(name) if name.is_empty() => {
                 self.invalid(path, "the variable has no name", "write `secret: {env: NAME}`");
             }
-            EnvValue::Literal(_) | EnvValue::Secret(_) => {}
+            SecretRef::File(_) | SecretRef::Env(_) => {}
+        }
+    }
+
+    fn volumes(&mut self, volumes: &Volumes) {
+        for path in volumes.iter().flat_map(|volumes| volumes.keys()).filter(|path| !absolute(path)) {
+            let message = format!("`{path}` is not the absolute path of a folder");
+            self.invalid_key(&["volumes", path], message, "begin with `/` and use no `.` or `..`");
+        }
+    }
+
+    fn concurrency(&mut self, limit: Option<u32>) {
+        if limit == Some(0) {
+            let message = "with no call at once nothing can be called";
+            self.invalid(&["concurrency"], message, "write a number from 1 on, or remove the field");
+        }
+    }
+
+    fn patterns(&mut self, path: &[&str], globs: &[String]) {
+        for (at, glob) in globs.iter().enumerate() {
+            if let Err(error) = globset::Glob::new(glob) {
+                let message = format!("`{glob}` is not a pattern: {}", error.kind());
+                let at = at.to_string();
+                let path = [path, &[at.as_str()]].concat();
+                self.invalid(&path, message, "`*` stands for any letters, `?` for one");
+            }
         }
     }
 
@@ -167,17 +209,71 @@ fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
             check.image(&["defaults", "images", field], image);
         }
     }
+    for (at, base) in spec.bases.iter().enumerate() {
+        if base.is_empty() || base.starts_with('/') {
+            let hint = "name the folder relative to this file, such as `../../base`";
+            check.invalid(&["bases", &at.to_string()], "a base is a folder of this repository", hint);
+        }
+    }
+    for (at, registration) in spec.register.iter().enumerate() {
+        let at = at.to_string();
+        web_address(check, &["register", &at, "url"], &registration.url);
+        if let Some(key) = &registration.key {
+            check.secret(&["register", &at, "key", "secret"], &key.secret);
+        }
+    }
+}
+
+fn web_address(check: &mut Check<'_, '_>, path: &[&str], url: &str) {
+    let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme)).unwrap_or_default();
+    if host.is_empty() || url.contains(char::is_whitespace) {
+        check.invalid(path, format!("`{url}` is not an address"), "write `https://host/path`");
+    }
+    if host.split('/').next().unwrap_or_default().contains('@') {
+        check.fault(
+            path,
+            "secret-in-clear",
+            "the address holds credentials",
+            "name the secret's place in `key`",
+        );
+    }
+}
+
+fn integration(check: &mut Check<'_, '_>, spec: &IntegrationSpec) {
+    for (name, value) in &spec.env {
+        check.variable(name);
+        check.secret(&["env", name, "secret"], &value.secret);
+    }
+    for (path, value) in &spec.files {
+        check.file(path);
+        check.secret(&["files", path, "secret"], &value.secret);
+    }
 }
 
 fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {
-    if spec.kind().is_none() {
-        let several = spec.docker.is_some() && spec.process.is_some();
-        let (message, hint) = if several {
-            ("a runner is one place, but this one is `docker` and `process`", "declare two runners")
-        } else {
-            ("the runner does not say what it is", "write `docker: {}` or `process: {}`")
-        };
-        check.fault(&[], "not-exactly-one", message, hint);
+    let given: Vec<&str> = [("docker", spec.docker.is_some()), ("process", spec.process.is_some())]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .chain(spec.later())
+        .collect();
+    match given.as_slice() {
+        [_] => {}
+        [] => {
+            let message = "the runner does not say what it is";
+            check.fault(&[], "not-exactly-one", message, "write `docker: {}` or `process: {}`");
+        }
+        several => {
+            let several: Vec<String> = several.iter().map(|name| format!("`{name}`")).collect();
+            let message = format!("a runner is one place, but this one is {}", several.join(" and "));
+            check.fault(&[], "not-exactly-one", message, "declare two runners");
+        }
+    }
+    if spec.cost.is_some_and(|cost| cost < 0.0) {
+        check.invalid(&["cost"], "a runner costs nothing or more", "write a number from 0 on");
+    }
+    if spec.capacity.as_ref().is_some_and(|capacity| capacity.slots == Some(0)) {
+        let message = "with no slot nothing can be called on it";
+        check.invalid(&["capacity", "slots"], message, "write a number from 1 on, or remove the field");
     }
     let host = spec.docker.as_ref().and_then(|docker| docker.host.as_deref());
     if let Some(host) =

@@ -107,6 +107,16 @@ pub const CODES: &[Code] = &[
         "A program of the repository is not executable.",
         "Make it so with `git update-index --chmod=+x`, or name the interpreter first.",
     ),
+    code(
+        "not-served",
+        "A resource is read and checked, and this version does nothing with it yet.",
+        "Keep it for a later version, or remove it.",
+    ),
+    code(
+        "not-supported",
+        "A field or form is known, and this version does not have what it asks for.",
+        "Remove it: the hint says what is done instead. A field is obeyed or refused, never passed over.",
+    ),
     code("not-text", "A file is not UTF-8 text.", "Save it as UTF-8, or name it in `.toolcribignore`."),
     code(
         "outside-context",

@@ -220,6 +220,9 @@ impl File<'_> {
             check::spec(root, spec, &mut faults);
         }
         let (Some(metadata), Some(spec), true) = (metadata, spec, faults.is_empty()) else {
+            if kind == Some(Kind::Toolset) && check::access_fails(root) {
+                self.parsed.refusing.extend(id.cloned());
+            }
             return self.fault(faults, id);
         };
         let place = Place { file: self.path.clone(), line: root.mark.line, column: root.mark.column };
@@ -355,7 +358,9 @@ fn spec(root: &Node<'_>, kind: Kind, faults: &mut BTreeSet<Fault>) -> Option<Spe
         Kind::Crib => Spec::Crib(Box::new(part(root, "spec", faults)?)),
         Kind::Runner => Spec::Runner(Box::new(part(root, "spec", faults)?)),
         Kind::Policy => Spec::Policy(Box::new(part(root, "spec", faults)?)),
+        Kind::Integration => Spec::Integration(Box::new(part(root, "spec", faults)?)),
         Kind::Server => Spec::Server(Box::new(part(root, "spec", faults)?)),
         Kind::Tool => Spec::Tool(Box::new(part(root, "spec", faults)?)),
+        Kind::Toolset => Spec::Toolset(Box::new(part(root, "spec", faults)?)),
     })
 }

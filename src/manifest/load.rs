@@ -156,6 +156,7 @@ pub fn assemble(
             }
             (None, _) => {}
         }
+        manifest.refusing.extend(file.refusing.iter().cloned());
         for declared in &file.resources {
             match manifest.resources.entry(declared.id()) {
                 std::collections::btree_map::Entry::Vacant(entry) => {

@@ -107,7 +107,7 @@ impl Reconciler {
                 self.diagnostics.extend(diagnostics);
                 tracing::error!(
                     revision = %snapshot.revision,
-                    "refused: a fault in the Crib or a Policy; what is served stays"
+                    "refused: a fault in the Crib, a Policy or the access of a Toolset; what is served stays"
                 );
             }
         }

@@ -106,7 +106,7 @@ impl Reconciler {
                     status.runner = Some(tool.runner.clone());
                 }
             }
-            Kind::Crib | Kind::Runner | Kind::Policy => {}
+            Kind::Crib | Kind::Runner | Kind::Policy | Kind::Integration | Kind::Toolset => {}
         }
         if status.place.is_none() {
             let declared = self.manifest.as_ref().and_then(|manifest| manifest.resources.get(id));
@@ -216,7 +216,9 @@ impl Reconciler {
                 (None, true) => (True, reason::SERVED, "offered".to_owned()),
                 (None, false) => (False, reason::PROGRESSING, "not offered yet".to_owned()),
             },
-            Kind::Crib | Kind::Runner | Kind::Policy => (True, reason::SERVED, "in force".to_owned()),
+            Kind::Crib | Kind::Runner | Kind::Policy | Kind::Integration | Kind::Toolset => {
+                (True, reason::SERVED, "in force".to_owned())
+            }
         }
     }
 

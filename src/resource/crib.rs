@@ -1,25 +1,117 @@
 //! `Crib`: defaults for the repository. There is at most one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::value::Reference;
 use super::workload::{Resources, Security};
-use super::{Name, Period};
+use super::{Kind, Name, Period};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Defaults for the repository: names, runners, limits, and how what runs follows. There is at most one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct CribSpec {
+    /// How published names are made.
+    ///
+    /// Default: the server's name, `_`, and the tool's own. Example: `{prefix: acme_}`.
     pub naming: Naming,
+    /// What servers and tools have that say nothing else.
+    ///
+    /// Example: `{runner: docker, timeout: 60s}`.
     pub defaults: Defaults,
+    /// Folders whose documents this one builds on, relative to this file and inside the repository.
+    ///
+    /// Their documents are read as if they stood here. Default: none. Example: `[../../base]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<String>,
+    /// Changes of documents that the bases declare, in their order.
+    ///
+    /// Default: none. Example: `[{kind: Server, name: weather, patch: {spec: {env: {STAGE: prod}}}}]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<Patch>,
+    /// Groups of people by the name of their role, for whom `diff` and `policy eval` tell what they may.
+    ///
+    /// They grant nothing. Default: none. Example: `{developer: {groups: [dev]}}`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, Role>,
+    /// Outside registration APIs that are told of every published tool.
+    ///
+    /// Default: none.
+    /// Example: `[{url: https://api.example.com/tools, key: {secret: {env: API_KEY}}}]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub register: Vec<Registration>,
+    /// Which commits are followed, by their signatures.
+    ///
+    /// Not supported by this version, which checks no signature. Default: every commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    /// How what runs follows what is declared.
     pub sync: Sync,
+}
+
+/// A change of one document of a base: a JSON merge patch (RFC 7386).
+///
+/// Fields are set, mappings are merged, lists are replaced, and `null` removes a field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Patch {
+    /// The kind of the document. Example: `Server`.
+    pub kind: Kind,
+    /// Its `metadata.name`. Example: `weather`.
+    pub name: Name,
+    /// What changes, from the top of the document on: `spec`, or `metadata` with labels.
+    ///
+    /// Example: `{spec: {resources: {memory: 1Gi}}}`.
+    pub patch: Map<String, Value>,
+}
+
+/// A role, for telling who may do what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Role {
+    /// The groups somebody in this role is in: `input.user.groups` of policies.
+    ///
+    /// Default: none. Example: `[dev, oncall]`.
+    pub groups: Vec<String>,
+}
+
+/// An outside HTTP API that keeps a list of tools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Registration {
+    /// The address of its collection of tools, https, or http on this machine.
+    ///
+    /// Example: `https://api.example.com/v1/tools`.
+    pub url: String,
+    /// Sent as `Authorization: Bearer …`.
+    ///
+    /// Default: none. Example: `{secret: {env: API_KEY}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Reference>,
+    /// How long one request may take. Default: 30 s. Example: `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+}
+
+/// Which commits are followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Verify {
+    /// A file of allowed signers, as Git and OpenSSH have them, relative to this file.
+    ///
+    /// Example: `allowed-signers`.
+    pub allowed_signers: Option<String>,
 }
 
 /// How published names are made: `prefix + server + separator + tool`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Naming {
-    /// Before every published name. Default none.
+    /// Before every published name. Default: none. Example: `acme_`.
     pub prefix: String,
-    /// Between a server's name and its tool's. Default `_`.
+    /// Between a server's name and its tool's. Default: `_`. Example: `-`.
     pub separator: String,
 }
 
@@ -29,14 +121,21 @@ impl Default for Naming {
     }
 }
 
+/// What servers and tools have that say nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Defaults {
+    /// The runner of what names none, if it is of the kind that is needed.
+    ///
+    /// Default: the only runner of that kind. Example: `docker`.
     pub runner: Option<Name>,
+    /// Limits of one instance, field by field. Example: `{memory: 256Mi}`.
     pub resources: Resources,
-    /// Of one call.
+    /// How long one call may take. Default: 300 s. Example: `60s`.
     pub timeout: Option<Period>,
+    /// The confinement of what declares none. Default: everything hardened.
     pub security: Option<Security>,
+    /// Images that generated Dockerfiles build on. Example: `{python: "python:3.12-slim"}`.
     pub images: BaseImages,
 }
 
@@ -44,7 +143,9 @@ pub struct Defaults {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct BaseImages {
+    /// For `git` sources and Python packages. Example: `python:3.12-slim`.
     pub python: Option<String>,
+    /// For packages of npm. Example: `node:22-slim`.
     pub node: Option<String>,
 }
 
@@ -53,17 +154,39 @@ pub struct BaseImages {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Sync {
     /// How much of what runs one pass may prune without approval, in percent; five things always.
+    ///
+    /// Default: 30. Example: `10`.
     pub prune_budget: u8,
+    /// What is done about a workload that differs from what was applied. Default: correct. Example: `report`.
     pub drift: Drift,
+    /// When what is ready is shown to clients. Default: asReady. Example: `whole`.
     pub publish: Publish,
+    /// Kinds whose instances are never pruned without approval.
+    ///
+    /// Default: none. Example: `[Server]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<Kind>,
+    /// How long a new revision may take to turn healthy before the one before it is served again.
+    ///
+    /// Not supported by this version, in which each resource keeps its own previous version until the new
+    /// one is healthy. Default: none. Example: `5m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_gate: Option<Period>,
 }
 
 impl Default for Sync {
     fn default() -> Self {
-        Self { prune_budget: 30, drift: Drift::Correct, publish: Publish::AsReady }
+        Self {
+            prune_budget: 30,
+            drift: Drift::Correct,
+            publish: Publish::AsReady,
+            protect: Vec::new(),
+            health_gate: None,
+        }
     }
 }
 
+/// What is done about a workload that differs from what was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Drift {
@@ -73,6 +196,7 @@ pub enum Drift {
     Report,
 }
 
+/// When what is ready is shown to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Publish {

@@ -1,245 +1,278 @@
 //! `Server`: an MCP server.
 
+pub mod source;
+pub mod tools;
+pub mod transport;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::workload::{BuildSource, Resources, Security};
+use super::workload::{Egress, Resources, Security, Volumes};
 use super::{EnvValue, Name, Period};
 
+pub use source::{GitCredentials, GitSource, ImageSource, PackageRegistry, PackageSource, ServerSource};
+pub use tools::{Override, ServerTools, Trust};
+pub use transport::Transport;
+
 /// An MCP server: where it comes from, how it is spoken to, how it runs.
+///
+/// ```yaml
+/// apiVersion: toolcrib.dev/v1alpha1
+/// kind: Server
+/// metadata: {name: time}
+/// spec:
+///   source:
+///     package: {registry: pypi, name: mcp-server-time, version: 2025.9.25, base: "python:3.12-slim"}
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ServerSpec {
+    /// Where it comes from: exactly one of `image`, `build`, `git`, `package`, `command` and `url`.
+    ///
+    /// Example: `{image: "registry.example.com/weather:1.4.2"}`.
     pub source: ServerSource,
+    /// How it is spoken to: `stdio`, `streamable-http`, or `{type: streamable-http, port, path}`.
+    ///
+    /// Default: stdio. Example: `{type: streamable-http, port: 8000, path: /mcp}`.
     #[serde(default)]
     pub transport: Transport,
-    /// `sync`: its tools are in the catalog; `deploy`: it only runs.
+    /// `sync`: what it offers is in the catalog; `deploy`: it only runs. Default: sync.
     #[serde(default)]
     pub mode: Mode,
-    /// Where it runs. Default: the Crib's, or the only runner that can.
+    /// Whether clients share one instance. Default: shared. `perClient` is not supported by this version.
+    #[serde(default, skip_serializing_if = "Sessions::is_shared")]
+    pub sessions: Sessions,
+    /// When it runs and how often: `always`, `on-demand`, or `{mode, idleTimeout, replicas}`.
+    ///
+    /// This version supports `always` with one replica. Default: always. Example: `{mode: always}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<Box<Lifecycle>>,
+    /// Where it runs. Default: the Crib's, or the only runner that can. Example: `docker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<Name>,
+    /// Integrations whose variables and files it gets. Default: none. Example: `[github]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub integrations: Box<[Name]>,
+    /// Environment variables: text, or references to secrets.
+    ///
+    /// Default: none. Example: `{LOG_LEVEL: info, API_KEY: {secret: {env: API_KEY}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, EnvValue>,
     /// Files by absolute path, on a memory file system below `/run/toolcrib` unless said otherwise.
+    ///
+    /// Default: none. Example: `{/run/toolcrib/token: {secret: {file: /etc/toolcrib/token}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, EnvValue>,
+    /// Volumes of the runner by the path at which they are mounted; they outlive instances.
+    ///
+    /// Default: none. Example: `{/var/cache/weather: weather-cache}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Volumes,
+    /// Hosts it may reach, as `host` or `host:port`. Not supported by this version.
+    ///
+    /// Default: none. Example: `[api.example.com:443]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub egress: Box<[Egress]>,
+    /// Limits of an instance. Example: `{memory: 256Mi, cpu: 500m}`.
     #[serde(default)]
     pub resources: Resources,
-    /// Replaces the Crib's as a whole.
+    /// How it is confined. Replaces the Crib's as a whole.
+    ///
+    /// Default: everything hardened. Example: `{readOnlyRoot: false}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Security>,
+    /// How often it is asked whether it is well. Default: every 30 s. Example: `{interval: 10s}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Box<Health>>,
+    /// Whether the new instance starts before or after the old one ends. Default: surge.
     #[serde(default)]
     pub strategy: Strategy,
+    /// Which of its tools are offered, and how.
+    ///
+    /// Default: all, as they are. Example: `{prefix: wx, exclude: ["debug_*"]}`.
     #[serde(default)]
     pub tools: ServerTools,
-    /// From start to the first complete list. Default 60 s.
+    /// Before the URIs of its resources. Not supported by this version.
+    ///
+    /// Default: none. Example: `weather+`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources_prefix: Option<String>,
+    /// Servers that must be ready before this one starts. Default: none. Example: `[database]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub depends_on: Box<[Name]>,
+    /// What a model reads about it: instead of what the server itself says, or `{append: …}` after it.
+    ///
+    /// Default: what the server says. Example: `Ask for the city first.`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<Box<Instructions>>,
+    /// An image for its tools that have none of their own: an https address or a `data:` URI.
+    ///
+    /// Default: none. Example: `https://example.com/weather.png`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icon: Option<Box<str>>,
+    /// Calls that it works on at once; further ones wait. Default: no limit. Example: `4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// From start to the first complete list. Default: 60 s. Example: `2m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_timeout: Option<Period>,
-    /// How long calls in flight may go on when an instance is replaced. Default 30 s.
+    /// How long calls in flight may go on when an instance is replaced. Default: 30 s. Example: `2m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout: Option<Period>,
-    /// Of one call. Default 300 s.
+    /// How long one call may take. Default: the Crib's, else 300 s. Example: `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
 }
 
-/// Exactly one origin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ServerSource {
-    /// An image as it is.
-    Image(ImageSource),
-    /// An image built from a folder of this repository.
-    Build(BuildSource),
-    /// A FastMCP server in another Git repository.
-    Git(GitSource),
-    /// A package of a registry.
-    Package(PackageSource),
-    /// A command on a process runner; relative paths start at the file that declares it.
-    Command(Vec<String>),
-    /// A server that runs elsewhere.
-    Url(String),
-}
-
-/// `image: NAME` or `image: {ref, command, args}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageSource {
-    #[serde(rename = "ref")]
-    pub reference: String,
-    /// Replaces the image's entry point.
-    pub command: Option<Vec<String>>,
-    /// Replaces the image's command.
-    pub args: Option<Vec<String>>,
-}
-
-impl<'de> Deserialize<'de> for ImageSource {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "camelCase")]
-        struct Full {
-            #[serde(rename = "ref")]
-            reference: String,
-            command: Option<Vec<String>>,
-            args: Option<Vec<String>>,
-        }
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = ImageSource;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an image reference, or {ref, command, args}")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ImageSource, E> {
-                Ok(ImageSource { reference: text.to_owned(), command: None, args: None })
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<ImageSource, A::Error> {
-                let Full { reference, command, args } =
-                    Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(ImageSource { reference, command, args })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// A FastMCP server in a Git repository: cloned by the daemon, installed by what its repository
-/// says (requirements.txt, pyproject.toml, uv, Poetry, PDM), started by file and instance name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GitSource {
-    /// https, ssh or scp-like; a local path only by the floor's leave.
-    pub url: String,
-    /// A branch, a tag or a commit.
-    #[serde(rename = "ref")]
-    pub reference: String,
-    /// The folder of the project inside the repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subdir: Option<String>,
-    /// The file that holds the server, relative to `subdir`.
-    pub file: String,
-    /// The variable of that file that is the FastMCP server.
-    #[serde(default = "instance")]
-    pub instance: String,
-    /// How to sign in to the repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<GitCredentials>,
-    /// The image to build on. Default: the Crib's `images.python`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<String>,
-}
-
-fn instance() -> String {
-    "mcp".to_owned()
-}
-
-/// Credentials for a Git repository: references only.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GitCredentials {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// Password or token for https.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<super::SecretRef>,
-    /// Private key for ssh.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ssh_key: Option<super::SecretRef>,
-}
-
-/// A package that is an MCP server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct PackageSource {
-    pub registry: PackageRegistry,
-    pub name: String,
-    /// Exact: what runs is what was reviewed.
-    pub version: String,
-    /// The program of the package. Default: the package's own name without its scope.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bin: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
-    /// The image to build on. Default: the Crib's `images.python` or `images.node`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PackageRegistry {
-    Pypi,
-    Npm,
-}
-
-/// `transport: stdio`, or `transport: {type: streamable-http, port: 8000, path: /mcp}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "type")]
-pub enum Transport {
-    #[default]
-    Stdio,
-    StreamableHttp {
-        /// Default 8000.
-        port: u16,
-        /// Default `/mcp`.
-        path: String,
-    },
-}
-
-impl<'de> Deserialize<'de> for Transport {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        enum Type {
-            Stdio,
-            StreamableHttp,
-        }
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "camelCase")]
-        struct Full {
-            r#type: Type,
-            port: Option<u16>,
-            path: Option<String>,
-        }
-        fn http(port: Option<u16>, path: Option<String>) -> Transport {
-            Transport::StreamableHttp {
-                port: port.unwrap_or(8000),
-                path: path.unwrap_or_else(|| "/mcp".to_owned()),
-            }
-        }
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Transport;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`stdio`, `streamable-http`, or {type, port, path}")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Transport, E> {
-                match text {
-                    "stdio" => Ok(Transport::Stdio),
-                    "streamable-http" => Ok(http(None, None)),
-                    _ => Err(E::unknown_variant(text, &["stdio", "streamable-http"])),
-                }
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Transport, A::Error> {
-                let full = Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                match full.r#type {
-                    Type::StreamableHttp => Ok(http(full.port, full.path)),
-                    Type::Stdio if full.port.is_none() && full.path.is_none() => Ok(Transport::Stdio),
-                    Type::Stdio => Err(serde::de::Error::custom("`stdio` has neither port nor path")),
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
+/// Whether a server is in the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
+    /// It is.
     #[default]
     Sync,
+    /// It only runs.
     Deploy,
+}
+
+/// Whether clients share one instance of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sessions {
+    /// All speak with the same one, which can ask none of them anything.
+    #[default]
+    Shared,
+    /// Each client has an instance or connection of its own.
+    PerClient,
+}
+
+impl Sessions {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    fn is_shared(&self) -> bool {
+        *self == Self::Shared
+    }
+}
+
+/// When a server runs, and how often: a word, or `{mode, idleTimeout, replicas}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle {
+    /// Default: always. `on-demand` is not supported by this version.
+    pub mode: Running,
+    /// How long an on-demand server runs on without a call. Not supported by this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Period>,
+    /// How many instances. Default: one.
+    pub replicas: Replicas,
+}
+
+/// When a server runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Running {
+    /// From the revision that declares it on.
+    #[default]
+    Always,
+    /// From the first call on, until nobody has called for a while.
+    OnDemand,
+}
+
+/// How many instances of a server run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Replicas {
+    /// At least. Default: 1.
+    pub min: u32,
+    /// At most. Default: 1. More are not supported by this version.
+    pub max: u32,
+}
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self { min: 1, max: 1 }
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifecycle {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase")]
+        struct Full {
+            #[serde(default)]
+            mode: Running,
+            idle_timeout: Option<Period>,
+            #[serde(default)]
+            replicas: Replicas,
+        }
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Lifecycle;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`always`, `on-demand`, or {mode, idleTimeout, replicas}")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Lifecycle, E> {
+                let mode = match text {
+                    "always" => Running::Always,
+                    "on-demand" => Running::OnDemand,
+                    _ => return Err(E::unknown_variant(text, &["always", "on-demand"])),
+                };
+                Ok(Lifecycle { mode, ..Lifecycle::default() })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Lifecycle, A::Error> {
+                let Full { mode, idle_timeout, replicas } =
+                    Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Lifecycle { mode, idle_timeout, replicas })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// How it is found out whether a server is well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Health {
+    /// How often it is asked what it offers, beside when it says that this changed.
+    ///
+    /// Default: 5 min. Example: `30s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Period>,
+}
+
+/// What a model reads about a server: a text, or `{append: text}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Instructions {
+    /// Instead of what the server says.
+    Replace(String),
+    /// After what the server says.
+    Append(String),
+}
+
+impl<'de> Deserialize<'de> for Instructions {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase")]
+        struct Full {
+            append: String,
+        }
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Instructions;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text, or {append}")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Instructions, E> {
+                Ok(Instructions::Replace(text.to_owned()))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Instructions, A::Error> {
+                let Full { append } = Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Instructions::Append(append))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
 }
 
 /// What happens when an instance is replaced.
@@ -251,31 +284,4 @@ pub enum Strategy {
     Surge,
     /// The old one goes first.
     Recreate,
-}
-
-/// Which of a server's tools are offered, and under which names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct ServerTools {
-    /// Default: the server's name. May be empty.
-    pub prefix: Option<String>,
-    /// Globs over the server's own tool names. Empty: all.
-    pub include: Vec<String>,
-    /// Globs over the server's own tool names, after `include`.
-    pub exclude: Vec<String>,
-    /// How far what it lists is believed. Default: `reviewed` where a lock exists, else `live`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trust: Option<Trust>,
-}
-
-/// How far a server is believed when it lists something else than was reviewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trust {
-    /// Offered only as in the lock, listed before it has started; what differs is refused.
-    Locked,
-    /// What the lock holds is offered; what is new or changed waits for the lock.
-    Reviewed,
-    /// Offered as found; what differs from the lock is told.
-    Live,
 }

@@ -5,65 +5,156 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::workload::{BuildSource, Resources, Security};
+use super::workload::{BuildSource, Egress, Resources, Security, Volumes};
 use super::{EnvValue, Memory, Name, Packed, Period};
 
 /// A command that runs in a container of its own for each call; without image or build it runs on
 /// a process runner.
+///
+/// ```yaml
+/// apiVersion: toolcrib.dev/v1alpha1
+/// kind: Tool
+/// metadata: {name: greet}
+/// spec:
+///   description: Greets somebody.
+///   command: [echo, hello]
+///   args: ["${name}"]
+///   parameters:
+///     name: {type: string, description: Whom to greet, required: true}
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ToolSpec {
-    /// The published name. Default: the Crib's prefix and the resource's name.
+    /// The published name. Default: the Crib's prefix and the resource's name. Example: `kube_get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish_as: Option<String>,
+    /// The title people see. Default: none. Example: `Greeting`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// What it does and when to use it: models choose by this. Example: `Greets somebody by name.`
     pub description: String,
-    /// MCP tool annotations (`readOnlyHint`, …), published as written.
+    /// Annotations of the protocol, published as written. Default: none.
+    ///
+    /// Example: `{readOnlyHint: true}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<serde_json::Map<String, Value>>,
-    /// `image` or `build`, or neither.
+    /// The image it runs in. With neither `image` nor `build` it runs on a process runner.
+    ///
+    /// Example: `registry.example.com/kubectl:1.31.2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// A folder of this repository its image is built from. Example: `{context: ./greet}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildSource>,
     /// The program and its fixed arguments. Replaces the image's entry point.
+    ///
+    /// Default: the image's entry point. Example: `[kubectl, get]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// Arguments with placeholders: `${city}`, `${paths...}`, `{if: name, args: [...]}`.
+    ///
+    /// Default: none. Example: `["${resource}", {if: namespace, args: ["-n", "${namespace}"]}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<ArgTemplate>,
     /// The short form of an input schema: parameters by name.
+    ///
+    /// Default: none. Example: `{city: {type: string, description: Where, required: true}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Packed<serde_json::Map<String, Value>>>,
-    /// The full form: JSON Schema 2020-12.
+    /// The full form of an input schema, instead of `parameters`: JSON Schema 2020-12.
+    ///
+    /// Example: `{type: object, properties: {city: {type: string}}, required: [city]}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<Packed<Value>>,
+    /// The schema of its structured results: JSON Schema 2020-12. Standard output is then read as JSON.
+    ///
+    /// Default: none, and results are text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
-    /// Text for standard input, with placeholders.
+    /// Text for standard input, with placeholders. Default: none. Example: `${query}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
+    /// Integrations whose variables and files it gets. Default: none. Example: `[kubernetes]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub integrations: Box<[Name]>,
+    /// Environment variables: text, or references to secrets.
+    ///
+    /// Default: none. Example: `{NO_COLOR: "1", API_KEY: {secret: {env: API_KEY}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, EnvValue>,
+    /// Files by absolute path, on a memory file system below `/run/toolcrib` unless said otherwise.
+    ///
+    /// Default: none. Example: `{/run/toolcrib/kubeconfig: {secret: {file: /etc/toolcrib/kubeconfig}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, EnvValue>,
+    /// Volumes of the runner by the path at which they are mounted; they outlive calls.
+    ///
+    /// Default: none. Example: `{/root/.terraform.d/plugin-cache: terraform}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Volumes,
+    /// Hosts it may reach, as `host` or `host:port`. Not supported by this version.
+    ///
+    /// Default: none. Example: `[api.example.com:443]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub egress: Box<[Egress]>,
+    /// Limits of one call. Example: `{memory: 128Mi}`.
     #[serde(default)]
     pub resources: Resources,
-    /// Replaces the Crib's as a whole.
+    /// How it is confined. Replaces the Crib's as a whole.
+    ///
+    /// Default: everything hardened. Example: `{readOnlyRoot: false}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Security>,
-    /// Of one call. Default 300 s.
+    /// How long one call may take. Default: the Crib's, else 300 s. Example: `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
-    /// Of stdout and stderr each; the rest is cut, and the result says so. Default 1Mi.
+    /// Bytes of standard output and error each; the rest is cut, and the result says so.
+    ///
+    /// Default: 1Mi. Example: `64Ki`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<Memory>,
-    /// Default `[0]`.
+    /// Exit codes that are no failure. Default: `[0]`. Example: `[0, 1]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success_exit_codes: Option<Vec<i64>>,
+    /// How far a container is used again for another call. Default: call, not at all.
+    ///
+    /// `principal` and `tool` are not supported by this version.
+    #[serde(default, skip_serializing_if = "Isolation::is_call")]
+    pub isolation: Isolation,
+    /// Containers kept started ahead of calls. Default: 0. More are not supported by this version.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warm: u32,
+    /// Calls that run at once; further ones wait. Default: no limit. Example: `2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Where it runs. Default: the Crib's, or the only runner that can. Example: `docker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<Name>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// How far a container is used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Each call has its own.
+    #[default]
+    Call,
+    /// Calls of one principal may share one.
+    Principal,
+    /// All calls of the tool may share one.
+    Tool,
+}
+
+impl Isolation {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    fn is_call(&self) -> bool {
+        *self == Self::Call
+    }
 }
 
 /// One entry of `args`.

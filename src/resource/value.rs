@@ -99,3 +99,45 @@ impl<'de, T: Serialize + Deserialize<'de>> Deserialize<'de> for Packed<T> {
         Ok(Self { text: text.into(), of: PhantomData })
     }
 }
+
+/// A value that must be a secret: `{secret: {env: NAME}}` or `{secret: {file: PATH}}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// Where the secret is found.
+    pub secret: SecretRef,
+}
+
+impl From<&Reference> for EnvValue {
+    fn from(reference: &Reference) -> Self {
+        Self::Secret(reference.secret.clone())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase")]
+        struct Full {
+            secret: SecretRef,
+        }
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Reference;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`{secret: {env: NAME}}` or `{secret: {file: PATH}}`")
+            }
+            /// Does not repeat what may be the secret itself.
+            fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Reference, E> {
+                Err(E::custom(
+                    "here stands where a secret is found, never its text: write `{secret: {env: NAME}}`",
+                ))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
+                let Full { secret } = Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Reference { secret })
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}

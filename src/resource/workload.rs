@@ -4,34 +4,48 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cpu, Memory};
+use super::{Cpu, Memory, Name};
 
 /// Limits of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Resources {
-    /// Default 512Mi.
+    /// Memory of one instance. Default: 512Mi. Example: `1Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
-    /// Default 1 core.
+    /// Processor time in cores. Default: 1. Example: `500m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
-    /// Processes and threads. Default 256.
+    /// Processes and threads. Default: 256. Example: `64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
+    /// Graphics processors. Not supported by this version. Default: none. Example: `1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<u32>,
+    /// Disk space of one instance. Not supported by this version: give `security.tmpfs` a size instead.
+    ///
+    /// Default: none. Example: `2Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<Memory>,
 }
 
 /// Confinement. Everything starts hardened; each field loosens one thing, within the floor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Security {
-    /// `uid`, `uid:gid` or a name of the image. Default `65534:65534`. Root needs the floor's leave.
+    /// The user it runs as: `uid`, `uid:gid` or a name of the image. Root needs the operator's leave.
+    ///
+    /// Default: `65534:65534`. Example: `1000:1000`.
     pub user: String,
-    /// Default true.
+    /// Whether the image's own files cannot be changed. Default: true. Example: `false`.
     pub read_only_root: bool,
-    /// Linux capabilities added to none, such as `NET_BIND_SERVICE`; needs the floor's leave.
+    /// Linux capabilities, added to none at all. They need the operator's leave.
+    ///
+    /// Default: none. Example: `[NET_BIND_SERVICE]`.
     pub capabilities: Vec<String>,
-    /// Writable memory file systems by path, with their size. Default `/tmp: 64Mi`.
+    /// Writable file systems in memory, by path, with their size.
+    ///
+    /// Default: `{/tmp: 64Mi}`. Example: `{/tmp: 256Mi, /home/node: 16Mi}`.
     pub tmpfs: BTreeMap<String, Memory>,
 }
 
@@ -50,18 +64,106 @@ impl Default for Security {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct BuildSource {
-    /// The context folder, relative to the file that declares it.
+    /// The context folder, relative to this file. Example: `./server`.
     pub context: String,
-    /// Relative to the context.
+    /// The Dockerfile, relative to the context. Default: `Dockerfile`. Example: `docker/Dockerfile`.
     #[serde(default = "dockerfile")]
     pub dockerfile: String,
+    /// The stage to build. Default: the last one. Example: `server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Build arguments. They stay in the image's history: never a secret.
+    ///
+    /// Default: none. Example: `{VERSION: 1.2.3}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, String>,
 }
 
 fn dockerfile() -> String {
     "Dockerfile".to_owned()
+}
+
+/// Volumes by the absolute path at which they are mounted. Most workloads have none.
+pub type Volumes = Option<Box<BTreeMap<String, Volume>>>;
+
+/// A named volume of the runner, which outlives instances: `cache`, or `{name: cache, readOnly: true}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// Its name in this repository: what names the same one on the same runner shares it. Example: `cache`.
+    pub name: Name,
+    /// Whether it cannot be written. Default: false. Example: `true`.
+    pub read_only: bool,
+}
+
+impl<'de> Deserialize<'de> for Volume {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase")]
+        struct Full {
+            name: Name,
+            #[serde(default)]
+            read_only: bool,
+        }
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Volume;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the name of a volume, or {name, readOnly}")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Volume, E> {
+                Ok(Volume { name: Name::parse(text).map_err(E::custom)?, read_only: false })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Volume, A::Error> {
+                let Full { name, read_only } =
+                    Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(Volume { name, read_only })
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// A host and port that may be reached: `api.example.com` or `api.example.com:8443`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Egress {
+    /// A DNS name or an IPv4 address.
+    pub host: String,
+    /// Default: 443.
+    pub port: u16,
+}
+
+impl Egress {
+    /// Reads `host` or `host:port`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
+            None => (text, 443),
+        };
+        let label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        };
+        (host.len() <= 253 && host.split('.').all(label)).then(|| Self { host: host.to_owned(), port })
+    }
+}
+
+impl std::fmt::Display for Egress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Serialize for Egress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Egress {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is not a host: write `host` or `host:port`"))
+        })
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::resource::server::{
-    GitSource, PackageRegistry, PackageSource, ServerSource, ServerSpec, ServerTools, Transport,
+    GitSource, Lifecycle, PackageRegistry, PackageSource, ServerSource, ServerSpec, ServerTools, Transport,
 };
 
 pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
@@ -51,10 +51,26 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
     check.env(spec.env.iter());
     check.files(spec.files.iter());
     check.security(spec.security.as_ref());
-    if let Some(prefix) = &spec.tools.prefix {
-        check.name_part(&["tools", "prefix"], prefix);
+    check.volumes(&spec.volumes);
+    check.concurrency(spec.concurrency);
+    tools(check, &spec.tools);
+    if let Some(text) = &spec.icon {
+        icon(check, text);
     }
-    globs(check, &spec.tools);
+    if spec.health.as_ref().and_then(|health| health.interval).is_some_and(|every| every.0.is_zero()) {
+        check.invalid(
+            &["health", "interval"],
+            "no time lies between two looks",
+            "write a length of time such as `30s`",
+        );
+    }
+    if let Some(Lifecycle { replicas, .. }) = spec.lifecycle.as_deref()
+        && replicas.min > replicas.max
+    {
+        let message =
+            format!("at least {} and at most {} replicas cannot be had", replicas.min, replicas.max);
+        check.invalid(&["lifecycle", "replicas"], message, "make `min` at most `max`");
+    }
 }
 
 fn transport(check: &mut Check<'_, '_>, transport: &Transport) {
@@ -72,18 +88,43 @@ fn transport(check: &mut Check<'_, '_>, transport: &Transport) {
     }
 }
 
-fn globs(check: &mut Check<'_, '_>, tools: &ServerTools) {
-    for (field, globs) in [("include", &tools.include), ("exclude", &tools.exclude)] {
-        for (at, glob) in globs.iter().enumerate() {
-            if let Err(error) = globset::Glob::new(glob) {
-                let message = format!("`{glob}` is not a pattern: {}", error.kind());
+fn tools(check: &mut Check<'_, '_>, tools: &ServerTools) {
+    if let Some(prefix) = &tools.prefix {
+        check.name_part(&["tools", "prefix"], prefix);
+    }
+    check.patterns(&["tools", "include"], &tools.include);
+    check.patterns(&["tools", "exclude"], &tools.exclude);
+    for (own, change) in &tools.overrides {
+        let at = |field| ["tools", "overrides", own.as_str(), field];
+        if let Some(name) = &change.name {
+            check.name_part(&at("name"), name);
+            if name.is_empty() {
                 check.invalid(
-                    &["tools", field, &at.to_string()],
-                    message,
-                    "`*` stands for any letters, `?` for one",
+                    &at("name"),
+                    "the published name is empty",
+                    "write a name, or remove the field",
                 );
             }
         }
+        if change.description.as_ref().is_some_and(|description| description.trim().is_empty()) {
+            let hint = "say what the tool does and when to use it, or remove the field";
+            check.invalid(&at("description"), "the description is empty", hint);
+        }
+    }
+}
+
+/// Bytes of an icon that is written out: each tool of the server carries it in every list.
+const MAX_ICON: usize = 16 << 10;
+
+fn icon(check: &mut Check<'_, '_>, icon: &str) {
+    let written = |scheme: &str| icon.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+    if !["https://", "data:image/"].into_iter().any(written) {
+        let message = "an icon is an https address or a `data:image/…` URI";
+        check.invalid(&["icon"], message, "write `https://host/icon.png`");
+    }
+    if icon.len() > MAX_ICON {
+        let message = format!("each tool carries the icon, and it has more than {} KiB", MAX_ICON >> 10);
+        check.invalid(&["icon"], message, "make it smaller, or give its address");
     }
 }
 
@@ -145,17 +186,15 @@ fn git_source(check: &mut Check<'_, '_>, git: &GitSource) {
 
 fn package_source(check: &mut Check<'_, '_>, package: &PackageSource) {
     let at = |field| ["source", "package", field];
-    let plain = |text: &str| {
-        !text.is_empty()
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    };
+    if package.registry == PackageRegistry::Oci {
+        return image_package(check, package);
+    }
     let named = match package.registry {
-        PackageRegistry::Pypi => plain(&package.name),
         PackageRegistry::Npm => match package.name.strip_prefix('@') {
             Some(scoped) => scoped.split_once('/').is_some_and(|(scope, name)| plain(scope) && plain(name)),
             None => plain(&package.name),
         },
+        PackageRegistry::Pypi | PackageRegistry::Oci => plain(&package.name),
     };
     if !named {
         let message = format!("`{}` is not the name of a package", package.name);
@@ -166,16 +205,42 @@ fn package_source(check: &mut Check<'_, '_>, package: &PackageSource) {
         && version.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '!' | '_'));
     if !exact {
         let message = format!("`{version}` is not one exact version");
-        check.invalid(
-            &at("version"),
-            message,
-            "write the version itself, such as `1.4.2`: what runs is what was reviewed",
-        );
+        let hint = "write the version itself, such as `1.4.2`: what runs is what was reviewed";
+        check.invalid(&at("version"), message, hint);
     }
     if let Some(bin) = package.bin.as_deref().filter(|bin| !plain(bin)) {
         check.invalid(&at("bin"), format!("`{bin}` is not the name of a program"), "write the name alone");
     }
     if let Some(base) = &package.base {
         check.image(&at("base"), base);
+    }
+}
+
+/// Letters and digits first, then also `.`, `_` and `-`.
+fn plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+fn image_package(check: &mut Check<'_, '_>, package: &PackageSource) {
+    let at = |field| ["source", "package", field];
+    check.image(&at("name"), &package.name);
+    let last = package.name.rsplit('/').next().unwrap_or_default();
+    if last.contains([':', '@']) {
+        let message = format!("`{}` says a version already", package.name);
+        check.invalid(&at("name"), message, "write the name alone, and the tag or digest in `version`");
+    }
+    let digest = package.version.strip_prefix("sha256:");
+    let hex = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if !digest.map_or_else(|| plain(&package.version), hex) || package.version == "latest" {
+        let message = format!("`{}` is not one exact version", package.version);
+        check.invalid(&at("version"), message, "write a tag of one version, such as `1.4.2`, or `sha256:…`");
+    }
+    for (field, given) in [("base", package.base.is_some()), ("bin", package.bin.is_some())] {
+        if given {
+            let message = format!("an image is run as it is and takes no `{field}`");
+            check.invalid(&at(field), message, "remove it, or use `source: {image: {ref, command}}`");
+        }
     }
 }

@@ -21,6 +21,8 @@ pub(super) fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
     schemas(check, spec);
     check.env(spec.env.iter());
     check.files(spec.files.iter());
+    check.volumes(&spec.volumes);
+    check.concurrency(spec.concurrency);
     check.security(spec.security.as_ref());
     if spec.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
         check.invalid(&["timeout"], "no call ends in no time", "write a length of time such as `30s`");

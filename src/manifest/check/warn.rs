@@ -9,13 +9,20 @@ use crate::resource::{EnvValue, Spec};
 
 pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec<Diagnostic> {
     let mut found = Vec::new();
+    if matches!(declared.spec, Spec::Toolset(_)) {
+        let warning = Diagnostic::warning("not-served", "this version has no endpoint for toolsets")
+            .hint("its tools are listed with all others; nothing else is needed");
+        found.push(place(root, declared, warning, &["metadata", "name"]));
+    }
     let (env, images) = match &declared.spec {
         Spec::Server(spec) => (Some(&spec.env), server_images(&spec.source)),
         Spec::Tool(spec) => (
             Some(&spec.env),
             spec.image.iter().map(|image| (vec!["spec", "image"], image.as_str())).collect(),
         ),
-        Spec::Crib(_) | Spec::Runner(_) | Spec::Policy(_) => (None, Vec::new()),
+        Spec::Crib(_) | Spec::Runner(_) | Spec::Policy(_) | Spec::Integration(_) | Spec::Toolset(_) => {
+            (None, Vec::new())
+        }
     };
     for (name, value) in env.into_iter().flatten() {
         if matches!(value, EnvValue::Literal(text) if !text.is_empty()) && credential(name) {

@@ -8,6 +8,9 @@ use super::super::suggest::nearest;
 use super::super::tree::Mark;
 use super::Fault;
 
+/// How types say that a form of theirs is known and not there yet; what to do follows after `; `.
+const UNSUPPORTED: &str = "this version does not support ";
+
 /// A fault on its way up, while it gathers its place.
 #[derive(Debug)]
 pub(super) struct ReadError {
@@ -132,7 +135,13 @@ fn way_out(unexpected: &Unexpected<'_>, wanted: &str) -> Option<String> {
 
 impl serde::de::Error for ReadError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::plain("invalid-value", message.to_string())
+        let message = message.to_string();
+        match message.split_once("; ") {
+            Some((what, instead)) if what.starts_with(UNSUPPORTED) => {
+                Self::plain("not-supported", what).hint(instead)
+            }
+            _ => Self::plain("invalid-value", message),
+        }
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {

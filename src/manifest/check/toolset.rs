@@ -1,0 +1,64 @@
+//! Checks of a `Toolset`.
+
+use std::collections::BTreeSet;
+
+use super::super::read::read;
+use super::super::tree::Node;
+use super::Check;
+use crate::resource::toolset::{Access, Search, Selector, ToolsetSpec};
+
+/// Tools that one search may answer: more is no search.
+const MAX_RESULTS: u16 = 100;
+
+pub(super) fn toolset(check: &mut Check<'_, '_>, spec: &ToolsetSpec) {
+    if spec.select.is_empty() {
+        let hint = "add a selector, such as `{servers: [weather]}`, or `{names: [\"*\"]}` for everything";
+        check.invalid(&["select"], "the toolset selects nothing", hint);
+    }
+    for (at, selector) in spec.select.iter().enumerate() {
+        let at = at.to_string();
+        let Selector { match_labels, servers, names } = selector;
+        if match_labels.is_empty() && servers.is_empty() && names.is_empty() {
+            let hint = "say `matchLabels`, `servers` or `names`; `names: [\"*\"]` takes everything";
+            check.invalid(&["select", &at], "the selector says nothing", hint);
+        }
+        check.patterns(&["select", &at, "names"], names);
+    }
+    if let Search::On(form) = spec.search
+        && !(1..=MAX_RESULTS).contains(&form.results)
+    {
+        let message = format!("a search cannot answer {} tools", form.results);
+        check.invalid(&["search", "results"], message, &format!("write a number from 1 to {MAX_RESULTS}"));
+    }
+    if let Some(given) = &spec.access {
+        access(check, given);
+    }
+}
+
+/// Whether the document says who may use the toolset, and what it says has a fault.
+pub(in crate::manifest) fn access_fails(root: &Node<'_>) -> bool {
+    let Some((key, node)) = root.get("spec").and_then(|(_, spec)| spec.get("access")) else { return false };
+    let mut faults = BTreeSet::new();
+    match read::<Option<Access>>(node, key.mark) {
+        Ok(Some(given)) => access(&mut Check { root, faults: &mut faults }, &given),
+        Ok(None) => {}
+        Err(_) => return true,
+    }
+    !faults.is_empty()
+}
+
+fn access(check: &mut Check<'_, '_>, access: &Access) {
+    if access.users.is_empty() && access.groups.is_empty() {
+        let hint = "name `users` or `groups`, or remove `access` to let everybody in";
+        check.invalid(&["access"], "nobody may use the toolset", hint);
+    }
+    for (field, names) in [("users", &access.users), ("groups", &access.groups)] {
+        for (at, _) in names.iter().enumerate().filter(|(_, name)| name.trim().is_empty()) {
+            check.invalid(
+                &["access", field, &at.to_string()],
+                "the name is empty",
+                "write a name, or remove it",
+            );
+        }
+    }
+}
