@@ -129,7 +129,7 @@ impl Reconciler {
                 let before = at.ok().map(|at| published.tools[at].tool.digests);
                 before != desired.tools.get(&id.name).map(|tool| tool.digests)
             }
-            Kind::Crib | Kind::Runner | Kind::Policy => false,
+            Kind::Crib | Kind::Runner | Kind::Policy | Kind::Integration | Kind::Toolset => false,
         }
     }
 
