@@ -20,9 +20,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, PlanView};
 use crate::config::Config;
-use crate::ports::{Clock as _, PortError, Publisher as _, Store as _};
+use crate::http::opa::Opa;
+use crate::ports::{Clock as _, Judge, PortError, PortResult, Publisher as _, Store as _};
 use crate::reconcile::{Cause, Event, Reconciler};
 use crate::resource::Revision;
+use crate::secret::LocalSecrets;
 use crate::status::{ConditionStatus, ConditionType, Status, Timestamp, get};
 use crate::{gateway, http};
 use control::DaemonControl;
@@ -184,6 +186,16 @@ pub async fn plan(config: Config, cancel: CancellationToken) -> Result<PlanView,
     }
     let (plan, revision) = planned?;
     Ok(control::view(&plan, revision.map(|revision| revision.to_string())))
+}
+
+/// Asks policies that are answered elsewhere, without a daemon.
+///
+/// # Errors
+/// When there is no TLS.
+pub fn judge() -> PortResult<Arc<dyn Judge>> {
+    // Nothing is told apart by its secrets here: any key will do.
+    let secrets = LocalSecrets::new(rand::random());
+    Ok(Arc::new(Opa::new(Arc::new(secrets))?))
 }
 
 impl DaemonError {

@@ -24,7 +24,7 @@ use serde::Serialize;
 use crate::build::BuildSpec;
 use crate::manifest::{BlobId, Declared, Diagnostic, Place, RepoPath};
 use crate::resource::crib::{Naming, Sync};
-use crate::resource::policy::{Enforcement, Point, RegoVersion};
+use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Strategy, Transport};
 use crate::resource::workload::Security;
@@ -87,6 +87,8 @@ pub struct PolicySource {
     pub points: Vec<Point>,
     pub enforcement: Enforcement,
     pub modules: Vec<PolicyModule>,
+    /// Where the rules are asked instead.
+    pub opa: Option<OpaSource>,
     /// Over all of the above but the places.
     pub digest: Digest,
 }

@@ -5,6 +5,7 @@
 //! and waiting are bounded. Not here: any route.
 
 pub mod guard;
+pub mod opa;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

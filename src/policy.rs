@@ -16,6 +16,7 @@ mod check;
 mod compile;
 mod depend;
 mod input;
+mod remote;
 mod subject;
 pub mod suite;
 #[cfg(test)]
@@ -30,13 +31,14 @@ use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use crate::manifest::{Diagnostic, Place, RepoPath};
-use crate::resource::policy::{Enforcement, Point, RegoVersion};
+use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::{Name, ResourceId};
 
 use answer::Round;
 use compile::{Compiled, Worker};
 
 pub use input::{Input, Principal, RunnerFacts, ToolFacts};
+pub use remote::Remote;
 pub use subject::{Subject, SubjectKind, annotations};
 
 /// The rules of one `Policy`.
@@ -49,6 +51,8 @@ pub struct Source {
     pub package: String,
     pub version: RegoVersion,
     pub modules: Vec<Module>,
+    /// Where the rules are asked instead; there are no modules then.
+    pub opa: Option<OpaSource>,
     pub points: Vec<Point>,
     pub enforcement: Enforcement,
 }
@@ -66,6 +70,8 @@ pub struct Module {
 #[derive(Default)]
 pub struct PolicySet {
     policies: Vec<Compiled>,
+    /// Those whose rules are asked elsewhere.
+    remotes: Vec<Remote>,
     /// Interpreters that nobody uses now. Each has data of its own: shared, their reference counts
     /// would be what threads wait for.
     idle: Mutex<Vec<Worker>>,
@@ -160,10 +166,15 @@ impl PolicySet {
     /// # Errors
     /// Everything that is wrong with any module, by file, line and column.
     pub fn compile(sources: Vec<Source>) -> Result<Self, Vec<Diagnostic>> {
-        let mut policies = Vec::new();
+        let (mut policies, mut remotes) = (Vec::new(), Vec::new());
         let mut worker = Worker::default();
         let mut diagnostics = Vec::new();
         for source in sources {
+            if let Some(opa) = source.opa {
+                let Source { id, package, points, enforcement, .. } = source;
+                remotes.push(Remote { id, package, points, enforcement, opa });
+                continue;
+            }
             match compile::compile(source) {
                 Ok((compiled, engine)) => {
                     policies.push(compiled);
@@ -173,7 +184,7 @@ impl PolicySet {
             }
         }
         if diagnostics.is_empty() {
-            return Ok(Self { policies, idle: Mutex::new(vec![worker]) });
+            return Ok(Self { policies, remotes, idle: Mutex::new(vec![worker]) });
         }
         diagnostics.sort();
         Err(diagnostics)
@@ -181,22 +192,47 @@ impl PolicySet {
 
     /// Whether any policy is asked at this point.
     pub fn asks(&self, point: Point) -> bool {
-        self.policies.iter().any(|policy| policy.asked_at(point))
+        self.policies.iter().any(|policy| policy.asked_at(point)) || self.remotes(point).next().is_some()
     }
 
-    /// Asks every policy of the point. `input`: [`Input::document`].
+    /// The policies of the point that are answered elsewhere.
+    pub fn remotes(&self, point: Point) -> impl Iterator<Item = &Remote> {
+        self.remotes.iter().filter(move |remote| remote.points.contains(&point))
+    }
+
+    /// Asks every policy of the point. `input`: [`Input::document`]. Those that are answered elsewhere
+    /// refuse, since nobody has asked them.
     pub fn decide(&self, point: Point, input: &Value) -> Decision {
-        self.round(point, input, None)
+        self.decide_with(point, input, &[])
+    }
+
+    /// With what [`PolicySet::remotes`] answered, in their order: a document each, or why there is none.
+    pub fn decide_with(&self, point: Point, input: &Value, said: &[Result<Value, String>]) -> Decision {
+        self.round(point, input, said, None)
     }
 
     /// The same decision, and what each rule answered.
-    pub fn explain(&self, point: Point, input: &Value) -> (Decision, Vec<Answer>) {
+    pub fn explain(
+        &self,
+        point: Point,
+        input: &Value,
+        said: &[Result<Value, String>],
+    ) -> (Decision, Vec<Answer>) {
         let mut heard = Vec::new();
-        (self.round(point, input, Some(&mut heard)), heard)
+        (self.round(point, input, said, Some(&mut heard)), heard)
     }
 
-    fn round(&self, point: Point, input: &Value, heard: Option<&mut Vec<Answer>>) -> Decision {
+    fn round(
+        &self,
+        point: Point,
+        input: &Value,
+        said: &[Result<Value, String>],
+        heard: Option<&mut Vec<Answer>>,
+    ) -> Decision {
         let mut round = Round::new(heard);
+        for (at, remote) in self.remotes(point).enumerate() {
+            remote.hear(said.get(at), &mut round);
+        }
         if self.policies.iter().any(|policy| policy.asked_at(point)) {
             self.ask(point, input, &mut round);
         }

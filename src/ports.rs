@@ -16,6 +16,8 @@ use crate::desired::{Limits, Program, Workload};
 pub use crate::live::Offer;
 use crate::live::{Instance, InstanceId, Inventory, UpstreamKey};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
+use crate::policy::{PolicySet, Remote};
+use crate::resource::policy::Point;
 use crate::resource::server::GitCredentials;
 use crate::resource::workload::Security;
 use crate::resource::{Digest, EnvValue, ResourceId, SecretRef};
@@ -402,6 +404,29 @@ pub trait Prober: Send + Sync {
     async fn release(&self, key: &UpstreamKey, grace: Duration);
     /// The connections that work now.
     fn connected(&self) -> BTreeSet<UpstreamKey>;
+}
+
+/// Policies that are answered elsewhere.
+#[async_trait]
+pub trait Judge: Send + Sync {
+    /// The document of the policy's package for this input, within its time limit.
+    ///
+    /// # Errors
+    /// Whenever there is none: the caller refuses then. The message goes to whoever asked.
+    async fn ask(&self, remote: &Remote, input: &serde_json::Value) -> PortResult<serde_json::Value>;
+}
+
+/// What every policy of `point` that is answered elsewhere says, in the order of
+/// [`PolicySet::remotes`].
+pub async fn judged(
+    judge: &dyn Judge,
+    policies: &PolicySet,
+    point: Point,
+    input: &serde_json::Value,
+) -> Vec<Result<serde_json::Value, String>> {
+    let asked = policies.remotes(point).map(|remote| judge.ask(remote, input));
+    let said = futures::future::join_all(asked).await;
+    said.into_iter().map(|said| said.map_err(|error| error.chain())).collect()
 }
 
 /// What survives the daemon.

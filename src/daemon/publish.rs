@@ -12,7 +12,7 @@ use crate::admin::view::counts;
 use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Rules};
 use crate::policy::PolicySet;
-use crate::ports::{Clock, DeclaredRunners, Publisher};
+use crate::ports::{Clock, DeclaredRunners, Judge, Publisher};
 use crate::resource::ResourceId;
 use crate::status::Status;
 use crate::telemetry::Metrics;
@@ -23,6 +23,7 @@ pub(super) struct Published {
     pub(super) status: ArcSwap<Status>,
     pub(super) failures: Failures,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) judge: Arc<dyn Judge>,
     /// True from the first catalog on.
     pub(super) served: watch::Sender<bool>,
     /// True while the loop has nothing to do.
@@ -36,7 +37,11 @@ impl Publisher for Published {
 
     fn publish(&self, catalog: Arc<Catalog>, policies: Arc<PolicySet>, runners: &DeclaredRunners) {
         self.metrics.published(&catalog.revision.to_string(), catalog.generation, counts(&catalog));
-        self.gateway.set_rules(Arc::new(Rules { policies, runners: runners.clone() }));
+        self.gateway.set_rules(Arc::new(Rules {
+            policies,
+            runners: runners.clone(),
+            judge: Some(Arc::clone(&self.judge)),
+        }));
         self.gateway.catalogs.swap(catalog);
         self.served.send_replace(true);
     }

@@ -13,6 +13,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::execute::Executor;
 use crate::gateway::{Gateway, Observer, Outcome};
+use crate::http::opa::Opa;
 
 use crate::mcp::client::Upstreams;
 use crate::ports::{Lookup, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source, Store};
@@ -78,6 +79,7 @@ impl World {
             status: ArcSwap::default(),
             failures: ArcSwap::default(),
             metrics,
+            judge: Arc::new(Opa::new(Arc::clone(&secrets))?),
             served: watch::Sender::new(false),
             quiet: watch::Sender::new(false),
         };

@@ -41,8 +41,10 @@ pub(super) fn policy(
     }
     let id = declared.id();
     let texts: Vec<_> = modules.iter().map(|module| (&module.file, &module.text)).collect();
-    let digest =
-        Digest::of("policy", &(&id, &spec.package, spec.rego_version, &spec.points, spec.enforcement, texts));
+    let digest = Digest::of(
+        "policy",
+        &(&id, &spec.package, spec.rego_version, &spec.points, spec.enforcement, texts, &spec.opa),
+    );
     (!findings.failed()).then(|| PolicySource {
         id,
         place: declared.place.clone(),
@@ -51,6 +53,7 @@ pub(super) fn policy(
         points: spec.points.clone(),
         enforcement: spec.enforcement,
         modules,
+        opa: spec.opa.clone(),
         digest,
     })
 }

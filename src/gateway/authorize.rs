@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::catalog::{Entry, Route};
 use crate::desired::{self, Location};
 use crate::policy::{self, Decision, PolicySet, Principal, Subject, SubjectKind};
+use crate::ports::{Judge, judged};
 use crate::resource::Name;
 use crate::resource::policy::Point;
 
@@ -16,6 +17,8 @@ use crate::resource::policy::Point;
 pub struct Rules {
     pub policies: Arc<PolicySet>,
     pub runners: BTreeMap<Name, Arc<desired::Runner>>,
+    /// Who asks policies that are answered elsewhere; without, they refuse.
+    pub judge: Option<Arc<dyn Judge>>,
 }
 
 /// What a call may do.
@@ -49,17 +52,26 @@ impl Rules {
         self.policies.asks(Point::Call)
     }
 
-    pub(super) fn decide(&self, entry: &Entry, user: &Principal, given: &Map<String, Value>) -> Verdict {
+    pub(super) async fn decide(
+        &self,
+        entry: &Entry,
+        user: &Principal,
+        given: &Map<String, Value>,
+    ) -> Verdict {
         if self.hides(entry, user) {
             return Verdict::Hidden;
         }
         if !self.asks() {
             return Verdict::Allowed;
         }
-        self.about(entry, |subject| {
-            let decision = self.policies.decide(Point::Call, &subject.called(user, given));
-            verdict(&decision, runner_of(entry))
-        })
+        let question = self.about(entry, |subject| subject.called(user, given));
+        let said = match &self.judge {
+            Some(judge) if self.policies.remotes(Point::Call).next().is_some() => {
+                judged(&**judge, &self.policies, Point::Call, &question).await
+            }
+            _ => Vec::new(),
+        };
+        verdict(&self.policies.decide_with(Point::Call, &question, &said), runner_of(entry))
     }
 
     /// Asks `question` about an entry.

@@ -27,7 +27,7 @@ pub(super) async fn call(
     let needed = rules.asks() || matches!(entry.route, Route::Tool(_));
     let arguments = if needed { arguments(request)? } else { Map::new() };
     let timed = Timed::begin(request, entry, &gateway.observer);
-    let (result, outcome) = match rules.decide(entry, request.user(), &arguments) {
+    let (result, outcome) = match rules.decide(entry, request.user(), &arguments).await {
         Verdict::Hidden => (Err(unknown()), Outcome::Refused),
         Verdict::Refused(reason) => {
             (Ok(tool_error(&format!("the call of `{name}` was refused: {reason}"))), Outcome::Refused)

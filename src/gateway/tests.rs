@@ -360,6 +360,7 @@ fn rules(points: &[Point], text: &str) -> Arc<Rules> {
         id: ResourceId::new(Kind::Policy, Name::parse("p").expect("a name")),
         package: "p".to_owned(),
         version: RegoVersion::V1,
+        opa: None,
         modules: vec![Module {
             file: place.file.clone(),
             line: 1,

@@ -9,12 +9,13 @@ mod toolset;
 mod warn;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::read::Fault;
 use super::tree::Node;
 use crate::resource::crib::CribSpec;
 use crate::resource::integration::IntegrationSpec;
-use crate::resource::policy::PolicySpec;
+use crate::resource::policy::{OpaSource, Point, PolicySpec};
 use crate::resource::runner::RunnerSpec;
 use crate::resource::workload::{BuildSource, Security, Volumes};
 use crate::resource::{EnvValue, SecretRef, Spec};
@@ -285,22 +286,25 @@ fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {
 }
 
 fn policy(check: &mut Check<'_, '_>, spec: &PolicySpec) {
-    match (spec.modules.is_empty(), &spec.rego) {
-        (true, None) => check.fault(
+    let sources =
+        [(!spec.modules.is_empty(), "modules"), (spec.rego.is_some(), "rego"), (spec.opa.is_some(), "opa")];
+    let named: Vec<&str> = sources.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect();
+    match named.as_slice() {
+        [] => check.fault(
             &[],
             "not-exactly-one",
             "the policy has no rules",
-            "name Rego files in `modules`, or write rules below `rego: |`",
+            "name Rego files in `modules`, write rules below `rego: |`, or name a server in `opa`",
         ),
-        (false, Some(_)) => {
-            check.fault(
-                &["rego"],
-                "not-exactly-one",
-                "the policy has both `modules` and `rego`",
-                "keep one of them",
-            );
+        [_] => {}
+        [first, others @ ..] => {
+            let others = others.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+            let message = format!("the policy has both `{first}` and {others}");
+            check.fault(&[named[1]], "not-exactly-one", &message, "keep one of them");
         }
-        _ => {}
+    }
+    if let Some(opa) = &spec.opa {
+        opa_source(check, opa, &spec.points);
     }
     let word = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -312,5 +316,48 @@ fn policy(check: &mut Check<'_, '_>, spec: &PolicySpec) {
     }
     if spec.points.is_empty() {
         check.invalid(&["points"], "the policy is asked nowhere", "name `admission`, `list` or `call`");
+    }
+}
+
+/// The longest that a question may take: a call waits for it.
+const LONGEST_QUESTION: Duration = Duration::from_secs(30);
+
+fn opa_source(check: &mut Check<'_, '_>, opa: &OpaSource, points: &[Point]) {
+    let rest = opa.url.strip_prefix("https://").or_else(|| opa.url.strip_prefix("http://"));
+    let host = rest.map_or("", |rest| rest.split('/').next().unwrap_or_default());
+    if host.contains('@') {
+        let hint = "name the place of a token in `opa.token`";
+        check.fault(&["opa", "url"], "secret-in-clear", "the address holds credentials", hint);
+    } else if host.is_empty() || opa.url.contains(|c: char| c.is_whitespace() || matches!(c, '?' | '#')) {
+        let message = format!("`{}` is not the address of a policy server", opa.url);
+        check.invalid(&["opa", "url"], message, "write `https://host:8181`, without query");
+    }
+    let name = host.strip_prefix('[').map_or_else(
+        || host.split(':').next().unwrap_or_default(),
+        |rest| rest.split(']').next().unwrap_or_default(),
+    );
+    let here = matches!(name, "localhost" | "::1") || name.starts_with("127.");
+    if opa.token.is_some() && opa.url.starts_with("http://") && !here {
+        let hint = "use https, or a server on this machine";
+        check.invalid(&["opa", "token"], "the token would go over the network in the clear", hint);
+    }
+    if let Some(SecretRef::File(file)) = opa.token.as_ref().map(|token| &token.secret)
+        && !file.starts_with('/')
+    {
+        let message = format!("`{file}` is not an absolute path");
+        check.invalid(&["opa", "token"], message, "name the file on the daemon's machine from `/` on");
+    }
+    if opa.limit() > LONGEST_QUESTION || opa.limit().is_zero() {
+        let message = "every call waits for the answer: at most 30 s";
+        check.invalid(&["opa", "timeout"], message, "write `1s` or the like");
+    }
+    if opa.answers.is_empty() {
+        let message = "the policy server decides nothing";
+        check.invalid(&["opa", "answers"], message, "write `[deny]`, `[allow]` or both");
+    }
+    if points.iter().any(|point| *point != Point::Call) {
+        let message = "a policy server is asked for calls alone: a list would ask it once for each entry";
+        let hint = "leave `points` out, and write rules for lists and admission in `modules`";
+        check.invalid(&["points"], message, hint);
     }
 }

@@ -59,6 +59,38 @@ impl<'h> Round<'h> {
         self.refuse(voice, voice.refusal(answer, Cause::Failed, message));
     }
 
+    /// A policy as a whole could not be asked.
+    pub(super) fn fail_whole(&mut self, voice: &Voice<'_>, message: &str) {
+        let (rule, cause) = (format!("data.{}", voice.package), Cause::Failed);
+        if let Some(heard) = &mut self.heard {
+            heard.push(Answer {
+                policy: voice.id.clone(),
+                rule: rule.clone(),
+                enforcement: voice.enforcement,
+                value: None,
+                error: Some(message.to_owned()),
+                printed: Vec::new(),
+            });
+        }
+        let message = Some(bounded(message));
+        self.refuse(voice, Refusal { policy: voice.id.clone(), rule, cause, message });
+    }
+
+    /// Notes and takes what one rule said.
+    pub(super) fn heard(
+        &mut self,
+        voice: &Voice<'_>,
+        answer: &str,
+        said: Result<Value, String>,
+        printed: Vec<String>,
+    ) {
+        self.note(voice, answer, &said, printed);
+        match said {
+            Ok(value) => self.take(voice, answer, &value),
+            Err(message) => self.fail(voice, answer, &message),
+        }
+    }
+
     fn refuse(&mut self, voice: &Voice<'_>, refusal: Refusal) {
         match voice.enforcement {
             Enforcement::Deny => push(&mut self.decision.refusals, refusal),
@@ -124,11 +156,7 @@ pub(super) fn ask(policy: &Compiled, engine: &mut Engine, input: &Value, round: 
             .map_err(|error| compile::message(&error.to_string()).to_owned());
         // What rules print is for whoever writes them; it is gathered so that it does not fill the log.
         let printed = compile::printed(&policy.source, engine.take_prints().unwrap_or_default());
-        round.note(&voice, answer, &said, printed);
-        match said {
-            Ok(value) => round.take(&voice, answer, &value),
-            Err(message) => round.fail(&voice, answer, &message),
-        }
+        round.heard(&voice, answer, said, printed);
     }
 }
 

@@ -252,6 +252,7 @@ fn source(modules: Vec<Module>) -> Result<Source, Vec<Diagnostic>> {
         package: String::new(),
         version: RegoVersion::V1,
         modules,
+        opa: None,
         points: Vec::new(),
         enforcement: Enforcement::Deny,
     })

@@ -19,6 +19,7 @@ fn source(version: RegoVersion, package: &str, texts: &[&str]) -> Source {
         package: package.to_owned(),
         version,
         modules: texts.iter().enumerate().map(module).collect(),
+        opa: None,
         points: vec![Point::Call],
         enforcement: Enforcement::Deny,
     }
@@ -357,7 +358,7 @@ fn what_each_rule_answered_can_be_told() {
         "deny contains \"no\" if input.x == 1\nallow if input.y",
         "allow if { print(\"heard\"); 1 / input.z == 1 }",
     ]);
-    let (decision, answers) = set.explain(Point::Call, &json!({"x": 1, "z": 0}));
+    let (decision, answers) = set.explain(Point::Call, &json!({"x": 1, "z": 0}), &[]);
     assert_eq!(decision, ask(&set, &json!({"x": 1, "z": 0})));
     let told: Vec<_> = answers.iter().map(|answer| (answer.rule.as_str(), answer.value.clone())).collect();
     let expected = [("data.a.deny", Some(json!(["no"]))), ("data.a.allow", None), ("data.a.allow", None)];
@@ -381,4 +382,65 @@ fn decides_on_many_threads_at_once() {
             });
         }
     });
+}
+
+#[test]
+fn policies_answered_elsewhere() {
+    use crate::resource::policy::OpaAnswer::{self, Allow, Deny, Visible};
+    let remote = |answers: &[OpaAnswer], enforcement| Source {
+        opa: Some(OpaSource {
+            url: "http://127.0.0.1:8181/".to_owned(),
+            answers: answers.to_vec(),
+            timeout: None,
+            token: None,
+        }),
+        modules: Vec::new(),
+        enforcement,
+        ..source(RegoVersion::V1, "far.away", &[])
+    };
+    let decide = |sources: Vec<Source>, said: &[Result<Value, String>]| {
+        let set = PolicySet::compile(sources).unwrap_or_else(|found| panic!("{found:?}"));
+        set.decide_with(Point::Call, &json!({"x": 1}), said)
+    };
+    let usual = [Deny, Allow];
+    let rule = |decision: &Decision| decision.refusals.first().map(|refusal| refusal.rule.clone());
+    let cases = [
+        // OPA leaves out what is undefined: what was declared and is missing does not hold.
+        (&usual[..], json!({}), Some("data.far.away.allow")),
+        (&usual, json!({"allow": false}), Some("data.far.away.allow")),
+        (&usual, json!({"allow": true}), None),
+        (&usual, json!({"allow": true, "deny": []}), None),
+        (&usual, json!({"allow": true, "deny": ["no"]}), Some("data.far.away.deny")),
+        (&[Deny], json!({}), None),
+        (&[Deny], json!({"is_admin": true}), None),
+        (&[Visible], json!({}), None),
+        // What is answered counts, declared or not.
+        (&[Deny], json!({"allow": false}), Some("data.far.away.allow")),
+        (&[Allow], json!({"allow": true, "deny": true}), Some("data.far.away.deny")),
+        (&usual, json!(true), Some("data.far.away")),
+    ];
+    for (answers, said, refused) in cases {
+        let decision = decide(vec![remote(answers, Enforcement::Deny)], &[Ok(said.clone())]);
+        assert_eq!(rule(&decision).as_deref(), refused, "{answers:?} {said}");
+        assert_eq!(decision.allowed, refused.is_none());
+    }
+    // No answer refuses; when it only audits, it is recorded.
+    for said in [vec![Err("gone".to_owned())], Vec::new()] {
+        let decision = decide(vec![remote(&usual, Enforcement::Deny)], &said);
+        assert_eq!((decision.allowed, decision.refusals[0].cause), (false, Cause::Failed));
+        let decision = decide(vec![remote(&usual, Enforcement::Audit)], &said);
+        assert!(decision.allowed && decision.audited[0].cause == Cause::Failed);
+    }
+    // Together with others, one `allow` is enough and a `deny` wins.
+    let here = |text: &str| source(RegoVersion::V1, "a", &[&format!("package a\n{text}")]);
+    let both =
+        |text: &str, said: Value| decide(vec![here(text), remote(&usual, Enforcement::Deny)], &[Ok(said)]);
+    assert!(both("allow := true", json!({})).allowed);
+    assert!(both("allow if input.y", json!({"allow": true})).allowed);
+    assert!(!both("deny := true", json!({"allow": true})).allowed);
+    assert!(!both("allow := true", json!({"deny": true})).allowed);
+    let set = PolicySet::compile(vec![remote(&usual, Enforcement::Deny)]).unwrap();
+    let addresses: Vec<_> = set.remotes(Point::Call).map(Remote::address).collect();
+    assert_eq!(addresses, ["http://127.0.0.1:8181/v1/data/far/away"]);
+    assert!(set.asks(Point::Call) && !set.asks(Point::List));
 }

@@ -250,6 +250,7 @@ pub fn rules_of(source: &PolicySource) -> policy::Source {
         package: source.package.clone(),
         version: source.version,
         modules: source.modules.iter().map(module).collect(),
+        opa: source.opa.clone(),
         points: source.points.clone(),
         enforcement: source.enforcement,
     }

@@ -1,6 +1,10 @@
 //! `Policy`: Rego rules.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::{Period, SecretRef};
 
 /// Rules that admit, list and allow. Semantics: [`crate::policy`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +16,9 @@ pub struct PolicySpec {
     /// Rego written in place, instead of `modules`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rego: Option<String>,
+    /// Rules asked elsewhere, over the data API of Open Policy Agent, instead of `modules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opa: Option<OpaSource>,
     /// The package whose rules decide. Example: `team.tools`.
     pub package: String,
     /// The language the rules are written in. Default: v1.
@@ -23,6 +30,67 @@ pub struct PolicySpec {
     /// What a refusal does. Default: deny.
     #[serde(default)]
     pub enforcement: Enforcement,
+}
+
+/// A server that speaks the data API of Open Policy Agent, asked for each call. No answer is a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OpaSource {
+    /// Where it listens, such as `https://opa.example:8181`; `/v1/data/` and the package follow.
+    pub url: String,
+    /// What its package decides. OPA leaves out what is undefined: an `allow` that is named here and
+    /// missing in an answer does not hold. Default: deny and allow.
+    #[serde(default = "answers")]
+    pub answers: Vec<OpaAnswer>,
+    /// Of one question. Default 1 s, at most 30 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+    /// Sent as bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+}
+
+impl OpaSource {
+    /// How long one question may take.
+    pub fn limit(&self) -> Duration {
+        self.timeout.map_or(Duration::from_secs(1), |period| period.0)
+    }
+}
+
+/// A token: never its value, only where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Token {
+    /// Resolved by the daemon each time.
+    pub secret: SecretRef,
+}
+
+/// A rule that decides something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpaAnswer {
+    Deny,
+    Allow,
+    Visible,
+    AllowedRunners,
+    Limits,
+}
+
+impl OpaAnswer {
+    /// As the rule is called.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+            Self::Visible => "visible",
+            Self::AllowedRunners => "allowed_runners",
+            Self::Limits => "limits",
+        }
+    }
+}
+
+fn answers() -> Vec<OpaAnswer> {
+    vec![OpaAnswer::Deny, OpaAnswer::Allow]
 }
 
 fn points() -> Vec<Point> {

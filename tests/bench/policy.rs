@@ -81,6 +81,7 @@ fn source((n, text): (usize, &String)) -> Source {
         package: package.to_owned(),
         version: RegoVersion::V1,
         modules: vec![Module { file, line: 1, text: Arc::from(text.as_str()) }],
+        opa: None,
         points: vec![Point::Call],
         enforcement: Enforcement::Deny,
     }

@@ -292,6 +292,7 @@ fn rules(source: &PolicySource) -> policy::Source {
         package: source.package.clone(),
         version: source.version,
         modules: source.modules.iter().map(module).collect(),
+        opa: source.opa.clone(),
         points: source.points.clone(),
         enforcement: source.enforcement,
     }

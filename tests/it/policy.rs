@@ -1,5 +1,7 @@
 //! Policies on the built daemon: a commit is what decides the next call.
 
+mod opa;
+
 use serde_json::{Value, json};
 
 use crate::follow::{call, text, wait_for_names, wait_for_reason};

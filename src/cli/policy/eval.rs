@@ -15,9 +15,11 @@ use crate::cli::exit::Exit;
 use crate::cli::render::{Table, harmless};
 use crate::cli::validate::{self, Loaded};
 use crate::config::Settings;
+use crate::daemon;
 use crate::desired::{Desired, Location, Runner, Server};
 use crate::manifest::suggest;
 use crate::policy::{Answer, Decision, PolicySet, Principal, Subject, SubjectKind, admit, annotations};
+use crate::ports::judged;
 use crate::reconcile::rules_of;
 use crate::resource::policy::Point;
 use crate::resource::{Name, ResourceId};
@@ -93,7 +95,12 @@ impl Eval {
             Some(file) => read(file)?,
             None => self.question(point, &loaded)?,
         };
-        let (decision, answers) = rules.explain(point, &question);
+        let said = if rules.remotes(point).next().is_some() {
+            judged(&*daemon::judge()?, &rules, point, &question).await
+        } else {
+            Vec::new()
+        };
+        let (decision, answers) = rules.explain(point, &question, &said);
         let hidden = point == Point::List && decision.hides();
         let told = json!({
             "point": point,

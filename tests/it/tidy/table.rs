@@ -118,7 +118,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("redb", &["store"]),
     ("regorus", &["policy"]),
-    ("reqwest", &["mcp", "probe"]),
+    ("reqwest", &["mcp", "probe", "http"]),
     ("rmcp", &["mcp"]),
     ("rustls", &["http", "mcp"]),
     ("serde_yaml", &["manifest", "config"]),
