@@ -13,8 +13,12 @@ mod apply;
 mod call;
 mod client;
 mod completions;
+mod connect;
 mod doctor;
+mod files;
 mod get;
+mod import;
+mod init;
 mod interrupt;
 mod logs;
 mod mcp;
@@ -109,6 +113,9 @@ enum Command {
     Policy(policy::Policy),
     Status(status::Status),
     Get(get::Get),
+    Import(import::Import),
+    Connect(connect::Connect),
+    Init(init::Init),
     Tools(tools::Tools),
     Call(call::Call),
     Stdio(stdio::Stdio),
@@ -198,6 +205,9 @@ impl Command {
             Self::Policy(command) => command.execute(context).await,
             Self::Status(command) => command.execute(context).await,
             Self::Get(command) => command.execute(context).await,
+            Self::Import(command) => command.execute(context).await,
+            Self::Connect(command) => command.execute(context),
+            Self::Init(command) => command.execute(context),
             Self::Tools(command) => command.execute(context).await,
             Self::Call(command) => command.execute(context).await,
             Self::Stdio(command) => command.execute(context).await,

@@ -8,6 +8,7 @@
 
 mod archive;
 mod checkout;
+mod create;
 pub mod fetch;
 mod listing;
 mod local;
@@ -27,6 +28,7 @@ use crate::ports::{Lookup, PortError, PortResult, Secrets, Source};
 use crate::resource::Revision;
 use crate::resource::server::GitCredentials;
 
+pub use create::create;
 pub use url::{Allow, GitUrl, RefName, Refused};
 
 /// How the followed repository is found and read.

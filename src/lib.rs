@@ -65,6 +65,7 @@ pub mod plan;
 pub mod status;
 pub mod catalog;
 pub mod schema;
+pub mod convert;
 pub mod ports;
 
 // Effects: every outside library has one owner.

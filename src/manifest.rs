@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::lock::Lock;
 use crate::resource::{Metadata, ResourceId, Revision, Spec};
 
+pub use check::credential;
 pub use diagnostic::{Diagnostic, Severity};
 pub use document::parse_file;
 pub use load::{assemble, load, wanted};

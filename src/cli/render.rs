@@ -93,6 +93,12 @@ impl Out {
     }
 }
 
+/// Says something on standard error, beside what is printed.
+pub fn notice(text: &str) {
+    // There is nowhere else to say it.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Characters between two columns.
 const GAP: usize = 3;
 /// Characters of one cell. Longer text belongs in `--output json`.

@@ -193,7 +193,7 @@ fn check(loaded: Loaded) -> Found {
     }
 }
 
-async fn load(source: &dyn Source, snapshot: &Snapshot) -> PortResult<Manifest> {
+pub(super) async fn load(source: &dyn Source, snapshot: &Snapshot) -> PortResult<Manifest> {
     let mut contents = BTreeMap::new();
     for _ in 0..MAX_ROUNDS {
         let mut wanted = manifest::wanted(snapshot, None, &contents);

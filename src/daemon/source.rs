@@ -22,6 +22,14 @@ pub fn network(config: &Config) -> Network {
     }
 }
 
+/// Makes a repository of a folder of the user's, with a first commit; its id.
+///
+/// # Errors
+/// When the folder cannot be written, or is a repository already.
+pub fn create(folder: &std::path::Path, message: &str) -> PortResult<String> {
+    git::create(folder, message)
+}
+
 /// Opens the followed repository.
 ///
 /// # Errors

@@ -21,7 +21,8 @@ use crate::resource::workload::{BuildSource, Security, Volumes};
 use crate::resource::{EnvValue, SecretRef, Spec};
 
 pub(super) use toolset::access_fails;
-pub(super) use warn::{credential, warnings};
+pub use warn::credential;
+pub(super) use warn::warnings;
 
 /// Checks one resource, of which `root` is the document.
 pub(super) fn spec(root: &Node<'_>, spec: &Spec, faults: &mut BTreeSet<Fault>) {

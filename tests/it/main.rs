@@ -10,10 +10,13 @@
 )]
 
 mod cli;
+mod connect;
 mod docker;
 mod gateway_unit;
 mod follow;
 mod git;
+mod import;
+mod init;
 mod policy;
 mod probe;
 mod manifest;

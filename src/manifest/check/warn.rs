@@ -66,7 +66,7 @@ fn server_images(source: &ServerSource) -> Vec<(Vec<&'static str>, &str)> {
 }
 
 /// Whether a variable of that name holds a credential by custom.
-pub(in crate::manifest) fn credential(name: &str) -> bool {
+pub fn credential(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let mut words = name.split('_');
     words.any(|word| {

@@ -53,6 +53,8 @@ pub(super) const MODULES: &[Rule] = &[
     pure("status"),
     pure("catalog"),
     pure("schema"),
+    // What others write, and what they read.
+    pure("convert"),
     pure("ports"),
     effect("git", &[]),
     effect("secret", &[]),
@@ -112,6 +114,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["http", "mcp", "gateway", "admin", "cli"]),
     ("hyper_util", &["http", "mcp", "gateway", "admin", "cli"]),
     ("ignore", &["manifest", "build"]),
+    ("jsonc_parser", &["convert"]),
     ("jsonschema", &["schema"]),
     ("nix", &["git", "runner", "http", "cli"]),
     ("notify", &["git"]),
@@ -121,9 +124,10 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &["mcp", "probe", "http"]),
     ("rmcp", &["mcp"]),
     ("rustls", &["http", "mcp"]),
-    ("serde_yaml", &["manifest", "config"]),
+    ("serde_yaml", &["manifest", "convert", "config"]),
     ("sha2", &["resource", "secret"]),
     ("tar", &["runner", "git"]),
+    ("toml_edit", &["convert"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

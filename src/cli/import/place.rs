@@ -1,0 +1,77 @@
+//! Where imported resources go: what is declared there, and the names of their files.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::cli::Context;
+use crate::cli::files::Planned;
+use crate::cli::validate;
+use crate::config::{Config, Settings};
+use crate::convert::{self, Document, Target};
+use crate::daemon;
+use crate::manifest::RepoPath;
+use crate::resource::{Kind, ResourceId, Spec};
+
+/// What is declared in a folder, in those above it in its repository, and below it. None when it is in
+/// no repository, or that cannot be read: then nothing is there as far as is known.
+pub(super) async fn target(folder: &Path, context: &Context) -> Option<Target> {
+    let absolute = std::path::absolute(folder).ok()?;
+    let there = absolute.ancestors().find(|parent| parent.is_dir())?;
+    let (repo, inside) = validate::locate(there).ok()?;
+    let rest = absolute.strip_prefix(there).ok()?.to_str()?.to_owned();
+    let inside = RepoPath::parse(&inside)?.join(&rest)?;
+    let settings = Settings { repo: Some(repo), worktree: Some(true), ..Settings::default() };
+    let config = Config::new(&settings, context.environment.clone()).ok()?;
+    let source = daemon::source::open(&config).ok()?;
+    let snapshot = source.fetch().await.ok()?;
+    let manifest = validate::load(&*source, &snapshot).await.ok()?;
+    let mut target = Target::default();
+    for (path, (_, file)) in &manifest.files {
+        if near(&path.parent(), &inside) {
+            file.resources.iter().for_each(|declared| add(&mut target, &declared.id(), &declared.spec));
+        }
+    }
+    Some(target)
+}
+
+/// Whether one folder holds the other.
+fn near(one: &RepoPath, other: &RepoPath) -> bool {
+    let holds = |outer: &RepoPath, inner: &RepoPath| {
+        outer.as_str().is_empty()
+            || inner
+                .as_str()
+                .strip_prefix(outer.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    holds(one, other) || holds(other, one)
+}
+
+fn add(target: &mut Target, id: &ResourceId, spec: &Spec) {
+    target.taken.insert(id.clone());
+    match spec {
+        Spec::Runner(runner) => target.runners.extend(runner.kind()),
+        Spec::Crib(crib) => target.crib = Some(crib.defaults.images.clone()),
+        _ => {}
+    }
+}
+
+/// A file for each document, named after it.
+pub(super) fn plan(folder: &Path, documents: &[Document]) -> Vec<Planned> {
+    let mut names = BTreeSet::new();
+    let mut planned = Vec::new();
+    for document in documents {
+        let kind = document.kind.as_str().to_ascii_lowercase();
+        let own = match document.kind {
+            Kind::Crib => "crib".to_owned(),
+            Kind::Server | Kind::Tool if !names.contains(document.name.as_str()) => document.name.to_string(),
+            _ => format!("{kind}-{}", document.name),
+        };
+        planned.push(Planned {
+            path: folder.join(format!("{own}.yaml")),
+            what: document.id().to_string(),
+            text: format!("{}\n{}", convert::SCHEMA_LINE, document.text()),
+        });
+        names.insert(own);
+    }
+    planned
+}
