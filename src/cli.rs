@@ -30,6 +30,7 @@ mod run;
 mod status;
 mod stdio;
 mod target;
+mod token;
 mod tools;
 mod validate;
 mod version;
@@ -119,6 +120,7 @@ enum Command {
     Tools(tools::Tools),
     Call(call::Call),
     Stdio(stdio::Stdio),
+    Token(token::Token),
     Probe(probe::Probe),
     Logs(logs::Logs),
     Reconcile(reconcile::Reconcile),
@@ -211,6 +213,7 @@ impl Command {
             Self::Tools(command) => command.execute(context).await,
             Self::Call(command) => command.execute(context).await,
             Self::Stdio(command) => command.execute(context).await,
+            Self::Token(command) => command.execute(context),
             Self::Probe(command) => command.execute(context).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Reconcile(command) => command.execute(context).await,

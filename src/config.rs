@@ -5,6 +5,7 @@
 //! environment is read here, once, and passed down; nothing else asks for it. Not here: resources,
 //! which come from the repository and can loosen nothing of this.
 
+mod callers;
 pub mod environment;
 pub mod raw;
 
@@ -17,6 +18,7 @@ use crate::manifest::RepoPath;
 use crate::resource::server::GitCredentials;
 use crate::resource::{Digest, Name, Period, SecretRef};
 
+pub use callers::{Callers, Oidc};
 pub use environment::Environment;
 use raw::variable;
 pub use raw::{ConfigError, Settings};
@@ -57,6 +59,8 @@ pub struct Config {
     pub floor: Floor,
     /// The address clients use, when a proxy stands before us.
     pub public_url: Option<String>,
+    /// Who may call; none: whoever reaches a loopback address.
+    pub callers: Option<Callers>,
     pub git: GitAccess,
     pub environment: Environment,
     /// Our own binary, for the children that run in a process of their own.
@@ -122,6 +126,9 @@ impl Config {
             return Err(ConfigError::new("`worktree` and `ref` exclude each other")
                 .hint("a work tree has the branch that is checked out: leave out --ref"));
         }
+        let public_url = settings.public_url.as_deref().map(public_url).transpose()?;
+        let listen = address("listen", settings.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?;
+        let callers = callers::callers(settings, listen, public_url.as_deref())?;
         let state = match &settings.state {
             Some(state) => {
                 std::path::absolute(state).map_err(|error| ConfigError::setting("state", &error))?
@@ -130,7 +137,7 @@ impl Config {
         };
         Ok(Self {
             reference: settings.reference.clone(),
-            listen: address("listen", settings.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            listen,
             admin: address("admin", settings.admin.as_deref().unwrap_or(DEFAULT_ADMIN))?,
             interval: interval(settings.interval.as_deref())?,
             floor: Floor {
@@ -138,7 +145,8 @@ impl Config {
                 privileges: settings.allow_privileges.unwrap_or(false),
                 local_git: settings.allow_local_git.unwrap_or(false),
             },
-            public_url: settings.public_url.as_deref().map(public_url).transpose()?,
+            public_url,
+            callers,
             git: git_access(settings, &environment)?,
             executable: std::env::current_exe()
                 .map_err(|error| ConfigError::new("failed to find our own binary").caused_by(error))?,

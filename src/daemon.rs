@@ -88,8 +88,8 @@ pub async fn run(
     let tasks = TaskTracker::new();
     let ended = CancellationToken::new();
     let world = World::build(&config, events.clone(), &tasks)?;
-    let mcp = http::bind(config.listen).await?;
-    let reads = http::bind(config.admin).await?;
+    let mcp = http::bind(config.listen, config.callers.is_some()).await?;
+    let reads = http::bind(config.admin, false).await?;
     let socket = admin::listen::Socket::bind(&config.socket())?;
     let addresses = (local(&mcp)?, local(&reads)?);
 
@@ -105,7 +105,11 @@ pub async fn run(
     let routes = guarded(admin::routes::reads(admin.clone()), addresses.1);
     tasks.spawn(http::serve(reads, routes, ended.clone()));
     let endpoint = world.published.gateway.endpoint(ended.clone());
-    let routes = guarded(gateway::router(endpoint), addresses.0);
+    let mut routes = gateway::router(endpoint);
+    if let Some(access) = access(&config, addresses.0)? {
+        routes = http::authenticated(routes, Arc::new(access));
+    }
+    let routes = guarded(routes, addresses.0);
     tasks.spawn(http::serve(mcp, routes, ended.clone()));
     let serving = socket.serve(admin::routes::all(admin), ended.clone());
     let told = shutdown.clone();
@@ -202,6 +206,18 @@ impl DaemonError {
     fn interrupted() -> Self {
         Self { message: "interrupted".to_owned(), hint: None, source: None }
     }
+}
+
+/// Who may call, where that is said.
+fn access(config: &Config, local: SocketAddr) -> Result<Option<http::Access>, DaemonError> {
+    let Some(callers) = &config.callers else { return Ok(None) };
+    let tokens = callers.tokens.as_deref().map(http::access::Tokens::read).transpose()?;
+    let issuer = callers.oidc.clone().map(|oidc| {
+        let crate::config::Oidc { issuer, audience, name_claim, groups_claim } = oidc;
+        http::access::Issuer::new(http::access::IssuerConfig { issuer, audience, name_claim, groups_claim })
+    });
+    let public = config.public_url.clone().unwrap_or_else(|| format!("http://{local}"));
+    Ok(http::Access::new(tokens, issuer.transpose()?, &public))
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {

@@ -91,11 +91,13 @@ impl Gateway {
     }
 }
 
-/// `/mcp`, to be served on a loopback listener: everybody there is the local principal.
+/// `/mcp`. Whoever was authenticated is in the request's extensions; else it has to be a loopback
+/// listener, where everybody is the local principal.
 pub fn router(endpoint: Arc<Endpoint>) -> Router {
     let local = Arc::new(authorize::local());
     let answer = move |request: ::http::Request<Body>| {
-        let (endpoint, principal) = (Arc::clone(&endpoint), Arc::clone(&local));
+        let known = request.extensions().get::<Arc<Principal>>();
+        let (endpoint, principal) = (Arc::clone(&endpoint), Arc::clone(known.unwrap_or(&local)));
         async move { endpoint.handle(request, principal).await.map(Body::new) }
     };
     // The address with a slash is in many configurations of clients.

@@ -4,6 +4,7 @@
 //! Invariants: without authentication nothing listens off loopback; connections, heads of requests
 //! and waiting are bounded. Not here: any route.
 
+pub mod access;
 pub mod guard;
 pub mod opa;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ports::{PortError, PortResult};
 
+pub use access::{Access, authenticated};
 pub use axum::Router;
 pub use axum::body::Body;
 pub use axum::routing::any;
@@ -43,11 +45,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Binds a listener.
 ///
 /// # Errors
-/// When the address is not loopback, or cannot be bound.
-pub async fn bind(address: SocketAddr) -> PortResult<TcpListener> {
-    if !address.ip().is_loopback() {
-        return Err(PortError::stalled(format!("refused to listen on `{address}`: there is no authentication yet"))
-            .hint("listen on 127.0.0.1 or [::1]; put a proxy that authenticates in front and name it with --public-url"));
+/// When the address is not loopback and nobody has to say who they are, or it cannot be bound.
+pub async fn bind(address: SocketAddr, authenticated: bool) -> PortResult<TcpListener> {
+    if !address.ip().is_loopback() && !authenticated {
+        return Err(PortError::stalled(format!("refused to listen on `{address}`: anybody could use it"))
+            .hint(
+                "listen on 127.0.0.1 or [::1], or name who may use it with --tokens-file or --oidc-issuer",
+            ));
     }
     raise_file_limit();
     let failed = |cause: std::io::Error| {

@@ -14,6 +14,7 @@ use super::exit::Exit;
 use super::mcp::{Ask, Endpoint};
 use super::render::harmless;
 use super::target::Target;
+use super::token::authorization;
 use crate::config::raw::variable;
 use crate::resource::Period;
 use crate::status::Status;
@@ -28,7 +29,8 @@ const MAX_STDIN: u64 = 16 << 20;
 /// Call a tool.
 ///
 /// Values are read by the tool's input schema: `count=3` is a number where the schema wants one. The
-/// text of the result goes to standard output, what the tool says meanwhile to standard error.
+/// text of the result goes to standard output, what the tool says meanwhile to standard error. Where a
+/// token is needed, it is taken from the variable `TOOLCRIB_TOKEN`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib call hello name=Ada language=fr
@@ -62,7 +64,7 @@ impl Call {
             Some(url) => url.clone(),
             None => self.target.reads(context).get_json::<Status>("/api/v1/status").await?.daemon.mcp,
         };
-        let endpoint = Endpoint::parse(&url)?;
+        let endpoint = Endpoint::parse(&url)?.authorized(authorization(context)?);
         let arguments = self.read_arguments(&endpoint).await?;
         let params = Map::from_iter([
             ("name".to_owned(), Value::from(self.tool.as_str())),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{Method, Request, Uri};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ pub(super) struct Endpoint {
     client: Client,
     host: String,
     path: String,
+    authorization: Option<HeaderValue>,
 }
 
 /// One request.
@@ -50,7 +51,12 @@ impl Endpoint {
             None => format!("{authority}:80"),
         };
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        Ok(Self { client: Client::tcp(&address), host: authority.to_string(), path })
+        Ok(Self { client: Client::tcp(&address), host: authority.to_string(), path, authorization: None })
+    }
+
+    /// With what is shown to those who want to know who asks.
+    pub(super) fn authorized(self, authorization: Option<HeaderValue>) -> Self {
+        Self { authorization, ..self }
     }
 
     /// Sends one request; `hear` gets the notifications that come before its result.
@@ -67,6 +73,10 @@ impl Endpoint {
                 stream(exchange, hear).await
             } else {
                 let status = exchange.response.status();
+                if status == StatusCode::UNAUTHORIZED {
+                    return Err(CliError::failure("the endpoint wants to know who asks")
+                        .hint("put the token you were given in the variable TOOLCRIB_TOKEN"));
+                }
                 let body = whole(exchange.response).await?;
                 let message: Value = serde_json::from_slice(&body).map_err(|error| {
                     CliError::failure(format!("{} answered {status}, and no JSON", self.client))
@@ -102,6 +112,9 @@ impl Endpoint {
             .header("mcp-method", method);
         if let Some(name) = name {
             request = request.header("mcp-name", name);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         request.body(Full::new(body.into())).map_err(|error| {
             CliError::usage("the request cannot be written as HTTP")

@@ -3,6 +3,7 @@
 use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
+use super::token::authorization;
 use crate::config::raw::variable;
 use crate::mcp::client::{ForwardError, forward};
 
@@ -10,6 +11,7 @@ use crate::mcp::client::{ForwardError, forward};
 ///
 /// Reads MCP messages from standard input and writes the endpoint's to standard output, for clients
 /// of either protocol era. A daemon that restarts is waited for, and the client goes on as before.
+/// Where a token is needed, it is taken from the variable `TOOLCRIB_TOKEN`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib stdio
@@ -30,8 +32,9 @@ pub(super) struct Stdio {
 }
 
 impl Stdio {
-    pub(super) async fn execute(self, _: &Context) -> CliResult<Exit> {
-        match forward(&self.url, tokio::io::stdin(), tokio::io::stdout()).await {
+    pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
+        let authorization = authorization(context)?;
+        match forward(&self.url, authorization, tokio::io::stdin(), tokio::io::stdout()).await {
             // A client that ends without reading to the end is no fault.
             Ok(()) | Err(ForwardError::Write(_)) => Ok(Exit::Success),
             Err(error @ ForwardError::Address(_)) => Err(CliError::usage(error.to_string())

@@ -22,6 +22,11 @@ pub mod variable {
     pub const ALLOW_PRIVILEGES: &str = "TOOLCRIB_ALLOW_PRIVILEGES";
     pub const ALLOW_LOCAL_GIT: &str = "TOOLCRIB_ALLOW_LOCAL_GIT";
     pub const PUBLIC_URL: &str = "TOOLCRIB_PUBLIC_URL";
+    pub const TOKENS_FILE: &str = "TOOLCRIB_TOKENS_FILE";
+    pub const OIDC_ISSUER: &str = "TOOLCRIB_OIDC_ISSUER";
+    pub const OIDC_AUDIENCE: &str = "TOOLCRIB_OIDC_AUDIENCE";
+    pub const OIDC_NAME_CLAIM: &str = "TOOLCRIB_OIDC_NAME_CLAIM";
+    pub const OIDC_GROUPS_CLAIM: &str = "TOOLCRIB_OIDC_GROUPS_CLAIM";
     pub const GIT_USERNAME: &str = "TOOLCRIB_GIT_USERNAME";
     /// The password or token itself: a secret, and therefore no flag.
     pub const GIT_PASSWORD: &str = "TOOLCRIB_GIT_PASSWORD";
@@ -38,6 +43,8 @@ pub mod variable {
     pub const OUTPUT: &str = "TOOLCRIB_OUTPUT";
     /// The MCP endpoint that `call` speaks to.
     pub const URL: &str = "TOOLCRIB_URL";
+    /// The token that `call` and `stdio` show there: a secret, and therefore no flag.
+    pub const TOKEN: &str = "TOOLCRIB_TOKEN";
 }
 
 /// Bytes of a configuration file. A full one has less than 2 KiB.
@@ -69,6 +76,21 @@ pub struct Settings {
     /// The address clients use, when a proxy stands before Toolcrib.
     #[arg(long, value_name = "URL", env = variable::PUBLIC_URL, hide_env_values = true, help_heading = "Endpoints")]
     pub public_url: Option<String>,
+    /// File with the hashes of tokens that callers may show; `toolcrib token` writes its lines.
+    #[arg(long, value_name = "FILE", env = variable::TOKENS_FILE, hide_env_values = true, help_heading = "Who may call")]
+    pub tokens_file: Option<PathBuf>,
+    /// Identity provider (OIDC) whose tokens callers may show.
+    #[arg(long, value_name = "URL", env = variable::OIDC_ISSUER, hide_env_values = true, help_heading = "Who may call")]
+    pub oidc_issuer: Option<String>,
+    /// The audience that tokens have to name [default: the public address of `/mcp`].
+    #[arg(long, value_name = "AUDIENCE", env = variable::OIDC_AUDIENCE, hide_env_values = true, help_heading = "Who may call")]
+    pub oidc_audience: Option<String>,
+    /// The claim that is a caller's name [default: sub].
+    #[arg(long, value_name = "CLAIM", env = variable::OIDC_NAME_CLAIM, hide_env_values = true, help_heading = "Who may call")]
+    pub oidc_name_claim: Option<String>,
+    /// The claim that lists a caller's groups [default: groups].
+    #[arg(long, value_name = "CLAIM", env = variable::OIDC_GROUPS_CLAIM, hide_env_values = true, help_heading = "Who may call")]
+    pub oidc_groups_claim: Option<String>,
     /// Folder for everything that is kept [default: ~/.local/state/toolcrib/NAME].
     #[arg(long, value_name = "DIR", env = variable::STATE, hide_env_values = true, help_heading = "Daemon")]
     pub state: Option<PathBuf>,
@@ -151,7 +173,7 @@ impl ConfigError {
 }
 
 /// The keys of the file, which are the flags of the same name.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 26] = [
     "repo",
     "ref",
     "path",
@@ -159,6 +181,11 @@ const KEYS: [&str; 21] = [
     "listen",
     "admin",
     "public-url",
+    "tokens-file",
+    "oidc-issuer",
+    "oidc-audience",
+    "oidc-name-claim",
+    "oidc-groups-claim",
     "state",
     "interval",
     "name",
@@ -224,6 +251,11 @@ impl Settings {
             listen: self.listen.or(under.listen),
             admin: self.admin.or(under.admin),
             public_url: self.public_url.or(under.public_url),
+            tokens_file: self.tokens_file.or(under.tokens_file),
+            oidc_issuer: self.oidc_issuer.or(under.oidc_issuer),
+            oidc_audience: self.oidc_audience.or(under.oidc_audience),
+            oidc_name_claim: self.oidc_name_claim.or(under.oidc_name_claim),
+            oidc_groups_claim: self.oidc_groups_claim.or(under.oidc_groups_claim),
             state: self.state.or(under.state),
             interval: self.interval.or(under.interval),
             name: self.name.or(under.name),

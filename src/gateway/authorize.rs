@@ -32,7 +32,7 @@ pub(super) enum Verdict {
 
 /// Everybody who reaches a loopback listener.
 pub(super) fn local() -> Principal {
-    Principal { name: "local".to_owned(), groups: vec!["local".to_owned()] }
+    Principal { name: "local".to_owned(), groups: vec!["local".to_owned()], ..Principal::default() }
 }
 
 impl Rules {

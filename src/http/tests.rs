@@ -26,7 +26,7 @@ async fn world() -> World {
         }
     };
     let router = Router::new().route("/wait", any(wait)).route("/", any(async || "here"));
-    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let listener = bind(([127, 0, 0, 1], 0).into(), false).await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = guard(router, Allowed::new(address, None));
     let shutdown = CancellationToken::new();
@@ -50,11 +50,11 @@ async fn rest(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn nothing_listens_off_loopback() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let error = bind(address.parse().unwrap()).await.unwrap_err();
-        assert!(error.operation.contains("no authentication") && error.hint.is_some(), "{address}: {error}");
+        let error = bind(address.parse().unwrap(), false).await.unwrap_err();
+        assert!(error.operation.contains("anybody") && error.hint.is_some(), "{address}: {error}");
     }
-    let first = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let error = bind(first.local_addr().unwrap()).await.unwrap_err();
+    let first = bind(([127, 0, 0, 1], 0).into(), false).await.unwrap();
+    let error = bind(first.local_addr().unwrap(), false).await.unwrap_err();
     assert!(error.hint.unwrap().contains("another daemon"));
 }
 

@@ -32,6 +32,9 @@ pub struct ToolFacts<'a> {
 pub struct Principal {
     pub name: String,
     pub groups: Vec<String>,
+    /// Of its token.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
 }
 
 /// `input.runner`. Attributes stand below `attributes`, and also beside `name` and `type` where the
@@ -51,7 +54,7 @@ impl Input<'_> {
             document.insert("tool".to_owned(), tool.document());
         }
         if let Some(user) = self.user {
-            document.insert("user".to_owned(), json!({"name": user.name, "groups": user.groups}));
+            document.insert("user".to_owned(), json!(user));
         }
         if let Some(runner) = &self.runner {
             document.insert("runner".to_owned(), runner.document());
@@ -96,7 +99,8 @@ mod tests {
     fn attributes_stand_beside_name_and_type_unless_they_clash() {
         let attributes = json!({"cluster": "production", "name": "liar"});
         let attributes = attributes.as_object().unwrap();
-        let user = Principal { name: "ada".to_owned(), groups: vec!["admin".to_owned()] };
+        let user =
+            Principal { name: "ada".to_owned(), groups: vec!["admin".to_owned()], ..Principal::default() };
         let input = Input {
             tool: Some(ToolFacts { name: "kubectl", resource: "Tool/kubectl", ..ToolFacts::default() }),
             user: Some(&user),

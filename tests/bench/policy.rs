@@ -45,9 +45,12 @@ pub(crate) fn measure(report: &mut Report) {
 fn decide(modules: &[String]) -> Samples {
     let policies = PolicySet::compile(modules.iter().enumerate().map(source).collect()).unwrap();
     let attributes = Map::from_iter([("cluster".to_owned(), json!("production"))]);
-    let users = [("ada", vec!["developers", "admin"]), ("dan", vec!["developers"])].map(|(name, groups)| {
-        Principal { name: name.to_owned(), groups: groups.into_iter().map(str::to_owned).collect() }
-    });
+    let users =
+        [("ada", vec!["developers", "admin"]), ("dan", vec!["developers"])].map(|(name, groups)| Principal {
+            name: name.to_owned(),
+            groups: groups.into_iter().map(str::to_owned).collect(),
+            ..Principal::default()
+        });
     let mut times = Vec::with_capacity(DECISIONS);
     for n in 0..DECISIONS + DECISIONS / 10 {
         let arguments =

@@ -1,5 +1,6 @@
 //! The whole loop on the built daemon: a commit is what clients see, whoever the client is.
 
+mod access;
 mod clients;
 mod faults;
 mod restart;

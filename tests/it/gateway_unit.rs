@@ -102,7 +102,7 @@ impl World {
         let first = Catalog::empty(revision(0));
         let gateway = Gateway::new(first, Arc::new(Upstreams::default()), as_executor, Arc::new(|_| {}));
         let shutdown = CancellationToken::new();
-        let listener = http::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let listener = http::bind(([127, 0, 0, 1], 0).into(), false).await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = gateway::router(gateway.endpoint(shutdown.clone()));
         let router = http::guard(router, Allowed::new(address, None));

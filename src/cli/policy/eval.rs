@@ -150,6 +150,7 @@ impl Eval {
         Principal {
             name: self.user.clone().unwrap_or_else(|| "local".to_owned()),
             groups: if anybody { vec!["local".to_owned()] } else { self.groups.clone() },
+            scopes: Vec::new(),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -52,12 +52,13 @@ pub enum ForwardError {
     Write(#[source] io::Error),
 }
 
-/// Forwards until the client ends its input.
+/// Forwards until the client ends its input. `authorization` is shown with each request.
 ///
 /// # Errors
 /// When the address is none, or the client cannot be read from or written to any more.
 pub async fn forward(
     url: &str,
+    authorization: Option<HeaderValue>,
     input: impl AsyncRead + Unpin,
     output: impl AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), ForwardError> {
@@ -68,6 +69,7 @@ pub async fn forward(
     let forward = Arc::new(Forward {
         sender,
         url,
+        authorization,
         out,
         session: Session::default(),
         in_flight: Mutex::default(),
@@ -113,6 +115,8 @@ async fn write(
 struct Forward {
     sender: Sender,
     url: Uri,
+    /// What is shown with each request.
+    authorization: Option<HeaderValue>,
     out: mpsc::Sender<Bytes>,
     session: Session,
     /// What ends each request that waits for its answer.

@@ -128,7 +128,8 @@ fn build(verb: &str, headers: Pairs<'_>, body: &str) -> HttpRequest<Full<Bytes>>
 
 impl World {
     async fn send(&self, request: HttpRequest<Full<Bytes>>) -> Response<Payload> {
-        let principal = Arc::new(Principal { name: "local".to_owned(), groups: Vec::new() });
+        let principal =
+            Arc::new(Principal { name: "local".to_owned(), groups: Vec::new(), ..Principal::default() });
         self.endpoint.handle(request, principal).await
     }
 
@@ -482,7 +483,7 @@ async fn a_legacy_session_begins_with_initialize_and_ends_with_delete() {
         json!({"jsonrpc": "2.0", "id": 7, "result": {"tools": [1, 2]}}),
         "nothing of a later version"
     );
-    let other = Arc::new(Principal { name: "other".to_owned(), groups: Vec::new() });
+    let other = Arc::new(Principal { name: "other".to_owned(), groups: Vec::new(), ..Principal::default() });
     let stolen = world.endpoint.handle(build("POST", &[s, v], &list), other).await;
     assert_eq!(stolen.status(), StatusCode::NOT_FOUND, "a session is its principal's alone");
     assert_eq!(world.send(build("GET", &[v], "")).await.status(), StatusCode::BAD_REQUEST);

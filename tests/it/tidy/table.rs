@@ -116,11 +116,13 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("ignore", &["manifest", "build"]),
     ("jsonc_parser", &["convert"]),
     ("jsonschema", &["schema"]),
+    ("jsonwebtoken", &["http"]),
     ("nix", &["git", "runner", "http", "cli"]),
     ("notify", &["git"]),
     ("prometheus_client", &["telemetry"]),
     ("redb", &["store"]),
     ("regorus", &["policy"]),
+    // Of `http`: Open Policy Agents and the keys of identity providers.
     ("reqwest", &["mcp", "probe", "http"]),
     ("rmcp", &["mcp"]),
     ("rustls", &["http", "mcp"]),

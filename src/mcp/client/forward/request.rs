@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -217,6 +217,8 @@ impl Forward {
         *request.method_mut() = method;
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = headers;
+        let shown = self.authorization.clone().map(|value| (AUTHORIZATION, value));
+        request.headers_mut().extend(shown);
         self.sender.send(request).await
     }
 }

@@ -1,0 +1,285 @@
+//! Tokens of an identity provider: JWTs, checked against the keys it publishes (OIDC).
+//!
+//! Checked are signature, issuer, audience, expiry and beginning, with a minute of clock skew; only
+//! asymmetric algorithms are taken. Source: RFC 7519, RFC 8725, `OpenID` Connect Discovery 1.0.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::Denied;
+use crate::policy::Principal;
+use crate::ports::{PortError, PortResult};
+use crate::resource::Digest;
+
+/// What is taken: no shared secrets, and never `none`.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+/// How far apart the clocks of provider and daemon may be.
+const SKEW: Duration = Duration::from_mins(1);
+/// Keys are asked for again when they are so old: providers rotate them within days.
+const FRESH: Duration = Duration::from_mins(10);
+/// A token with an unknown key makes us ask again, at most so often: anybody can write such tokens.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// One answer of the provider.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of one answer: a set of keys has some KiB.
+const MAX_ANSWER: usize = 1 << 20;
+/// Keys in a set.
+const MAX_KEYS: usize = 64;
+/// Tokens whose check is remembered: RSA takes as long as the rest of a call.
+const MAX_REMEMBERED: usize = 4096;
+/// Groups and scopes of one principal.
+const MAX_GROUPS: usize = 1000;
+
+/// Which provider, and what of its tokens is who.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// The `iss` of tokens, and where `/.well-known/openid-configuration` is found.
+    pub issuer: String,
+    /// The `aud` that names us.
+    pub audience: String,
+    /// The claim that is the principal's name: `sub`, `email`, …
+    pub name_claim: String,
+    /// The claim that lists its groups.
+    pub groups_claim: String,
+}
+
+/// An identity provider.
+pub struct Issuer {
+    config: IssuerConfig,
+    client: reqwest::Client,
+    keys: ArcSwap<Keys>,
+    asked: tokio::sync::Mutex<Option<Instant>>,
+    remembered: Mutex<HashMap<Digest, Remembered>>,
+}
+
+#[derive(Default)]
+struct Keys {
+    by_id: Vec<(Option<String>, Option<Algorithm>, DecodingKey)>,
+    at: Option<Instant>,
+}
+
+struct Remembered {
+    principal: Arc<Principal>,
+    /// Seconds since the epoch; the skew is in it.
+    until: u64,
+}
+
+#[derive(Deserialize)]
+struct Discovered {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Issuer {
+    /// # Errors
+    /// When there can be no client for its address.
+    pub fn new(config: IssuerConfig) -> PortResult<Self> {
+        let _named_before = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|error| {
+                PortError::stalled("failed to prepare for the identity provider").caused_by(error)
+            })?;
+        Ok(Self {
+            config,
+            client,
+            keys: ArcSwap::default(),
+            asked: tokio::sync::Mutex::default(),
+            remembered: Mutex::default(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.config.issuer
+    }
+
+    /// Whose token it is.
+    pub(super) async fn verify(&self, token: &str) -> Result<Arc<Principal>, Denied> {
+        let digest = Digest::of_bytes(token.as_bytes());
+        let now = seconds();
+        if let Some(found) = self.remembered().get(&digest).filter(|found| found.until > now) {
+            return Ok(Arc::clone(&found.principal));
+        }
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|_| Denied::Invalid("the token is not known"))?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err(Denied::Invalid("the token is signed in a way that is not taken"));
+        }
+        let key = self.key(header.kid.as_deref(), header.alg).await?;
+        let claims = self.claims(token, &key, header.alg)?;
+        let principal = Arc::new(self.principal(&claims)?);
+        let until = claims.get("exp").and_then(Value::as_u64).unwrap_or(0).saturating_add(SKEW.as_secs());
+        let mut remembered = self.remembered();
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.retain(|_, found| found.until > now);
+            if remembered.len() >= MAX_REMEMBERED {
+                remembered.clear();
+            }
+        }
+        remembered.insert(digest, Remembered { principal: Arc::clone(&principal), until });
+        Ok(principal)
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(
+        &self,
+        token: &str,
+        key: &DecodingKey,
+        algorithm: Algorithm,
+    ) -> Result<Map<String, Value>, Denied> {
+        use jsonwebtoken::errors::ErrorKind;
+        let mut validation = Validation::new(algorithm);
+        validation.set_audience(&[&self.config.audience]);
+        validation.set_issuer(&[&self.config.issuer]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.validate_nbf = true;
+        validation.leeway = SKEW.as_secs();
+        let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation);
+        decoded.map(|token| token.claims).map_err(|error| {
+            Denied::Invalid(match error.kind() {
+                ErrorKind::ExpiredSignature => "the token has expired",
+                ErrorKind::ImmatureSignature => "the token is not valid yet",
+                ErrorKind::InvalidAudience => "the token is for another audience",
+                ErrorKind::InvalidIssuer => "the token is of another issuer",
+                ErrorKind::MissingRequiredClaim(_) => "the token lacks one of `exp`, `iss` and `aud`",
+                _ => "the token's signature does not hold",
+            })
+        })
+    }
+
+    /// An identity without a name is none.
+    fn principal(&self, claims: &Map<String, Value>) -> Result<Principal, Denied> {
+        let name = claims.get(&self.config.name_claim).and_then(Value::as_str).map(str::trim);
+        let name = name.filter(|name| !name.is_empty());
+        let name = name.ok_or(Denied::Invalid("the token does not say who it is for"))?;
+        let scopes = ["scope", "scp"].into_iter().flat_map(|claim| words(claims.get(claim)));
+        Ok(Principal {
+            name: name.to_owned(),
+            groups: words(claims.get(&self.config.groups_claim)).take(MAX_GROUPS).collect(),
+            scopes: scopes.take(MAX_GROUPS).collect(),
+        })
+    }
+
+    /// The key a token names, asked for again when it is not known.
+    async fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Denied> {
+        let keys = self.keys.load();
+        let fresh = keys.at.is_some_and(|at| at.elapsed() < FRESH);
+        if let Some(key) = keys.find(id, algorithm).filter(|_| fresh) {
+            return Ok(key);
+        }
+        let reached = self.refresh().await;
+        let keys = self.keys.load();
+        match keys.find(id, algorithm) {
+            Some(key) => Ok(key),
+            None if reached || keys.at.is_some() => Err(Denied::Invalid("the token's key is not known")),
+            None => Err(Denied::Unavailable),
+        }
+    }
+
+    /// Asks for the keys, unless that was done just now. Keys that are known outlive a failure.
+    async fn refresh(&self) -> bool {
+        let mut asked = self.asked.lock().await;
+        if asked.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+            return false;
+        }
+        let outcome = self.fetch().await;
+        *asked = Some(Instant::now());
+        match outcome {
+            Ok(keys) => {
+                self.keys.store(Arc::new(keys));
+                self.remembered().clear();
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), issuer = self.config.issuer, "failed to ask for the keys of tokens");
+                false
+            }
+        }
+    }
+
+    async fn fetch(&self) -> PortResult<Keys> {
+        let issuer = self.config.issuer.trim_end_matches('/');
+        let found: Discovered = self.get(&format!("{issuer}/.well-known/openid-configuration")).await?;
+        if found.issuer != self.config.issuer {
+            return Err(PortError::stalled(format!("the provider calls itself `{}`", found.issuer))
+                .hint("write its name in --oidc-issuer as it does"));
+        }
+        let set: JwkSet = self.get(&found.jwks_uri).await?;
+        let key = |jwk: &jsonwebtoken::jwk::Jwk| {
+            let algorithm = jwk.common.key_algorithm.and_then(|name| name.to_string().parse().ok());
+            Some((jwk.common.key_id.clone(), algorithm, DecodingKey::from_jwk(jwk).ok()?))
+        };
+        let by_id = set.keys.iter().take(MAX_KEYS).filter_map(key).collect();
+        Ok(Keys { by_id, at: Some(Instant::now()) })
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> PortResult<T> {
+        let failed = || PortError::retry("failed to ask the identity provider");
+        let safe = url.starts_with("https://") || url.starts_with("http://127.0.0.1:");
+        if !safe {
+            return Err(failed().hint("its addresses have to begin with https://"));
+        }
+        let mut response = self.client.get(url).send().await.map_err(|error| failed().caused_by(error))?;
+        if !response.status().is_success() {
+            return Err(PortError::retry(format!("the identity provider answered {}", response.status())));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed().caused_by(error))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(PortError::retry("the identity provider answered more than 1 MiB"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&body).map_err(|error| failed().caused_by(error))
+    }
+}
+
+impl Keys {
+    /// By the id a token names; a token that names none is of the only key there is.
+    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
+        let fits = |of: &Option<Algorithm>| of.is_none_or(|of| of == algorithm);
+        let found = match id {
+            Some(_) => self.by_id.iter().find(|(known, of, _)| known.as_deref() == id && fits(of)),
+            None => self.by_id.first().filter(|(_, of, _)| self.by_id.len() == 1 && fits(of)),
+        };
+        found.map(|(_, _, key)| key.clone())
+    }
+}
+
+/// A list of strings, or one string of words.
+fn words(claim: Option<&Value>) -> impl Iterator<Item = String> {
+    let words: Vec<String> = match claim {
+        Some(Value::String(text)) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    words.into_iter()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tokens expire by the clock")]
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

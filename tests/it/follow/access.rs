@@ -1,0 +1,227 @@
+//! Who may call: static tokens, and tokens of an identity provider.
+
+use std::io::BufRead as _;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::{SOON, greeter, text};
+use crate::support::{Daemon, TestEnv, wait_for};
+
+/// A policy that lets developers call, and says to others who they are.
+const RULES: &str = r#"
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Policy
+metadata: {name: developers}
+spec:
+  package: team.tools
+  rego: |
+    package team.tools
+    deny contains sprintf("%s is no developer", [input.user.name]) if not "developers" in input.user.groups
+"#;
+
+/// One modern request with a token, or none: status, `WWW-Authenticate` and body.
+fn ask(daemon: &Daemon, token: Option<&str>, method: &str, params: Value) -> (u16, String, Value) {
+    crate::support::tls();
+    let mut params = params;
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "it", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let mut request = reqwest::Client::new()
+        .post(&daemon.mcp)
+        .header("accept", "application/json, text/event-stream")
+        .header("content-type", "application/json")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", method);
+    if let Some(name) = params["name"].as_str() {
+        request = request.header("mcp-name", name);
+    }
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let response = request.body(body.to_string()).send().await.unwrap();
+        let challenge =
+            response.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
+        let status = response.status().as_u16();
+        (
+            status,
+            challenge.unwrap_or_default(),
+            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+        )
+    })
+}
+
+fn get(url: &str) -> Value {
+    crate::support::tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let bytes = reqwest::Client::new().get(url).send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    })
+}
+
+fn greet(daemon: &Daemon, token: &str) -> (u16, String) {
+    let (status, _, answer) =
+        ask(daemon, Some(token), "tools/call", json!({"name": "greet", "arguments": {"name": "Ada"}}));
+    (
+        status,
+        if status == 200 {
+            text(&answer["result"]).to_owned()
+        } else {
+            answer["error"]["message"].to_string()
+        },
+    )
+}
+
+#[test]
+fn callers_show_tokens_whose_hashes_are_in_a_file() {
+    let env = TestEnv::new();
+    env.repo().write("tools.yaml", &(greeter("hello") + RULES)).commit("hello");
+    let made = |args: &[&str]| {
+        let said = env.run(&[&["token"], args, &["--output", "json"]].concat()).json();
+        (said["token"].as_str().unwrap().to_owned(), said["line"].as_str().unwrap().to_owned())
+    };
+    let (ada, ada_line) = made(&["ada", "--group", "developers"]);
+    let (eve, eve_line) = made(&["eve"]);
+    assert!(!ada_line.contains(&ada) && ada.len() > 40, "{ada_line}");
+    let file = env.home().join("tokens");
+    std::fs::write(&file, format!("{ada_line}\n{eve_line}\n")).unwrap();
+    let daemon = env.daemon(&["--tokens-file", file.to_str().unwrap()]);
+
+    let (status, challenge, _) = ask(&daemon, None, "tools/list", json!({}));
+    let origin = daemon.mcp.trim_end_matches("/mcp");
+    assert_eq!(status, 401);
+    assert_eq!(
+        challenge,
+        format!("Bearer resource_metadata=\"{origin}/.well-known/oauth-protected-resource/mcp\"")
+    );
+    let metadata = get(&format!("{origin}/.well-known/oauth-protected-resource/mcp"));
+    assert_eq!(metadata, json!({"resource": daemon.mcp, "bearer_methods_supported": ["header"]}));
+    let (status, challenge, _) = ask(&daemon, Some("wrong"), "tools/list", json!({}));
+    assert!(status == 401 && challenge.contains("error=\"invalid_token\""), "{challenge}");
+
+    assert_eq!(greet(&daemon, &ada), (200, "hello Ada\n".to_owned()));
+    let (status, refused) = greet(&daemon, &eve);
+    assert!(status == 200 && refused.contains("eve is no developer"), "{refused}");
+
+    // Our own clients.
+    let call = |token: &str| {
+        let mut command = env.command(&["call", "greet", "name=Bob", "--url", &daemon.mcp]);
+        if !token.is_empty() {
+            command.env("TOOLCRIB_TOKEN", token);
+        }
+        command.output().unwrap()
+    };
+    assert_eq!(String::from_utf8_lossy(&call(&ada).stdout), "hello Bob\n");
+    assert!(String::from_utf8_lossy(&call("").stderr).contains("TOOLCRIB_TOKEN"));
+
+    // A token ends when its line is taken out, and what was logged holds none.
+    std::fs::write(&file, format!("{eve_line}\n")).unwrap();
+    wait_for("the token to end", SOON, || (greet(&daemon, &ada).0 == 401).then_some(()));
+    assert_eq!(greet(&daemon, &eve).0, 200);
+    let log = daemon.log();
+    assert!(!log.contains(&ada) && !log.contains(&eve), "{log}");
+}
+
+#[test]
+fn others_are_served_only_when_they_have_to_say_who_they_are() {
+    let env = TestEnv::new();
+    env.repo().write("tools.yaml", &greeter("hello")).commit("hello");
+    let file = env.home().join("tokens");
+    std::fs::write(&file, "").unwrap();
+    for (more, hint) in [
+        (&[][..], "--tokens-file or --oidc-issuer"),
+        (&["--tokens-file", file.to_str().unwrap()][..], "--public-url"),
+    ] {
+        let said = env.run(&[&["run", "--repo", ".", "--listen", "0.0.0.0:0"], more].concat());
+        assert!(said.code != 0 && said.stderr.contains(hint), "{}", said.all());
+    }
+}
+
+/// The identity provider of the fixtures.
+struct Provider {
+    child: Child,
+    issuer: String,
+}
+
+impl Provider {
+    fn start() -> Self {
+        let python = std::env::var("TOOLCRIB_IT_VENV").expect("TOOLCRIB_IT_VENV is not set: run `tests/run`");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/idp/server.py");
+        let mut child =
+            Command::new(format!("{python}/bin/python")).arg(script).stdout(Stdio::piped()).spawn().unwrap();
+        let mut issuer = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut issuer).unwrap();
+        Self { child, issuer: issuer.trim().to_owned() }
+    }
+
+    fn sign(&self, alg: &str, more: &str, claims: &Value) -> String {
+        let mut url = reqwest::Url::parse(&format!("{}/sign?{more}", self.issuer)).unwrap();
+        url.query_pairs_mut().append_pair("alg", alg).append_pair("claims", &claims.to_string());
+        get(url.as_str()).as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn callers_show_tokens_of_an_identity_provider() {
+    let provider = Provider::start();
+    let env = TestEnv::new();
+    env.repo().write("tools.yaml", &(greeter("hello") + RULES)).commit("hello");
+    let daemon = env.daemon(&["--oidc-issuer", &provider.issuer, "--oidc-audience", "toolcrib"]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = |change: &Value| {
+        let mut claims = json!({
+            "iss": provider.issuer, "aud": "toolcrib", "sub": "ada", "groups": ["developers"], "exp": now + 600,
+        });
+        for (key, value) in change.as_object().unwrap() {
+            claims[key] = value.clone();
+        }
+        claims
+    };
+    for alg in ["RS256", "ES256", "EdDSA"] {
+        let token = provider.sign(alg, "", &claims(&json!({})));
+        for _ in 0..2 {
+            assert_eq!(greet(&daemon, &token), (200, "hello Ada\n".to_owned()), "{alg}");
+        }
+    }
+    let refused = |alg: &str, more: &str, change: &Value, why: &str| {
+        let (status, said) = greet(&daemon, &provider.sign(alg, more, &claims(change)));
+        assert!(status == 401 && said.contains(why), "{alg} {more} {change}: {status} {said}");
+    };
+    refused("RS256", "", &json!({"aud": "another"}), "another audience");
+    refused("RS256", "", &json!({"aud": null}), "lacks one of");
+    refused("RS256", "", &json!({"iss": "http://evil.example"}), "another issuer");
+    refused("RS256", "", &json!({"exp": now - 120}), "expired");
+    refused("RS256", "", &json!({"exp": null}), "lacks one of");
+    refused("RS256", "", &json!({"nbf": now + 300}), "not valid yet");
+    refused("RS256", "", &json!({"sub": " "}), "does not say who");
+    refused("HS256", "kid=RS256-1", &json!({}), "not taken");
+    refused("ES256", "kid=RS256-1", &json!({}), "not known");
+    refused("none", "", &json!({}), "not known");
+    let (_, said) =
+        greet(&daemon, &provider.sign("RS256", "", &claims(&json!({"sub": "eve", "groups": []}))));
+    assert!(said.contains("eve is no developer"), "{said}");
+    // Clocks may differ by a minute.
+    let token = provider.sign("RS256", "", &claims(&json!({"exp": now - 10})));
+    assert_eq!(greet(&daemon, &token).0, 200);
+    let metadata =
+        get(&format!("{}/.well-known/oauth-protected-resource", daemon.mcp.trim_end_matches("/mcp")));
+    assert_eq!(metadata["authorization_servers"], json!([provider.issuer]));
+
+    // New keys are asked for when a token names one that is not known, not more often than stated.
+    let token = provider.sign("RS256", "rotate=1", &claims(&json!({})));
+    wait_for("the new keys", SOON, || (greet(&daemon, &token).0 == 200).then_some(()));
+}
