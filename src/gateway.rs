@@ -65,11 +65,9 @@ impl Gateway {
 
     /// Rules that decide from the next request on.
     pub fn set_rules(&self, rules: Arc<Rules>) {
-        let differ = self.views.differ(&self.catalogs.current(), &self.rules.load(), &rules);
+        let changed = self.views.differ(&self.catalogs.current(), &self.rules.load(), &rules);
         self.rules.store(rules);
-        if differ {
-            self.catalogs.tools_changed();
-        }
+        self.catalogs.tell(changed);
     }
 
     /// The endpoint over HTTP. `shutdown` ends its streams.
@@ -80,9 +78,9 @@ impl Gateway {
     fn list(&self, request: &Request, list: List, member: &'static str) -> Result<Reply, ErrorObject> {
         let (catalog, offset) = self.catalogs.of(request.cursor.as_deref())?;
         let rules = self.rules.load();
-        let private = list == List::Tools && rules.asks_of_lists();
+        let private = rules.asks_of_lists();
         let page = if private {
-            self.views.get(&catalog, &rules, &request.principal).page(offset)
+            self.views.get(list, &catalog, &rules, &request.principal).page(offset)
         } else {
             catalog.page(list, offset)
         };
@@ -138,8 +136,10 @@ impl Handler for Gateway {
         About { instructions: catalog.instructions.clone(), completions: catalog.completions }
     }
 
-    fn param_headers(&self, tool: &str) -> Arc<[ParamHeader]> {
-        self.catalogs.current().tools.get(tool).map(|entry| Arc::clone(&entry.headers)).unwrap_or_default()
+    fn param_headers(&self, tool: &str, user: &Principal) -> Arc<[ParamHeader]> {
+        let (catalog, rules) = (self.catalogs.current(), self.rules.load());
+        let seen = catalog.tools.get(tool).filter(|entry| !rules.hides(List::Tools, entry, user));
+        seen.map(|entry| Arc::clone(&entry.headers)).unwrap_or_default()
     }
 }
 

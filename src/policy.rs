@@ -37,9 +37,9 @@ use crate::resource::{Name, ResourceId};
 use answer::Round;
 use compile::{Compiled, Worker};
 
-pub use input::{Input, Principal, RunnerFacts, ToolFacts};
+pub use input::{EntryFacts, Input, Principal, RunnerFacts, ToolFacts};
 pub use remote::Remote;
-pub use subject::{Subject, SubjectKind, annotations};
+pub use subject::{Subject, SubjectKind, annotations, listed};
 
 /// The rules of one `Policy`.
 #[derive(Clone, Debug, PartialEq)]

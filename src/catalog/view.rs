@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::page::Pages;
-use super::{Catalog, Cursor, Entry};
+use super::{Catalog, Cursor, Entry, List};
 
-/// The tools of a catalog that are not hidden, in pages of their own.
+/// The entries of one list of a catalog that are not hidden, in pages of their own.
 #[derive(Clone, Debug)]
 pub struct View {
     revision: String,
@@ -16,9 +16,10 @@ pub struct View {
 }
 
 impl Catalog {
-    /// The tools that `sees` leaves in.
-    pub fn view(&self, sees: impl Fn(&Entry) -> bool) -> View {
-        let left = self.tools.values().filter(|entry| sees(entry)).map(|entry| Arc::clone(&entry.definition));
+    /// The entries of a list that `sees` leaves in.
+    pub fn view(&self, list: List, sees: impl Fn(&Entry) -> bool) -> View {
+        let entries = self.entries(list).values();
+        let left = entries.filter(|entry| sees(entry)).map(|entry| Arc::clone(&entry.definition));
         View {
             revision: self.revision.short().to_owned(),
             generation: self.generation,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::catalog::{Entry, Route};
+use crate::catalog::{Catalog, Entry, List, Route};
 use crate::desired::{self, Location};
-use crate::policy::{self, Decision, PolicySet, Principal, Subject, SubjectKind};
+use crate::policy::{self, Decision, EntryFacts, PolicySet, Principal, Subject, SubjectKind};
 use crate::ports::{Judge, judged};
 use crate::resource::Name;
 use crate::resource::policy::Point;
@@ -41,10 +41,34 @@ impl Rules {
         self.policies.asks(Point::List)
     }
 
-    /// Whether this principal does not see the tool at all: neither arguments nor runner are known.
-    pub(super) fn hides(&self, entry: &Entry, user: &Principal) -> bool {
+    /// Whether this principal does not see the entry at all: neither arguments nor runner are known.
+    pub(super) fn hides(&self, list: List, entry: &Entry, user: &Principal) -> bool {
+        match list {
+            _ if !self.asks_of_lists() => false,
+            List::Tools => self.about(entry, |subject| self.hidden(&subject.listed(user))),
+            List::Prompts => self.hides_named("prompt", &entry.name, entry, user),
+            List::Resources => self.hides_named("resource", &entry.name, entry, user),
+            List::Templates => self.hides_named("template", &entry.name, entry, user),
+        }
+    }
+
+    /// Whether to this principal there is no such resource: that URI is hidden, or the template that
+    /// it is read by.
+    pub(super) fn hides_uri(&self, catalog: &Catalog, uri: &str, entry: &Entry, user: &Principal) -> bool {
+        let template = catalog.templates.contains_key(&entry.name);
         self.asks_of_lists()
-            && self.about(entry, |subject| self.policies.decide(Point::List, &subject.listed(user)).hides())
+            && (self.hides_named("resource", uri, entry, user)
+                || (template && self.hides(List::Templates, entry, user)))
+    }
+
+    fn hides_named(&self, kind: &str, name: &str, entry: &Entry, user: &Principal) -> bool {
+        let resource = entry.owner.to_string();
+        let server = matches!(entry.route, Route::Server { .. }).then(|| entry.owner.name.as_str());
+        self.hidden(&policy::listed(EntryFacts { kind, name, resource: &resource, server }, user))
+    }
+
+    fn hidden(&self, question: &Value) -> bool {
+        self.policies.decide(Point::List, question).hides()
     }
 
     /// Whether arguments have to be known before a call is let through.
@@ -58,7 +82,7 @@ impl Rules {
         user: &Principal,
         given: &Map<String, Value>,
     ) -> Verdict {
-        if self.hides(entry, user) {
+        if self.hides(List::Tools, entry, user) {
             return Verdict::Hidden;
         }
         if !self.asks() {

@@ -59,6 +59,12 @@ impl Catalogs {
             retained.pop_front();
         }
         drop(retained);
+        self.tell(changed);
+        changed
+    }
+
+    /// Tells subscribers which lists they see differently.
+    pub(super) fn tell(&self, changed: Changed) {
         if changed.any() {
             self.changes.send_modify(|changes| {
                 changes.tools += u64::from(changed.tools);
@@ -66,16 +72,10 @@ impl Catalogs {
                 changes.resources += u64::from(changed.resources);
             });
         }
-        changed
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<Changes> {
         self.changes.subscribe()
-    }
-
-    /// Tells that other tools are seen although the catalog is the same.
-    pub(super) fn tools_changed(&self) {
-        self.changes.send_modify(|changes| changes.tools += 1);
     }
 
     /// The catalog in which a listing began, and the place where it goes on.

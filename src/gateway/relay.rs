@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::audit::Outcome;
 use super::{Gateway, Reply, call, invalid, tool_error};
-use crate::catalog::{Catalog, Entry, Route};
+use crate::catalog::{Catalog, Entry, List, Route};
 use crate::mcp::client::{CallError, Held};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
@@ -74,6 +74,9 @@ pub(super) async fn prompt(
     let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
     let unknown = || invalid(format!("unknown prompt `{name}`"));
     let target = target(gateway, |catalog| catalog.prompts.get(name)).ok_or_else(unknown)?;
+    if gateway.rules.load().hides(List::Prompts, &target.entry, request.user()) {
+        return Err(unknown());
+    }
     let params = renamed(&target.entry, request)?;
     relayed(&target, request, params.as_ref(), context).await
 }
@@ -84,7 +87,10 @@ pub(super) async fn resource(
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
     let uri = request.name.as_deref().ok_or_else(|| invalid("`params.uri` is no string"))?;
-    let Some(target) = target(gateway, |catalog| catalog.resource(uri)) else {
+    let (rules, user) = (gateway.rules.load_full(), request.user());
+    let seen = |catalog: &Catalog, entry: &Entry| !rules.hides_uri(catalog, uri, entry, user);
+    let found = target(gateway, |catalog| catalog.resource(uri).filter(|entry| seen(catalog, entry)));
+    let Some(target) = found else {
         let code = if request.era == Era::Modern { code::INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
         return Err(ErrorObject::new(code, format!("unknown resource `{uri}`")));
     };
@@ -106,6 +112,9 @@ pub(super) async fn complete(
             let name = raw::get_str(reference, "name").ok_or_else(|| invalid("`ref.name` is no string"))?;
             let target = target(gateway, |catalog| catalog.prompts.get(name.as_ref()));
             let target = target.ok_or_else(|| unknown(&name))?;
+            if gateway.rules.load().hides(List::Prompts, &target.entry, request.user()) {
+                return Err(unknown(&name));
+            }
             let Route::Server { name: own, .. } = &target.entry.route else { return Err(unknown(&name)) };
             let reference = raw::set_str(reference, "name", own).map_err(|error| unreadable(&error))?;
             let text = raw::set(params, &[("ref", reference.get())]).map_err(|error| unreadable(&error))?;
@@ -114,9 +123,10 @@ pub(super) async fn complete(
         }
         "ref/resource" => {
             let uri = raw::get_str(reference, "uri").ok_or_else(|| invalid("`ref.uri` is no string"))?;
+            let (rules, user) = (gateway.rules.load_full(), request.user());
             let target = target(gateway, |catalog| {
-                let template = catalog.templates.get(uri.as_ref());
-                if template.is_some() { template } else { catalog.resource(&uri) }
+                let found = catalog.templates.get(uri.as_ref()).or_else(|| catalog.resource(&uri));
+                found.filter(|entry| !rules.hides_uri(catalog, &uri, entry, user))
             });
             let target = target.ok_or_else(|| unknown(&uri))?;
             relayed(&target, request, params, context).await

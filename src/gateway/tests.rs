@@ -427,3 +427,69 @@ async fn what_rules_refuse_reaches_nobody_and_what_they_hide_is_not_there() {
         ]
     );
 }
+
+#[tokio::test]
+async fn prompts_resources_and_templates_are_hidden_as_tools_are() {
+    let mut world = World::new();
+    let all =
+        |names: [&str; 2], key: &str| names.map(|name| json!({"name": name, key: name}).to_string().into());
+    let offer = Offer {
+        prompts: all(["open", "secret"], "title").to_vec(),
+        resources: all(["x://open", "x://secret"], "uri").to_vec(),
+        templates: all(["x://open/{a}", "y://{secret}"], "uriTemplate").to_vec(),
+        capabilities: Some(r#"{"resources":{}}"#.into()),
+        ..Offer::default()
+    };
+    let files = offered(server("files"), offer);
+    world.connect(&files).await;
+    world.publish(1, &[files], &[]);
+    let mut changes = world.gateway.changes();
+    changes.mark_unchanged();
+    world.gateway.set_rules(rules(&[Point::List], "deny if { contains(input.entry.name, \"secret\") }"));
+    let seen = *changes.borrow_and_update();
+    assert_eq!((seen.tools, seen.prompts, seen.resources), (0, 2, 2), "told to those who listen");
+
+    for (method, left) in [
+        (Method::PromptsList, "files_open"),
+        (Method::ResourcesList, "x://open"),
+        (Method::TemplatesList, "x://open/{a}"),
+    ] {
+        let Ok(Reply::List { items, private, .. }) = world.ask(method.clone(), Era::Modern, "{}").await
+        else {
+            panic!("{}", method.as_str());
+        };
+        let items: Vec<Value> = serde_json::from_slice(&items).expect("JSON");
+        assert!(private && items.len() == 1 && items[0].to_string().contains(left), "{items:?}");
+    }
+    let complete = |kind: &str, key: &str, name: &str| {
+        let argument = json!({"name": "a", "value": ""});
+        json!({"ref": {"type": kind, key: name}, "argument": argument}).to_string()
+    };
+    // What is asked, and whether there is such a thing to this client.
+    for (method, params, there) in [
+        (Method::PromptsGet, json!({"name": "files_open"}).to_string(), true),
+        (Method::PromptsGet, json!({"name": "files_secret"}).to_string(), false),
+        (Method::ResourcesRead, json!({"uri": "x://open"}).to_string(), true),
+        (Method::ResourcesRead, json!({"uri": "x://secret"}).to_string(), false),
+        // By a template that is seen, by one that is hidden, and by none.
+        (Method::ResourcesRead, json!({"uri": "x://open/1"}).to_string(), true),
+        (Method::ResourcesRead, json!({"uri": "x://open/secret"}).to_string(), false),
+        (Method::ResourcesRead, json!({"uri": "y://1"}).to_string(), false),
+        (Method::ResourcesRead, json!({"uri": "z://1"}).to_string(), true),
+        (Method::ResourcesRead, json!({"uri": "z://secret"}).to_string(), false),
+        (Method::Complete, complete("ref/prompt", "name", "files_open"), true),
+        (Method::Complete, complete("ref/prompt", "name", "files_secret"), false),
+        (Method::Complete, complete("ref/resource", "uri", "x://open/{a}"), true),
+        (Method::Complete, complete("ref/resource", "uri", "y://{secret}"), false),
+    ] {
+        let answer = world.ask(method.clone(), Era::Modern, &params).await;
+        let case = format!("{} {params}", method.as_str());
+        match answer {
+            Ok(_) => assert!(there, "{case}"),
+            Err(error) => {
+                assert!(!there && error.code == -32602, "{case}: {error:?}");
+                assert!(error.message.starts_with("unknown "), "{case}: {error:?}");
+            }
+        }
+    }
+}

@@ -7,9 +7,23 @@ use serde_json::{Map, Value, json};
 /// that need them are undefined.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Input<'a> {
+    pub entry: Option<EntryFacts<'a>>,
     pub tool: Option<ToolFacts<'a>>,
     pub user: Option<&'a Principal>,
     pub runner: Option<RunnerFacts<'a>>,
+}
+
+/// `input.entry`: one thing that a list may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryFacts<'a> {
+    /// `tool`, `prompt`, `resource` or `template`.
+    pub kind: &'a str,
+    /// The published name, or the URI.
+    pub name: &'a str,
+    /// `Tool/kubectl` or `Server/weather`.
+    pub resource: &'a str,
+    /// The server's name, where it is a server's.
+    pub server: Option<&'a str>,
 }
 
 /// `input.tool`.
@@ -50,6 +64,9 @@ pub struct RunnerFacts<'a> {
 impl Input<'_> {
     pub fn document(&self) -> Value {
         let mut document = Map::new();
+        if let Some(entry) = &self.entry {
+            document.insert("entry".to_owned(), entry.document());
+        }
         if let Some(tool) = &self.tool {
             document.insert("tool".to_owned(), tool.document());
         }
@@ -60,6 +77,17 @@ impl Input<'_> {
             document.insert("runner".to_owned(), runner.document());
         }
         Value::Object(document)
+    }
+}
+
+impl EntryFacts<'_> {
+    fn document(&self) -> Value {
+        let Self { kind, name, resource, server } = *self;
+        let mut entry = json!({"kind": kind, "name": name, "resource": resource});
+        if let (Some(server), Some(entry)) = (server, entry.as_object_mut()) {
+            entry.insert("server".to_owned(), server.into());
+        }
+        entry
     }
 }
 
@@ -102,6 +130,7 @@ mod tests {
         let user =
             Principal { name: "ada".to_owned(), groups: vec!["admin".to_owned()], ..Principal::default() };
         let input = Input {
+            entry: None,
             tool: Some(ToolFacts { name: "kubectl", resource: "Tool/kubectl", ..ToolFacts::default() }),
             user: Some(&user),
             runner: Some(RunnerFacts { name: "local", kind: "docker", attributes }),

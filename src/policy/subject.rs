@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Input, Principal, RunnerFacts, ToolFacts};
+use super::{EntryFacts, Input, Principal, RunnerFacts, ToolFacts};
 use crate::desired::{Location, Program, Runner, Server, Tool, argv};
 
 /// What is known of a tool before anybody calls it.
@@ -28,7 +28,10 @@ pub enum SubjectKind<'a> {
 impl Subject<'_> {
     /// For lists: neither arguments nor runner are known.
     pub fn listed(&self, user: &Principal) -> Value {
-        Input { tool: Some(self.facts()), user: Some(user), runner: None }.document()
+        let facts = self.facts();
+        let entry =
+            EntryFacts { kind: "tool", name: facts.name, resource: facts.resource, server: facts.server };
+        Input { entry: Some(entry), tool: Some(facts), user: Some(user), runner: None }.document()
     }
 
     /// For a call: with its arguments, the argument vector they fill, and the runner.
@@ -43,7 +46,7 @@ impl Subject<'_> {
             attributes: &runner.attributes,
         });
         let tool = ToolFacts { args: Some(given), argv: argv.as_deref(), ..self.facts() };
-        Input { tool: Some(tool), user: Some(user), runner }.document()
+        Input { entry: None, tool: Some(tool), user: Some(user), runner }.document()
     }
 
     fn facts(&self) -> ToolFacts<'_> {
@@ -73,6 +76,11 @@ impl Subject<'_> {
             },
         }
     }
+}
+
+/// What rules are asked about a prompt, resource or template that a list may hold.
+pub fn listed(entry: EntryFacts<'_>, user: &Principal) -> Value {
+    Input { entry: Some(entry), user: Some(user), ..Input::default() }.document()
 }
 
 /// `annotations` of an MCP definition.

@@ -66,7 +66,8 @@ fn decide(modules: &[String]) -> Samples {
         };
         let runner = RunnerFacts { name: "docker", kind: "docker", attributes: &attributes };
         let start = Instant::now();
-        let input = Input { tool: Some(tool), user: Some(&users[n % 2]), runner: Some(runner) };
+        let (tool, user) = (Some(tool), Some(&users[n % 2]));
+        let input = Input { entry: None, tool, user, runner: Some(runner) };
         let decision = policies.decide(Point::Call, &input.document());
         times.push(start.elapsed());
         // The least policy allows both; the shipped one only the administrator.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{Reply, Request};
 use crate::catalog::ParamHeader;
 use crate::mcp::wire::ErrorObject;
+use crate::policy::Principal;
 use crate::ports::CallContext;
 
 /// The meaning of requests.
@@ -22,8 +23,8 @@ pub trait Handler: Send + Sync {
     /// What `initialize` and `server/discover` tell.
     fn about(&self) -> About;
 
-    /// The parameters of a tool that clients mirror into headers.
-    fn param_headers(&self, tool: &str) -> Arc<[ParamHeader]>;
+    /// The parameters of a tool that clients mirror into headers; none of a tool that is hidden.
+    fn param_headers(&self, tool: &str, user: &Principal) -> Arc<[ParamHeader]>;
 }
 
 /// How often each list has changed since the daemon started. A watch of it holds only the newest, so

@@ -45,7 +45,8 @@ pub(super) async fn request(
             request.method = method;
         }
         Method::ToolsCall => {
-            let annotated = request.name.as_deref().map(|name| endpoint.handler.param_headers(name));
+            let of_tool = |name| endpoint.handler.param_headers(name, &request.principal);
+            let annotated = request.name.as_deref().map(of_tool);
             headers::params_agree(&asked.headers, &request, annotated.as_deref().unwrap_or_default())?;
         }
         _ => {}

@@ -79,7 +79,7 @@ impl Handler for Fixture {
         About { instructions: Some("be \"kind\"".into()), completions: true }
     }
 
-    fn param_headers(&self, tool: &str) -> Arc<[ParamHeader]> {
+    fn param_headers(&self, tool: &str, _: &Principal) -> Arc<[ParamHeader]> {
         let header = ParamHeader { header: "mcp-param-region".into(), path: vec!["region".to_owned()] };
         if tool == "mine" { Arc::new([header]) } else { Arc::default() }
     }
