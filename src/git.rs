@@ -8,6 +8,7 @@
 
 mod archive;
 mod checkout;
+mod committed;
 mod create;
 pub mod fetch;
 mod listing;

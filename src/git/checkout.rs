@@ -23,8 +23,8 @@ use crate::resource::Digest;
 const MAX_BYTES: u64 = 2 << 30;
 /// Checkouts kept although nobody uses them: the last few revisions, for a revert.
 const KEPT: usize = 8;
-/// How long a checkout stays after it was asked for, used or not: whoever asked may be about to
-/// start something in it.
+/// How long a checkout stays after it was asked for or last known to be in use: whoever asked may be
+/// about to start something in it, and a call under way may still run there.
 const GRACE: Duration = Duration::from_mins(10);
 
 /// The checkouts of one source.
@@ -90,6 +90,9 @@ impl Checkouts {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(asked) = asked.as_mut() else { return };
         let now = Instant::now();
+        for at in asked.iter_mut().filter_map(|(path, at)| in_use.contains(path).then_some(at)) {
+            *at = now;
+        }
         let mut idle: Vec<(Instant, PathBuf)> = asked
             .iter()
             .filter(|(path, at)| !in_use.contains(*path) && now.duration_since(**at) >= GRACE)

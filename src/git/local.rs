@@ -6,17 +6,18 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use git2::{Oid, Repository};
 
+use super::blocking;
 use super::checkout::Checkouts;
+use super::committed::Committed;
 use super::objects::{Head, Objects, Resolved, head, resolve};
 use super::url::RefName;
 use super::watch::{Changes, Target, Watched};
-use super::{blocking, snapshot_of};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
 use crate::ports::{PortResult, Source};
 
@@ -31,15 +32,13 @@ enum Followed {
 /// A local repository as the followed source.
 pub(super) struct LocalSource {
     inner: Arc<Inner>,
+    committed: Committed,
     changes: Changes,
 }
 
 struct Inner {
-    objects: Objects,
     followed: Followed,
-    path: RepoPath,
-    checkouts: Checkouts,
-    last: Mutex<Option<(Resolved, Snapshot)>>,
+    committed: Committed,
 }
 
 impl LocalSource {
@@ -50,7 +49,7 @@ impl LocalSource {
         path: RepoPath,
         checkouts: Checkouts,
     ) -> PortResult<Self> {
-        let objects = Objects::new(repo);
+        let objects = Arc::new(Objects::new(repo));
         let followed = match reference {
             Some(name) => {
                 objects.with(|_| Ok(()))?;
@@ -61,16 +60,9 @@ impl LocalSource {
                 Head::Detached(commit) => Followed::Commit(commit),
             },
         };
-        let inner = Inner { objects, followed, path, checkouts, last: Mutex::new(None) };
-        Ok(Self { inner: Arc::new(inner), changes: Changes::default() })
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> PortResult<T> + Send + 'static,
-    ) -> PortResult<T> {
-        let inner = Arc::clone(&self.inner);
-        blocking(move || work(&inner)).await
+        let committed = Committed::new(objects, path, checkouts);
+        let inner = Arc::new(Inner { followed, committed: committed.clone() });
+        Ok(Self { inner, committed, changes: Changes::default() })
     }
 }
 
@@ -83,24 +75,15 @@ impl Inner {
     }
 
     fn fetch(&self) -> PortResult<Snapshot> {
-        let now = self.objects.with(|repo| self.resolve(repo))?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((resolved, snapshot)) = last.as_ref() {
-            if *resolved == now {
-                return Ok(snapshot.clone());
-            }
-            tell_rewritten(&self.objects, resolved.commit, &now);
-        }
-        let listing = self.objects.list(now.commit)?;
-        let snapshot = snapshot_of(&now, &self.path, &listing);
-        *last = Some((now, snapshot.clone()));
-        Ok(snapshot)
+        let objects = self.committed.objects();
+        let now = objects.with(|repo| self.resolve(repo))?;
+        self.committed.snapshot(now, |former, now| tell_rewritten(objects, former, now))
     }
 }
 
 impl Watched for Inner {
     fn targets(&self) -> PortResult<Vec<Target>> {
-        self.objects.with(|repo| {
+        self.committed.objects().with(|repo| {
             Ok(vec![Target::Refs {
                 git_dir: repo.path().to_owned(),
                 common_dir: repo.commondir().to_owned(),
@@ -109,9 +92,8 @@ impl Watched for Inner {
     }
 
     fn moved(&self) -> bool {
-        let now = self.objects.with(|repo| self.resolve(repo)).ok().map(|resolved| resolved.commit);
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        now.is_some() && now != last.as_ref().map(|(resolved, _)| resolved.commit)
+        let now = self.committed.objects().with(|repo| self.resolve(repo)).ok();
+        now.is_some_and(|now| Some(now.commit) != self.committed.last())
     }
 }
 
@@ -140,17 +122,16 @@ fn tell_rewritten(objects: &Objects, former: Oid, now: &Resolved) {
 #[async_trait]
 impl Source for LocalSource {
     async fn fetch(&self) -> PortResult<Snapshot> {
-        self.blocking(Inner::fetch).await
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.fetch()).await
     }
 
     async fn sizes(&self, blobs: &[BlobId]) -> PortResult<Vec<u64>> {
-        let blobs = blobs.to_vec();
-        self.blocking(move |inner| inner.objects.sizes(&blobs)).await
+        self.committed.sizes(blobs).await
     }
 
     async fn read(&self, blobs: &[BlobId], max: usize) -> PortResult<Vec<Bytes>> {
-        let blobs = blobs.to_vec();
-        self.blocking(move |inner| inner.objects.read(&blobs, max)).await
+        self.committed.read(blobs, max).await
     }
 
     async fn changed(&self) {
@@ -158,21 +139,14 @@ impl Source for LocalSource {
     }
 
     async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {
-        let snapshot = snapshot.clone();
-        self.blocking(move |inner| inner.checkouts.whole(&inner.objects, &snapshot).map(Some)).await
+        self.committed.checkout(snapshot).await
     }
 
     async fn checkout_dir(&self, snapshot: &Snapshot, dir: &RepoPath) -> PortResult<Option<PathBuf>> {
-        let (snapshot, dir) = (snapshot.clone(), dir.clone());
-        self.blocking(move |inner| inner.checkouts.dir(&inner.objects, &snapshot, &dir).map(Some)).await
+        self.committed.checkout_dir(snapshot, dir).await
     }
 
     async fn keep_checkouts(&self, in_use: &BTreeSet<PathBuf>) {
-        let in_use = in_use.clone();
-        let kept = self.blocking(move |inner| {
-            inner.checkouts.keep(&in_use);
-            Ok(())
-        });
-        let _ = kept.await;
+        self.committed.keep_checkouts(in_use).await;
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,10 +20,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::checkout::Checkouts;
+use super::committed::Committed;
 use super::fetch::{Answer, Failure, Request, SUBCOMMAND, repository};
 use super::objects::{Objects, Resolved};
 use super::url::{GitUrl, RefName};
-use super::{Network, blocking, snapshot_of};
+use super::{Network, blocking};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
 use crate::ports::{PortError, PortResult, SecretValue, Source};
 use crate::resource::Digest;
@@ -209,18 +210,11 @@ async fn converse(child: &mut Child, request: &Request, secrets: &Sent) -> std::
     })
 }
 
-/// A remote repository as the followed source.
+/// A repository elsewhere as the followed source.
 pub(super) struct RemoteSource {
     mirror: Mirror,
     reference: Option<RefName>,
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    objects: Arc<Objects>,
-    path: RepoPath,
-    checkouts: Checkouts,
-    last: Mutex<Option<(Resolved, Snapshot)>>,
+    committed: Committed,
 }
 
 impl RemoteSource {
@@ -230,33 +224,8 @@ impl RemoteSource {
         path: RepoPath,
         checkouts: Checkouts,
     ) -> Self {
-        let objects = Arc::clone(&mirror.objects);
-        let inner = Arc::new(Inner { objects, path, checkouts, last: Mutex::new(None) });
-        Self { mirror, reference, inner }
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> PortResult<T> + Send + 'static,
-    ) -> PortResult<T> {
-        let inner = Arc::clone(&self.inner);
-        blocking(move || work(&inner)).await
-    }
-}
-
-impl Inner {
-    fn snapshot(&self, now: Resolved) -> PortResult<Snapshot> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((resolved, snapshot)) = last.as_ref() {
-            if *resolved == now {
-                return Ok(snapshot.clone());
-            }
-            tracing::debug!(reference = now.label, former = %resolved.commit, commit = %now.commit, "the ref moved");
-        }
-        let listing = self.objects.list(now.commit)?;
-        let snapshot = snapshot_of(&now, &self.path, &listing);
-        *last = Some((now, snapshot.clone()));
-        Ok(snapshot)
+        let committed = Committed::new(Arc::clone(&mirror.objects), path, checkouts);
+        Self { mirror, reference, committed }
     }
 }
 
@@ -264,17 +233,21 @@ impl Inner {
 impl Source for RemoteSource {
     async fn fetch(&self) -> PortResult<Snapshot> {
         let now = self.mirror.ask(self.reference.as_ref(), true).await?;
-        self.blocking(move |inner| inner.snapshot(now)).await
+        let committed = self.committed.clone();
+        blocking(move || {
+            committed.snapshot(now, |former, now| {
+                tracing::debug!(reference = now.label, %former, commit = %now.commit, "the ref moved");
+            })
+        })
+        .await
     }
 
     async fn sizes(&self, blobs: &[BlobId]) -> PortResult<Vec<u64>> {
-        let blobs = blobs.to_vec();
-        self.blocking(move |inner| inner.objects.sizes(&blobs)).await
+        self.committed.sizes(blobs).await
     }
 
     async fn read(&self, blobs: &[BlobId], max: usize) -> PortResult<Vec<Bytes>> {
-        let blobs = blobs.to_vec();
-        self.blocking(move |inner| inner.objects.read(&blobs, max)).await
+        self.committed.read(blobs, max).await
     }
 
     /// Nothing tells: the caller polls.
@@ -283,21 +256,14 @@ impl Source for RemoteSource {
     }
 
     async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {
-        let snapshot = snapshot.clone();
-        self.blocking(move |inner| inner.checkouts.whole(&inner.objects, &snapshot).map(Some)).await
+        self.committed.checkout(snapshot).await
     }
 
     async fn checkout_dir(&self, snapshot: &Snapshot, dir: &RepoPath) -> PortResult<Option<PathBuf>> {
-        let (snapshot, dir) = (snapshot.clone(), dir.clone());
-        self.blocking(move |inner| inner.checkouts.dir(&inner.objects, &snapshot, &dir).map(Some)).await
+        self.committed.checkout_dir(snapshot, dir).await
     }
 
     async fn keep_checkouts(&self, in_use: &BTreeSet<PathBuf>) {
-        let in_use = in_use.clone();
-        let kept = self.blocking(move |inner| {
-            inner.checkouts.keep(&in_use);
-            Ok(())
-        });
-        let _ = kept.await;
+        self.committed.keep_checkouts(in_use).await;
     }
 }
