@@ -36,6 +36,7 @@ mod validate;
 mod version;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,7 +44,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::raw::variable;
 use crate::config::{Environment, Settings};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Show};
 use error::{CliError, CliResult};
 use exit::Exit;
 use render::{Format, Out};
@@ -169,7 +170,7 @@ impl Args {
         let Self { global, command } = self;
         global.takes(command.formats())?;
         let file = global.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-        start_log(&global, &file, command.long_running())?;
+        start_log(&global, &file, &command)?;
         let context = Context { out: Out::new(global.output), file, environment: Environment::capture() };
         // Two at least: one that blocks by mistake must not hold up the other.
         let workers = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
@@ -188,6 +189,19 @@ impl Args {
 impl Command {
     fn long_running(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Apply(_))
+    }
+
+    /// How its work is shown. Those that run long tell their steps in the log.
+    fn shows(&self, global: &Global, file: &Settings) -> Show {
+        let works = self.long_running() || matches!(self, Self::Probe(_) | Self::Plan(_));
+        let json = global.log_format.as_deref().or(file.log_format.as_deref()) == Some("json");
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let terminal = std::io::stderr().is_terminal() && !dumb && !json;
+        match self {
+            _ if works && terminal => Show::Terminal,
+            Self::Probe(_) => Show::Lines,
+            _ => Show::Nothing,
+        }
     }
 
     /// The forms in which it prints.
@@ -224,8 +238,8 @@ impl Command {
     }
 }
 
-fn start_log(global: &Global, file: &Settings, long_running: bool) -> CliResult<()> {
-    let usual = if long_running { telemetry::DEFAULT_FILTER } else { "warn" };
+fn start_log(global: &Global, file: &Settings, command: &Command) -> CliResult<()> {
+    let usual = if command.long_running() { telemetry::DEFAULT_FILTER } else { "warn" };
     let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or(usual);
     let format = match global.log_format.as_deref().or(file.log_format.as_deref()) {
         None => LogFormat::default(),
@@ -234,7 +248,7 @@ fn start_log(global: &Global, file: &Settings, long_running: bool) -> CliResult<
                 .hint("write `text` or `json`")
         })?,
     };
-    telemetry::init(filter, format).map_err(|error| {
+    telemetry::init(filter, format, command.shows(global, file)).map_err(|error| {
         CliError::usage("`log` cannot be used")
             .caused_by(&error)
             .hint("write error, warn, info or debug, or a filter such as info,toolcrib::git=debug")

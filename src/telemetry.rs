@@ -5,14 +5,19 @@
 //! data of its own.
 
 pub mod metrics;
+pub mod progress;
 
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 pub use metrics::Metrics;
+pub use progress::Show;
 
 /// What is logged unless said otherwise.
 pub const DEFAULT_FILTER: &str = "info";
@@ -51,17 +56,26 @@ pub enum LogError {
     Twice,
 }
 
-/// Sends events to standard error from now on, for the whole process.
+/// Sends events to standard error from now on, for the whole process, and shows work under way.
 ///
 /// # Errors
 /// When `filter` cannot be read, or when this was called before.
-pub fn init(filter: &str, format: LogFormat) -> Result<(), LogError> {
+pub fn init(filter: &str, format: LogFormat, show: Show) -> Result<(), LogError> {
     let parsed =
         EnvFilter::try_new(filter).map_err(|cause| LogError::Filter { filter: filter.to_owned(), cause })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
-    let set = match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| progress::Beside);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    let is_work = |metadata: &tracing::Metadata<'_>| metadata.target() == progress::TARGET;
+    let set = if show == Show::Nothing {
+        tracing_subscriber::registry().with(lines).with(parsed).try_init()
+    } else {
+        let shown = progress::Shown(progress::Board::install(show)).with_filter(filter_fn(is_work));
+        let log = lines.with_filter(parsed.and(filter_fn(move |metadata| !is_work(metadata))));
+        tracing_subscriber::registry().with(log).with(shown).try_init()
     };
     set.map_err(|_| LogError::Twice)
 }
@@ -104,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_named() {
-        let error = init("loud=very=much", LogFormat::Text).unwrap_err();
+        let error = init("loud=very=much", LogFormat::Text, Show::Nothing).unwrap_err();
         assert!(error.to_string().contains("`loud=very=much`"), "{error}");
     }
 }

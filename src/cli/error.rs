@@ -9,6 +9,7 @@ use super::render::harmless;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::ports::PortError;
+use crate::telemetry::progress;
 
 pub type CliResult<T> = Result<T, CliError>;
 
@@ -80,7 +81,8 @@ impl CliError {
     pub fn report(&self) {
         if !self.silent {
             // There is nowhere else to say it.
-            let _ = std::io::stderr().lock().write_all(harmless(&self.text()).as_bytes());
+            let text = harmless(&self.text());
+            let _ = progress::interject(|| std::io::stderr().lock().write_all(text.as_bytes()));
         }
     }
 

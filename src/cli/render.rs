@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::error::CliResult;
+use crate::telemetry::progress;
 
 /// The form of what commands print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -67,9 +68,11 @@ impl Out {
     /// # Errors
     /// When standard output does not take it.
     pub fn text(self, text: &str) -> CliResult<()> {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        Ok(stdout.flush()?)
+        progress::interject(|| {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(text.as_bytes())?;
+            Ok(stdout.flush()?)
+        })
     }
 
     /// Prints JSON over several lines.

@@ -12,6 +12,7 @@ use http::Uri;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::list;
 use super::record::Record;
@@ -57,6 +58,11 @@ pub struct Attempt<'a> {
     pub cancel: &'a CancellationToken,
 }
 
+/// Shown while it goes on (`toolcrib::work`, see `telemetry`).
+fn work(what: &str) -> tracing::Span {
+    tracing::info_span!(target: "toolcrib::work", "work", %what)
+}
+
 /// Asks a server at an address. A path of its own is taken as it is; without one the usual are tried.
 ///
 /// # Errors
@@ -81,8 +87,9 @@ pub async fn at(
     let mut last = PortError::retry(failed());
     for path in paths {
         let Some(url) = with_path(&parsed, None, path) else { continue };
-        let asked =
-            ask(Channel::Http { url: url.clone() }, Greeting::Unknown, until.min(Instant::now() + GREET));
+        let limit = until.min(Instant::now() + GREET);
+        let asked = ask(Channel::Http { url: url.clone() }, Greeting::Unknown, limit)
+            .instrument(work(&format!("asking {url}")));
         let asked = tokio::select! {
             // Cancel-safe: a connection that is given up closes itself.
             asked = asked => asked,
@@ -108,7 +115,7 @@ pub async fn at(
 pub async fn started(attempt: &Attempt<'_>, program: Program) -> PortResult<Record> {
     let program = match program {
         Program::Image { reference, entrypoint, args, .. } => {
-            let id = Some(attempt.runner.image(&reference).await?);
+            let id = Some(attempt.runner.image(&reference).instrument(work("looking for the image")).await?);
             Program::Image { reference, id, entrypoint, args }
         }
         command @ Program::Command { .. } => command,
@@ -116,14 +123,16 @@ pub async fn started(attempt: &Attempt<'_>, program: Program) -> PortResult<Reco
     let until = Instant::now() + attempt.deadline;
     // A server that is silent over stdio is still asked over HTTP.
     let silent = Instant::now() + STDIO.min(attempt.deadline / 2);
-    let stdio = match over_stdio(attempt, &program, silent).await {
+    let asking = work("starting it and asking over stdio");
+    let stdio = match over_stdio(attempt, &program, silent).instrument(asking).await {
         Ok(record) => return Ok(described(record, program)),
         Err(error) => error,
     };
     if attempt.cancel.is_cancelled() {
         return Err(stdio);
     }
-    match over_http(attempt, &program, until).await {
+    let asking = work("no answer over stdio: starting it and asking over HTTP");
+    match over_http(attempt, &program, until).instrument(asking).await {
         Ok(record) => Ok(described(record, program)),
         Err(http) => Err(neither(&program, stdio, http)),
     }
