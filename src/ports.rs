@@ -316,6 +316,9 @@ pub trait Runner: Send + Sync {
         workload: &Workload,
         material: Material,
     ) -> PortResult<Instance>;
+    /// Says which secrets an instance that an earlier daemon started was given, so that its output
+    /// can be kept without them. Without this nothing of it is kept.
+    async fn reveal(&self, _instance: &InstanceId, _secrets: Vec<SecretValue>) {}
     /// Connects to a running instance.
     async fn connect(&self, instance: &InstanceId) -> PortResult<Channel>;
     /// Stops it (a polite signal, then an end after `grace`) and removes what it left.
@@ -328,7 +331,7 @@ pub trait Runner: Send + Sync {
     async fn healthy(&self) -> PortResult<()>;
     /// Waits until something of ours died or appeared.
     async fn changed(&self);
-    /// Removes what runs of an earlier daemon left; called once, before the first run.
+    /// Removes what earlier runs left; those that go on are left alone.
     async fn sweep(&self) -> PortResult<()> {
         Ok(())
     }

@@ -36,6 +36,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::catalog::ReadyTool;
 use crate::desired::{self, Desired, Floor, Question, Resolutions};
@@ -47,6 +48,7 @@ use crate::policy::admit::Admission;
 use crate::ports::{Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store};
 use crate::resource::{Digest, Name, ResourceId, Revision};
 use crate::status::{PassStatus, Status, Timestamp};
+use crate::telemetry::progress;
 use backoff::Backoff;
 use job::{Done, Key};
 pub use read::rules_of;
@@ -139,6 +141,8 @@ pub struct Reconciler {
     correct_next: bool,
     rebuild: BTreeSet<ResourceId>,
     approved: Option<Digest>,
+    /// Where instances that are commands run, by instance.
+    folders: BTreeMap<InstanceId, std::path::PathBuf>,
     backoff: Backoff,
     plan: Option<Plan>,
     jobs: Jobs,
@@ -199,6 +203,7 @@ impl Reconciler {
             correct_next: false,
             rebuild: BTreeSet::new(),
             approved: None,
+            folders: BTreeMap::new(),
             backoff: Backoff::default(),
             plan: None,
             jobs: FuturesUnordered::new(),
@@ -290,6 +295,7 @@ impl Reconciler {
                     self.ask_again();
                     self.note_rotations();
                     self.collect();
+                    self.keep_checkouts();
                 }
                 self.fetch(cause);
             }
@@ -395,9 +401,13 @@ impl Reconciler {
             return false;
         }
         let cancel = CancellationToken::new();
+        let shown = key.told().map(progress::work);
         let work = job(cancel.clone());
         self.running.insert(key.clone(), Running { cancel, digest });
-        self.jobs.push(Box::pin(async move { (key, work.await) }));
+        self.jobs.push(match shown {
+            Some(shown) => Box::pin(async move { (key, work.await) }.instrument(shown)),
+            None => Box::pin(async move { (key, work.await) }),
+        });
         true
     }
 

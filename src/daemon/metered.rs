@@ -10,7 +10,9 @@ use tokio_util::task::TaskTracker;
 use crate::build::BuildSpec;
 use crate::desired::{Limits, Workload};
 use crate::live::{Instance, InstanceId, InstanceState};
-use crate::ports::{BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running};
+use crate::ports::{
+    BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running, SecretValue,
+};
 use crate::resource::{Cpu, Digest, Name};
 use crate::telemetry::Metrics;
 
@@ -125,6 +127,10 @@ impl Runner for Metered {
             shares.instances.insert(identity.name.clone(), cpu);
         });
         Ok(instance)
+    }
+
+    async fn reveal(&self, instance: &InstanceId, secrets: Vec<SecretValue>) {
+        self.inner.reveal(instance, secrets).await;
     }
 
     async fn connect(&self, instance: &InstanceId) -> PortResult<Channel> {

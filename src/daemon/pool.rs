@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
@@ -17,6 +18,11 @@ use crate::resource::runner::RunnerKind;
 use crate::runner::docker::{self, DockerRunner};
 use crate::runner::process::{self, ProcessRunner};
 use crate::telemetry::Metrics;
+
+/// Between two looks for leftovers: of runs that could not be removed when they ended.
+const SWEEP: Duration = Duration::from_mins(10);
+/// After a look that failed, as while an engine is away.
+const SWEEP_AGAIN: Duration = Duration::from_secs(15);
 
 /// How adapters are made.
 pub(super) struct Setting {
@@ -79,15 +85,22 @@ impl Pool {
         Ok(Member { declared: Arc::clone(declared), runner, process, docker, watch })
     }
 
-    /// Sweeps what an earlier daemon's runs left, then tells the loop of every change.
+    /// Sweeps what earlier runs left, again when that failed or some time has gone by, and tells the
+    /// loop of every change.
     fn watch(&self, runner: Arc<dyn Runner>, ended: CancellationToken, name: Name) {
         let events = self.events.clone();
         let watching = async move {
-            if let Err(error) = runner.sweep().await {
-                tracing::warn!(runner = %name, error = %error.chain(), "leftovers of earlier runs stay");
-            }
+            let (mut next_sweep, mut told) = (tokio::time::Instant::now(), false);
             loop {
-                runner.changed().await;
+                if tokio::time::Instant::now() >= next_sweep {
+                    let pause = sweep(&*runner, &name, &mut told).await;
+                    next_sweep = tokio::time::Instant::now() + pause;
+                }
+                // Cancel-safe: a change that was not returned yet is returned by the next call.
+                tokio::select! {
+                    () = runner.changed() => {}
+                    () = tokio::time::sleep_until(next_sweep) => continue,
+                }
                 if events.send(Event::Look(Cause::Runner)).await.is_err() {
                     break;
                 }
@@ -147,6 +160,22 @@ impl RunnerPool for Pool {
                     tracing::error!(runner = %name, error = %error.chain(), hint = error.hint, "the runner cannot be set up");
                 }
             }
+        }
+    }
+}
+
+/// Removes leftovers; how long until it is to be tried again. A failure is told once.
+async fn sweep(runner: &dyn Runner, name: &Name, told: &mut bool) -> Duration {
+    match runner.sweep().await {
+        Ok(()) => {
+            *told = false;
+            SWEEP
+        }
+        Err(error) => {
+            if !std::mem::replace(told, true) {
+                tracing::warn!(runner = %name, error = %error.chain(), "leftovers of earlier runs stay; tried again");
+            }
+            SWEEP_AGAIN
         }
     }
 }

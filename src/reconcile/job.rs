@@ -2,6 +2,7 @@
 //! refresh, stop. A job owns what it needs, decides nothing and ends in a [`Done`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Ports;
 use crate::build::{BuildSpec, Context};
@@ -17,9 +19,11 @@ use crate::live::{Instance, Live, Observation, UpstreamKey};
 use crate::manifest::{BlobId, MAX_MANIFEST_BYTES, RepoPath, Snapshot};
 use crate::ports::{
     BuildFiles, BuildInput, Greeting, Handshake, Identity, Material, Offer, PortError, PortResult,
+    SecretValue,
 };
 use crate::resource::server::Transport;
 use crate::resource::{Digest, Name, ResourceId};
+use crate::telemetry::progress;
 
 /// An engine answers a listing in milliseconds; past this it counts as unknown.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
@@ -38,11 +42,30 @@ pub enum Key {
     Build(Name, Digest),
     /// Removing images that nothing wants.
     Collect(Name),
+    /// Removing checkouts that nothing runs in.
+    Checkouts,
     /// Start, adopt or reach: one change of a resource at a time.
     Resource(ResourceId),
     Refresh(UpstreamKey),
     /// By instance name.
     Stop(String),
+}
+
+impl Key {
+    /// What people are told of it while it goes on; none of what nobody waits for. A build tells by
+    /// itself for whom it is.
+    pub fn told(&self) -> Option<String> {
+        match self {
+            Self::Fetch => Some("fetching the repository".to_owned()),
+            Self::Lookup(Question::Git { url, reference, .. }) => {
+                Some(format!("looking up `{reference}` of {url}"))
+            }
+            Self::Lookup(Question::Image { reference, .. }) => Some(format!("fetching image {reference}")),
+            Self::Resource(id) => Some(format!("starting {id}")),
+            Self::Stop(name) => Some(format!("stopping {name}")),
+            Self::Observe | Self::Build(..) | Self::Collect(_) | Self::Checkouts | Self::Refresh(_) => None,
+        }
+    }
 }
 
 /// How a job ended.
@@ -62,6 +85,8 @@ pub struct Proven {
     pub server: Arc<Server>,
     pub key: UpstreamKey,
     pub offer: Offer,
+    /// The checkout its command runs in, where this job started it.
+    pub folder: Option<PathBuf>,
 }
 
 /// A server that did not.
@@ -145,6 +170,7 @@ pub struct Wanted {
 pub async fn build(ports: Ports, wanted: Wanted, cancel: CancellationToken) -> Done {
     let Wanted { id, runner, spec, rebuild } = wanted;
     let digest = spec.digest;
+    let shown = progress::work(format_args!("building {id}"));
     let making = async {
         let Some(engine) = ports.runners.get(&runner) else {
             return Err(PortError::retry(format!("runner `{runner}` is not set up")));
@@ -155,9 +181,13 @@ pub async fn build(ports: Ports, wanted: Wanted, cancel: CancellationToken) -> D
         tracing::info!(resource = %id, digest = %digest.short(), image = %spec.tag, "building");
         let input = contents(&ports, &spec).await?;
         let told = id.clone();
-        let progress = move |line: &str| tracing::info!(resource = %told, "build: {line}");
+        let progress = move |line: &str| {
+            tracing::info!(resource = %told, "build: {line}");
+            progress::step(line);
+        };
         engine.build(&spec, input, rebuild, &progress).await
-    };
+    }
+    .instrument(shown);
     let unwanted = || PortError::retry("the build is not waited for: nobody wants it any more");
     let result = cancel.run_until_cancelled(making).await.unwrap_or_else(|| Err(unwanted()));
     Done::Built { id, runner, digest, result }
@@ -170,6 +200,12 @@ pub async fn collect(ports: Ports, runner: Name, keep: BTreeSet<Digest>) -> Done
     {
         tracing::warn!(%runner, error = %error.chain(), "images that nothing wants stay");
     }
+    Done::Collected
+}
+
+/// Removes checkouts that are not in use.
+pub async fn keep_checkouts(ports: Ports, in_use: BTreeSet<PathBuf>) -> Done {
+    ports.source.keep_checkouts(&in_use).await;
     Done::Collected
 }
 
@@ -227,7 +263,13 @@ async fn started(
         let material = Material::resolve(&*ports.secrets, &workload.env, &workload.files).map_err(nothing)?;
         let instance = runner.start(identity, &workload, material).await.map_err(nothing)?;
         let mut error = match prove(ports, server, &instance, None, cancel).await {
-            Ok(proven) => return Ok(proven),
+            Ok(mut proven) => {
+                proven.folder = match &workload.program {
+                    Program::Command { dir, .. } => Some(PathBuf::from(dir)),
+                    Program::Image { .. } => None,
+                };
+                return Ok(proven);
+            }
             Err(error) if cancel.is_cancelled() => {
                 return Err(Failed { error, instance: Some(instance), cancelled: true });
             }
@@ -294,11 +336,20 @@ async fn prove(
     if let Ok(handshake) = serde_json::to_vec(&offer.handshake()) {
         remember(ports, &handshake_key(&instance.name), &handshake);
     }
-    Ok(Box::new(Proven { server: Arc::clone(server), key, offer }))
+    Ok(Box::new(Proven { server: Arc::clone(server), key, offer, folder: None }))
 }
 
-/// Connects to an instance that runs already.
-pub async fn adopt(ports: Ports, server: Arc<Server>, instance: Instance, cancel: CancellationToken) -> Done {
+/// Connects to an instance that runs already. `secrets`: what it was given, where that is known.
+pub async fn adopt(
+    ports: Ports,
+    server: Arc<Server>,
+    instance: Instance,
+    secrets: Option<Vec<SecretValue>>,
+    cancel: CancellationToken,
+) -> Done {
+    if let (Some(secrets), Some(runner)) = (secrets, ports.runners.get(&instance.runner)) {
+        runner.reveal(&instance.id, secrets).await;
+    }
     let id = server.id.clone();
     let digest = server.digests.workload;
     // A session over stdio goes on where the last daemon left it; over HTTP a new one is cheap.
@@ -324,7 +375,7 @@ pub async fn reach(ports: Ports, server: Arc<Server>, url: String, cancel: Cance
     let channel = crate::ports::Channel::Http { url };
     let result =
         match ports.prober.probe(&key, channel, Greeting::Unknown, server.startup_timeout, &cancel).await {
-            Ok(offer) => Ok(Box::new(Proven { server, key, offer })),
+            Ok(offer) => Ok(Box::new(Proven { server, key, offer, folder: None })),
             Err(error) => Err(Failed { error, instance: None, cancelled: cancel.is_cancelled() }),
         };
     Done::Serving { id, digest, result }

@@ -9,7 +9,7 @@ use super::{Reconciler, Running};
 use crate::desired::Location;
 use crate::live::{Entry, Fault, Observation, UpstreamKey};
 use crate::plan::{self, Action, Plan, Step};
-use crate::ports::{Identity, Material};
+use crate::ports::{Identity, Material, SecretValue};
 use crate::resource::EnvValue;
 
 /// Builds side by side: each uses a core or more.
@@ -77,8 +77,9 @@ impl Reconciler {
                 let (ports, server, instance) = (self.ports.clone(), Arc::clone(server), instance.clone());
                 let digest = server.digests.workload;
                 self.claim(&instance.name, &instance.runner, &server);
+                let secrets = self.given(&server, &instance.name);
                 self.spawn(Key::Resource(id.clone()), Some(digest), |cancel| {
-                    Box::pin(job::adopt(ports, server, instance, cancel))
+                    Box::pin(job::adopt(ports, server, instance, secrets, cancel))
                 });
             }
             Action::Reach { server, url } => {
@@ -139,13 +140,23 @@ impl Reconciler {
     /// What tells whether the server would get the same secrets again; none when it gets none, or
     /// when one is missing, which its start will say.
     fn tag(&self, server: &crate::desired::Server) -> Option<String> {
+        self.material(server).map(|material| self.ports.secrets.tag(&material))
+    }
+
+    /// The secrets an instance was started with, when they are still the same.
+    fn given(&self, server: &crate::desired::Server, instance: &str) -> Option<Vec<SecretValue>> {
+        let then = self.inventory.entries.get(instance)?.secrets.as_ref()?;
+        let material = self.material(server)?;
+        (self.ports.secrets.tag(&material) == *then).then_some(material.secrets)
+    }
+
+    fn material(&self, server: &crate::desired::Server) -> Option<Material> {
         let Location::Runner(workload) = &server.location else { return None };
         let secret = |value: &EnvValue| matches!(value, EnvValue::Secret(_));
         if !workload.env.values().chain(workload.files.values()).any(secret) {
             return None;
         }
-        let material = Material::resolve(&*self.ports.secrets, &workload.env, &workload.files).ok()?;
-        Some(self.ports.secrets.tag(&material))
+        Material::resolve(&*self.ports.secrets, &workload.env, &workload.files).ok()
     }
 
     /// Instances that were started with other secrets than there are now are replaced.
@@ -175,6 +186,16 @@ impl Reconciler {
             Observation::Unknown(_) => &[],
         });
         seen.filter(|instance| instance.name == name).map(|instance| &instance.id).next()
+    }
+
+    /// Removes checkouts that nothing runs in: what is offered now, or was published before, stays.
+    pub(super) fn keep_checkouts(&mut self) {
+        let published = self.published.iter().flat_map(|published| &published.tools);
+        let tools = self.tools.values().chain(published).filter_map(|ready| ready.folder.as_deref());
+        let servers = self.folders.values().cloned();
+        let in_use: BTreeSet<_> = tools.map(std::path::PathBuf::from).chain(servers).collect();
+        let ports = self.ports.clone();
+        self.spawn(Key::Checkouts, None, |_| Box::pin(job::keep_checkouts(ports, in_use)));
     }
 
     /// Removes images that nothing wants, when nothing else is to be done.

@@ -191,6 +191,9 @@ impl Reconciler {
             Ok(proven) => {
                 self.backoff.succeeded(id);
                 self.broken.remove(&proven.key.instance);
+                if let Some(folder) = proven.folder.clone() {
+                    self.folders.insert(proven.key.instance.clone(), folder);
+                }
                 let wanted = self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name));
                 let wanted = wanted.filter(|server| server.digests.workload == digest).cloned();
                 if let Some(server) = wanted {
@@ -250,6 +253,7 @@ impl Reconciler {
         match result {
             Ok(()) => {
                 self.broken.remove(&instance.id);
+                self.folders.remove(&instance.id);
                 self.inventory.entries.remove(&instance.name);
                 self.save_inventory();
                 tracing::info!(resource = %instance.resource, instance = instance.name, "stopped");

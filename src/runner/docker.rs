@@ -4,7 +4,8 @@
 //! Everything that is started runs below crib-init (`src/init/main.rs`), so that SIGTERM means
 //! what it says, nothing is left unreaped, and secrets reach it without the engine's knowing.
 //!
-//! Invariants: nothing without our owner's label is stopped or removed; an instance's name is
+//! Invariants: nothing without our owner's label is stopped or removed, but for what brought an
+//! earlier crib-init, which is of no owner; an instance's name is
 //! decided before it is created, so a half-made one is found again; secrets are in no request
 //! to the engine. Whoever drops the runner calls [`DockerRunner::close`] first, so that runs in
 //! progress are removed; what is left all the same goes with the next `sweep`.
@@ -40,7 +41,9 @@ use tokio_util::task::TaskTracker;
 use crate::build::BuildSpec;
 use crate::desired::Workload;
 use crate::live::{Instance, InstanceId};
-use crate::ports::{BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running};
+use crate::ports::{
+    BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running, SecretValue,
+};
 use crate::resource::{Digest, Name};
 
 /// Containers of ours whose end is expected. Entries go when the engine tells of the removal; past
@@ -73,6 +76,8 @@ struct Inner {
     init: init::Init,
     network: tokio::sync::Mutex<()>,
     sessions: Mutex<HashMap<InstanceId, Arc<session::Session>>>,
+    /// What instances that an earlier process started were given, until they are connected.
+    revealed: Mutex<HashMap<InstanceId, Vec<SecretValue>>>,
     /// Containers that this process is starting, by name and id.
     starting: Mutex<HashSet<String>>,
     /// Containers that this process is ending, by id.
@@ -95,6 +100,7 @@ impl DockerRunner {
             init: init::Init::default(),
             network: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),
+            revealed: Mutex::default(),
             starting: Mutex::default(),
             leaving: Mutex::default(),
             builds: build::Builds::default(),
@@ -151,6 +157,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Seconds since the Unix epoch: compared with the age of what an engine holds.
+#[expect(clippy::disallowed_methods, reason = "an engine tells when things were made, not how old they are")]
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 #[async_trait]
 impl Runner for DockerRunner {
     async fn observe(&self) -> PortResult<Vec<Instance>> {
@@ -182,6 +194,10 @@ impl Runner for DockerRunner {
         material: Material,
     ) -> PortResult<Instance> {
         self.inner.start(identity, workload, material).await
+    }
+
+    async fn reveal(&self, instance: &InstanceId, secrets: Vec<SecretValue>) {
+        lock(&self.inner.revealed).insert(instance.clone(), secrets);
     }
 
     async fn connect(&self, instance: &InstanceId) -> PortResult<Channel> {
@@ -224,6 +240,8 @@ impl Runner for DockerRunner {
         if !lock(&self.inner.starting).is_empty() {
             return Ok(());
         }
-        network::remove(&self.inner.engine.client().await?, &self.inner.owner).await
+        let docker = self.inner.engine.client().await?;
+        init::collect(&docker).await?;
+        network::remove(&docker, &self.inner.owner).await
     }
 }

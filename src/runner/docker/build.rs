@@ -1,10 +1,10 @@
 //! Images of our own: built once for each digest, removed when nothing wants them.
 //!
-//! A build is a task of the runner: it goes on when whoever asked for it was pre-empted, and
-//! everybody who asks for the same digest meanwhile waits for the same one.
+//! Everybody who asks for the same digest at the same time waits for the same build. When nobody
+//! waits any more its connection to the engine is closed, which ends it there.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 };
 use futures::StreamExt;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::engine::{ask, fault, found, status};
 use super::{Inner, context, labels, lock};
@@ -34,10 +35,11 @@ const LINES: usize = 256;
 #[derive(Default)]
 pub(super) struct Builds(Mutex<HashMap<Digest, Flight>>);
 
-#[derive(Clone)]
 struct Flight {
+    /// Gone when nobody waits: then the build ends.
+    waited_for: Weak<DropGuard>,
     lines: broadcast::Sender<Arc<str>>,
-    ended: watch::Receiver<Option<Result<(), Failure>>>,
+    ended: watch::Receiver<Ended>,
 }
 
 /// A [`PortError`] that several can be told.
@@ -90,10 +92,7 @@ pub(super) async fn build(
     if !rebuild && built(inner, spec).await? {
         return Ok(());
     }
-    let flight = join(inner, spec, input, rebuild);
-    let mut lines = flight.lines.subscribe();
-    let mut ended = flight.ended;
-    drop(flight.lines);
+    let (mut lines, mut ended, _waiting) = join(inner, spec, input, rebuild);
     loop {
         tokio::select! {
             biased;
@@ -112,35 +111,60 @@ pub(super) async fn build(
     }
 }
 
+/// How a build ended; none while it goes on, or when it was given up.
+type Ended = Option<Result<(), Failure>>;
+/// What is heard of a build, and what keeps it going.
+type Waiting = (broadcast::Receiver<Arc<str>>, watch::Receiver<Ended>, Arc<DropGuard>);
+/// Where a build tells of itself.
+type Told = (broadcast::Sender<Arc<str>>, watch::Sender<Ended>);
+
 /// The build of that digest that goes on, or a new one.
-fn join(inner: &Arc<Inner>, spec: &BuildSpec, input: BuildInput, rebuild: bool) -> Flight {
+fn join(inner: &Arc<Inner>, spec: &BuildSpec, input: BuildInput, rebuild: bool) -> Waiting {
     let mut builds = lock(&inner.builds.0);
-    if let Some(flight) = builds.get(&spec.digest) {
-        return flight.clone();
+    if let Some(flight) = builds.get(&spec.digest)
+        && let Some(waited_for) = flight.waited_for.upgrade()
+    {
+        return (flight.lines.subscribe(), flight.ended.clone(), waited_for);
     }
-    let (lines, _) = broadcast::channel(LINES);
+    let (lines, heard) = broadcast::channel(LINES);
     let (end, ended) = watch::channel(None);
-    let flight = Flight { lines: lines.clone(), ended };
-    builds.insert(spec.digest, flight.clone());
+    let stop = inner.closing.child_token();
+    let waited_for = Arc::new(stop.clone().drop_guard());
+    let flight =
+        Flight { waited_for: Arc::downgrade(&waited_for), lines: lines.clone(), ended: ended.clone() };
+    // One that is ending makes room.
+    builds.insert(spec.digest, flight);
     drop(builds);
-    let (runner, spec) = (Arc::clone(inner), spec.clone());
-    let closing = inner.closing.clone();
-    inner.tasks.spawn(async move {
-        let work = tokio::time::timeout(LIMIT, make(&runner, &spec, input, rebuild, &lines));
-        let outcome = match closing.run_until_cancelled(work).await {
-            Some(Ok(outcome)) => Some(outcome),
-            Some(Err(_)) => Some(Err(Failure {
-                disposition: Disposition::Retry,
-                operation: operation(&spec),
-                cause: "it took longer than 30 min".to_owned(),
-                log: String::new(),
-            })),
-            None => None,
-        };
-        lock(&runner.builds.0).remove(&spec.digest);
-        end.send_replace(outcome);
-    });
-    flight
+    inner.tasks.spawn(fly(Arc::clone(inner), spec.clone(), (input, rebuild), (lines, end), stop));
+    (heard, ended, waited_for)
+}
+
+/// Builds until it is done, or nobody waits for it.
+async fn fly(
+    inner: Arc<Inner>,
+    spec: BuildSpec,
+    (input, rebuild): (BuildInput, bool),
+    (lines, end): Told,
+    stop: CancellationToken,
+) {
+    let work = tokio::time::timeout(LIMIT, make(&inner, &spec, input, rebuild, &lines));
+    let outcome = match stop.run_until_cancelled(work).await {
+        Some(Ok(outcome)) => Some(outcome),
+        Some(Err(_)) => Some(Err(Failure {
+            disposition: Disposition::Retry,
+            operation: operation(&spec),
+            cause: "it took longer than 30 min".to_owned(),
+            log: String::new(),
+        })),
+        None => None,
+    };
+    let mut builds = lock(&inner.builds.0);
+    // Somebody may have asked anew meanwhile.
+    if builds.get(&spec.digest).is_some_and(|flight| flight.ended.same_channel(&end.subscribe())) {
+        builds.remove(&spec.digest);
+    }
+    drop(builds);
+    end.send_replace(outcome);
 }
 
 async fn make(

@@ -3,13 +3,14 @@
 //! Of an image only its id, command, working folder's environment and declared volumes are read.
 //! Its labels are never configuration.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::query_parameters::CreateImageOptionsBuilder;
+use bollard::query_parameters::{CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions};
 use futures::TryStreamExt;
 
-use super::engine::{Engine, ask, fault, found};
+use super::engine::{Engine, ask, fault, found, status};
 use crate::ports::{PortError, PortResult};
 
 /// Of one pull. Images of several gigabytes over slow lines take minutes.
@@ -76,6 +77,25 @@ pub(super) async fn ensure(engine: &Engine, runner: &str, reference: &str) -> Po
     }
     let docker = engine.client().await?;
     Ok(present(&docker, reference).await?.id)
+}
+
+/// Removes all tags of a repository but one. What is in use stays.
+pub(super) async fn keep_only(docker: &Docker, repository: &str, tag: &str) -> PortResult<()> {
+    let operation = || format!("failed to remove earlier images `{repository}`");
+    let filters = HashMap::from([("reference".to_owned(), vec![repository.to_owned()])]);
+    let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+    let images = ask(operation, docker.list_images(Some(options))).await?;
+    for old in images.iter().flat_map(|image| &image.repo_tags).filter(|name| *name != tag) {
+        ask(operation, async {
+            match found(docker.remove_image(old, None::<RemoveImageOptions>, None).await) {
+                // 409: a container needs it.
+                Err(error) if status(&error) == Some(409) => Ok(()),
+                other => other.map(|_| ()),
+            }
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// A registry may come to have what it has not now.

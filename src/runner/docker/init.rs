@@ -9,17 +9,27 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
 };
 use bollard::query_parameters::{
-    CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveVolumeOptions,
+    CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions,
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
+use std::collections::HashMap;
 use std::io::Read;
+use std::time::Duration;
 
 use super::engine::{ask, found, status};
 use super::{image, labels};
 use crate::ports::{PortError, PortResult};
 use crate::resource::Digest;
+use crate::status::Timestamp;
+
+/// The tiny image that holds the program, of all daemons on an engine.
+const IMAGE: &str = "toolcrib.local/crib-init";
+/// How the names of its volumes begin.
+const VOLUMES: &str = "toolcrib-init-";
+/// How long a volume of another program is left alone: a daemon of another version may want it.
+const KEPT: Duration = Duration::from_hours(7 * 24);
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/crib-init"));
 
@@ -33,7 +43,40 @@ pub(super) const PATH: &str = "/.toolcrib/crib-init";
 pub(super) struct Init(tokio::sync::Mutex<bool>);
 
 pub(super) fn volume() -> String {
-    format!("toolcrib-init-{}", Digest::of_bytes(PROGRAM).short())
+    format!("{VOLUMES}{}", Digest::of_bytes(PROGRAM).short())
+}
+
+/// Removes volumes and images of earlier programs. They are of no owner: a volume that a container
+/// uses stays, and so does a young one, which a daemon of another version may still fill.
+pub(super) async fn collect(docker: &Docker) -> PortResult<()> {
+    let operation = || "failed to remove what is left of an earlier crib-init".to_owned();
+    let filters = labels::filter(&[(labels::ROLE, "init")]);
+    let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
+    let listed = ask(operation, docker.list_volumes(Some(options))).await?;
+    let now = super::now();
+    let old = |volume: &&bollard::models::Volume| {
+        let created = volume.created_at.as_deref().and_then(seconds);
+        volume.name.starts_with(VOLUMES)
+            && volume.name != self::volume()
+            && created.is_some_and(|created| created + KEPT.as_secs() < now)
+    };
+    for volume in listed.volumes.iter().flatten().filter(old) {
+        ask(operation, async {
+            match found(docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await) {
+                // 409: a container uses it.
+                Err(error) if status(&error) == Some(409) => Ok(()),
+                other => other.map(|_| ()),
+            }
+        })
+        .await?;
+    }
+    let current = format!("{IMAGE}:{}", Digest::of_bytes(PROGRAM).short());
+    image::keep_only(docker, IMAGE, &current).await
+}
+
+/// The Unix time of what an engine writes as `2026-11-20T16:10:35Z` or with an offset, to a day.
+fn seconds(text: &str) -> Option<u64> {
+    Timestamp::parse(&format!("{}Z", text.get(..19)?)).map(|Timestamp(seconds)| seconds)
 }
 
 /// The read-only mount of the volume; never filled from the image that is started.
@@ -83,13 +126,12 @@ fn operation() -> String {
 /// The tiny image: nothing but the program.
 async fn import(docker: &Docker) -> PortResult<String> {
     let tag = Digest::of_bytes(PROGRAM).short();
-    let name = format!("toolcrib.local/crib-init:{tag}");
+    let name = format!("{IMAGE}:{tag}");
     if let Some(image) = image::inspect(docker, &name).await? {
         return Ok(image.id);
     }
     let tar = tar().map_err(|error| PortError::stalled(operation()).caused_by(error))?;
-    let options =
-        CreateImageOptionsBuilder::default().from_src("-").repo("toolcrib.local/crib-init").tag(&tag).build();
+    let options = CreateImageOptionsBuilder::default().from_src("-").repo(IMAGE).tag(&tag).build();
     let body = bollard::body_full(Bytes::from(tar));
     ask(operation, docker.create_image(Some(options), Some(body), None).try_collect::<Vec<_>>()).await?;
     Ok(image::present(docker, &name).await?.id)
@@ -113,7 +155,9 @@ fn tar() -> Result<Vec<u8>, std::io::Error> {
 /// holds the program.
 async fn fill(docker: &Docker, owner: &str, image: &str) -> PortResult<bool> {
     let mut mount = mount();
-    mount.volume_options = None;
+    // Made with this container, and filled from its image.
+    let labels = HashMap::from([(labels::ROLE.to_owned(), "init".to_owned())]);
+    mount.volume_options = Some(MountVolumeOptions { labels: Some(labels), ..MountVolumeOptions::default() });
     mount.read_only = None;
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),

@@ -1,8 +1,10 @@
 //! The network of servers over HTTP: one for each owner, without a way out.
 //!
-//! This machine reaches the containers; they reach neither the outside nor each other. A limit of
-//! engines of this age: what this machine offers on all its addresses they reach as well, over the
-//! network's gateway. The daemon's own listeners are on loopback unless its operator says otherwise.
+//! This machine reaches the containers; they reach neither the outside nor each other. A limit: what
+//! this machine offers on all its addresses they reach as well, over the network's gateway. Whatever
+//! takes that address away (`bridge.inhibit_ipv4`, and `gateway_mode_ipv4=isolated` of newer engines)
+//! also takes this machine's way to them, and a filter needs rights over the machine's network. The
+//! daemon's own listeners are on loopback unless its operator says otherwise.
 
 use std::collections::HashMap;
 

@@ -20,6 +20,9 @@ use crate::ports::{Channel, Identity, Material, PortError, PortResult};
 use crate::resource::EnvValue;
 use crate::resource::server::Transport;
 
+/// Seconds that filling a volume may take: a container for that is younger while it is needed.
+const FILLING: u64 = 60;
+
 /// Marks a container as being started for as long as it lives.
 struct Starting<'a> {
     inner: &'a Inner,
@@ -204,7 +207,7 @@ impl Inner {
             Some(session) => session,
             None if self.clean => {
                 let attached = launch::attach(docker, &id.0, true).await?;
-                let session = Arc::new(Session::stdio(attached, adopted(labels), &self.tasks));
+                let session = Arc::new(Session::stdio(attached, self.adopted(id, labels), &self.tasks));
                 lock(&self.sessions).insert(id.clone(), Arc::clone(&session));
                 session
             }
@@ -215,9 +218,18 @@ impl Inner {
 
     async fn attach_log(&self, docker: &Docker, id: &InstanceId, labels: &labels::Labels) -> PortResult<()> {
         let attached = launch::attach(docker, &id.0, false).await?;
-        let session = Session::log(attached, adopted(labels), &self.tasks);
+        let session = Session::log(attached, self.adopted(id, labels), &self.tasks);
         lock(&self.sessions).insert(id.clone(), Arc::new(session));
         Ok(())
+    }
+
+    /// The log of a container that another process started.
+    fn adopted(&self, id: &InstanceId, labels: &labels::Labels) -> Tail {
+        match lock(&self.revealed).remove(id) {
+            Some(secrets) => Tail::new(&secrets),
+            None if labels::has_secrets(labels) => Tail::withheld(),
+            None => Tail::new(&[]),
+        }
     }
 
     pub(super) async fn stop(&self, id: &InstanceId, grace: Duration) -> PortResult<()> {
@@ -241,11 +253,14 @@ impl Inner {
     /// Removes the containers of runs and of volume filling that a dead daemon left.
     pub(super) async fn sweep(&self) -> PortResult<()> {
         let docker = self.engine.client().await?;
+        let young = i64::try_from(super::now().saturating_sub(FILLING)).unwrap_or(i64::MAX);
         for role in ["run", "init"] {
             for container in self.list(role).await? {
                 let name = container.labels.as_ref().and_then(labels::name);
                 let running = name.is_some_and(|name| lock(&self.starting).contains(name));
-                if let (Some(id), false) = (container.id, running) {
+                // A volume is filled in a moment; one that another runner of this daemon fills now is left.
+                let filling = role == "init" && container.created.is_some_and(|created| created > young);
+                if let (Some(id), false) = (container.id, running || filling) {
                     launch::remove(&docker, &id).await?;
                 }
             }
@@ -281,11 +296,6 @@ pub(super) async fn program_image(docker: &Docker, program: &Program) -> PortRes
                 .hint("give `image` or `build`, or choose a `process` runner"))
         }
     }
-}
-
-/// The log of a container that another process started.
-fn adopted(labels: &labels::Labels) -> Tail {
-    if labels::has_secrets(labels) { Tail::withheld() } else { Tail::new(&[]) }
 }
 
 fn lost(id: &InstanceId) -> PortError {

@@ -9,6 +9,9 @@ use toolcrib::ports::{BuildFiles, BuildInput, Disposition, PortResult};
 
 use super::*;
 
+/// What is still built when nobody wants it any more.
+const STEP: &str = "sleep 612";
+
 fn spec(place: &Place, files: &[(&str, &str)]) -> (BuildSpec, BuildInput) {
     let digest = Digest::of("it", &(&place.owner, files));
     let listed: BTreeMap<_, _> = files
@@ -122,22 +125,35 @@ async fn failed_builds_say_why_and_whether_to_try_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_build_goes_on_when_its_caller_is_gone() {
+async fn a_build_ends_in_the_engine_when_nobody_waits_for_it() {
     let place = Place::new("preempted").await;
-    let dockerfile = "FROM toolcrib.test/busybox:1\nRUN sleep 1\n";
+    let dockerfile = &format!("FROM toolcrib.test/busybox:1\nRUN {STEP}\n");
     let (spec, input) = spec(&place, &[("Dockerfile", dockerfile)]);
     let begun = tokio::sync::Notify::new();
     let progress = |_: &str| begun.notify_one();
     tokio::select! {
         ended = place.runner.build(&spec, input.clone(), false, &progress) => panic!("not preempted: {ended:?}"),
-        () = begun.notified() => {}
+        () = async {
+            begun.notified().await;
+            within(async { while !building(&place).await {} }).await;
+        } => {}
     }
+    assert!(!place.runner.built(&spec).await.unwrap());
     within(async {
         let mut tick = tokio::time::interval(Duration::from_millis(50));
-        while !place.runner.built(&spec).await.unwrap() {
+        while building(&place).await {
             tick.tick().await;
         }
     })
     .await;
     place.finish().await;
+}
+
+/// Whether the engine has a container of the step that is built, which has no labels.
+async fn building(place: &Place) -> bool {
+    let filters = std::collections::HashMap::from([("status".to_owned(), vec!["running".to_owned()])]);
+    let options =
+        bollard::query_parameters::ListContainersOptionsBuilder::default().filters(&filters).build();
+    let listed = place.engine.list_containers(Some(options)).await.unwrap();
+    listed.iter().any(|container| container.command.as_ref().is_some_and(|command| command.contains(STEP)))
 }
