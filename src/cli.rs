@@ -14,6 +14,7 @@ mod call;
 mod client;
 mod completions;
 mod connect;
+mod diff;
 mod doctor;
 mod files;
 mod get;
@@ -112,6 +113,7 @@ enum Command {
     Apply(apply::Apply),
     Validate(validate::Validate),
     Plan(plan::Plan),
+    Diff(diff::Diff),
     Policy(policy::Policy),
     Status(status::Status),
     Get(get::Get),
@@ -208,6 +210,7 @@ impl Command {
     fn formats(&self) -> &'static [Format] {
         match self {
             Self::Validate(_) => validate::FORMATS,
+            Self::Diff(_) => diff::FORMATS,
             _ => Format::USUAL,
         }
     }
@@ -218,6 +221,7 @@ impl Command {
             Self::Apply(command) => command.execute(context).await,
             Self::Validate(command) => command.execute(context).await,
             Self::Plan(command) => command.execute(context).await,
+            Self::Diff(command) => command.execute(context).await,
             Self::Policy(command) => command.execute(context).await,
             Self::Status(command) => command.execute(context).await,
             Self::Get(command) => command.execute(context).await,

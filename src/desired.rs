@@ -137,7 +137,7 @@ pub struct Resolutions {
     pub blobs: BTreeMap<BlobId, Bytes>,
 }
 
-/// An image id and a commit where nothing is looked up.
+/// An image id where nothing is looked up.
 const ASSUMED: &str = "0000000000000000000000000000000000000000";
 
 impl Resolutions {
@@ -145,13 +145,15 @@ impl Resolutions {
     pub fn assumed(questions: impl IntoIterator<Item = Question>) -> Self {
         let mut resolutions = Self::default();
         for question in questions {
-            let there = Ok(ASSUMED.to_owned());
             match question {
                 Question::Git { url, reference, .. } => {
-                    resolutions.git.insert((url, reference), there);
+                    // Another ref is another commit.
+                    let mut commit = Digest::of("assumed", &(&url, &reference)).hex();
+                    commit.truncate(40);
+                    resolutions.git.insert((url, reference), Ok(commit));
                 }
                 Question::Image { runner, reference } => {
-                    resolutions.images.insert((runner, reference), there);
+                    resolutions.images.insert((runner, reference), Ok(ASSUMED.to_owned()));
                 }
             }
         }

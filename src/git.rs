@@ -16,6 +16,7 @@ mod local;
 mod lookup;
 mod objects;
 mod remote;
+mod revision;
 mod url;
 mod watch;
 mod worktree;
@@ -30,6 +31,7 @@ use crate::resource::Revision;
 use crate::resource::server::GitCredentials;
 
 pub use create::create;
+pub use revision::{commit, merge_base};
 pub use url::{Allow, GitUrl, RefName, Refused};
 
 /// How the followed repository is found and read.

@@ -55,6 +55,7 @@
 
 // Pure: no async, clock, files, network, process, logging.
 pub mod resource;
+pub mod wording;
 pub mod lock;
 pub mod manifest;
 pub mod build;
@@ -66,6 +67,7 @@ pub mod status;
 pub mod catalog;
 pub mod schema;
 pub mod convert;
+pub mod review;
 pub mod ports;
 
 // Effects: every outside library has one owner.

@@ -11,6 +11,7 @@ pub mod code;
 mod tree;
 mod read;
 mod document;
+mod fields;
 mod check;
 mod ignore;
 mod load;
@@ -29,6 +30,7 @@ use crate::resource::{Metadata, ResourceId, Revision, Spec};
 pub use check::credential;
 pub use diagnostic::{Diagnostic, Severity};
 pub use document::parse_file;
+pub use fields::Field;
 pub use load::{assemble, load, wanted};
 
 /// A path inside a repository: relative, `/` between parts, no `.`, `..`, empty part or NUL.
@@ -166,9 +168,7 @@ impl Declared {
 
     /// The line on which the text of a field begins: the next one for a block (`|`).
     pub fn text_line(&self, path: &[&str]) -> u32 {
-        let Some((line, column)) = document::locate(&self.text, self.document, path) else {
-            return self.place.line;
-        };
+        let (line, column) = document::field_of(self, path);
         let rest = document::excerpt(&self.text, line).unwrap_or_default();
         let mark = rest.chars().nth(column.saturating_sub(1) as usize);
         line + u32::from(matches!(mark, Some('|' | '>')))
@@ -177,8 +177,7 @@ impl Declared {
     /// Gives a diagnostic the place of a field of this resource, or of the nearest field above that
     /// is there: `["spec", "args", "2"]`.
     pub fn point(&self, diagnostic: Diagnostic, path: &[&str]) -> Diagnostic {
-        let (line, column) =
-            document::locate(&self.text, self.document, path).unwrap_or((self.place.line, self.place.column));
+        let (line, column) = document::field_of(self, path);
         let place = Place { file: self.place.file.clone(), line, column };
         diagnostic.at(place, document::excerpt(&self.text, line)).of(self.id())
     }

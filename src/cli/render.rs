@@ -19,6 +19,8 @@ pub enum Format {
     Sarif,
     /// Annotations in a job of GitHub Actions (only validate).
     Github,
+    /// For a comment on a pull request (only diff).
+    Markdown,
 }
 
 impl Format {
@@ -32,6 +34,7 @@ impl Format {
             Self::Json => "json",
             Self::Sarif => "sarif",
             Self::Github => "github",
+            Self::Markdown => "markdown",
         }
     }
 }

@@ -69,7 +69,7 @@ impl Validate {
         match context.out.format() {
             Format::Sarif => context.out.json(&sarif::log(&found.diagnostics))?,
             Format::Github => context.out.text(&github::annotations(&found.diagnostics))?,
-            Format::Text | Format::Json => {
+            Format::Text | Format::Json | Format::Markdown => {
                 let value = json!({
                     "revision": found.revision.to_string(),
                     "worktree": config.worktree,
@@ -164,7 +164,7 @@ pub(super) async fn open(
     let config = Config::new(&settings, context.environment.clone())?;
     let source = daemon::source::open(&config)?;
     let snapshot = source.fetch().await?;
-    let manifest = load(&*source, &snapshot).await?;
+    let manifest = load(&*source, &snapshot, None).await?;
     let mut resolutions = Resolutions::assumed(desired::questions(&manifest, &snapshot, &config.floor));
     let wanted: Vec<BlobId> = desired::blobs(&manifest, &snapshot).into_iter().collect();
     resolutions.blobs.extend(read(&*source, &wanted).await?);
@@ -193,10 +193,15 @@ fn check(loaded: Loaded) -> Found {
     }
 }
 
-pub(super) async fn load(source: &dyn Source, snapshot: &Snapshot) -> PortResult<Manifest> {
+/// Reads a revision; `previous`: the manifest of the one before, whose version stays of what is faulty.
+pub(super) async fn load(
+    source: &dyn Source,
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+) -> PortResult<Manifest> {
     let mut contents = BTreeMap::new();
     for _ in 0..MAX_ROUNDS {
-        let mut wanted = manifest::wanted(snapshot, None, &contents);
+        let mut wanted = manifest::wanted(snapshot, previous, &contents);
         wanted.retain(|id| !contents.contains_key(id));
         if wanted.is_empty() {
             break;
@@ -207,11 +212,11 @@ pub(super) async fn load(source: &dyn Source, snapshot: &Snapshot) -> PortResult
         }
         contents.extend(read);
     }
-    Ok(manifest::load(snapshot, None, &contents))
+    Ok(manifest::load(snapshot, previous, &contents))
 }
 
 /// The contents of blobs; those that are too large are left out, and are then a diagnostic.
-async fn read(source: &dyn Source, ids: &[BlobId]) -> PortResult<BTreeMap<BlobId, Bytes>> {
+pub(super) async fn read(source: &dyn Source, ids: &[BlobId]) -> PortResult<BTreeMap<BlobId, Bytes>> {
     let sizes = source.sizes(ids).await?;
     let fits = |(id, size): (&BlobId, u64)| (size <= MAX_MANIFEST_BYTES as u64).then_some(*id);
     let ids: Vec<BlobId> = ids.iter().zip(sizes).filter_map(fits).collect();

@@ -1,5 +1,6 @@
 //! The followed repository of a configuration.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Config, Repository};
@@ -28,6 +29,22 @@ pub fn network(config: &Config) -> Network {
 /// When the folder cannot be written, or is a repository already.
 pub fn create(folder: &std::path::Path, message: &str) -> PortResult<String> {
     git::create(folder, message)
+}
+
+/// The commit that a revision of a local repository names, in any spelling that Git knows.
+///
+/// # Errors
+/// When nothing is called so.
+pub fn commit(repository: &Path, revision: &str) -> PortResult<String> {
+    git::commit(repository, revision)
+}
+
+/// The commit where two revisions of a local repository parted.
+///
+/// # Errors
+/// When one of them is not there, or they share nothing.
+pub fn merge_base(repository: &Path, one: &str, other: &str) -> PortResult<String> {
+    git::merge_base(repository, one, other)
 }
 
 /// Opens the followed repository.

@@ -7,12 +7,14 @@ mod server;
 mod tool;
 mod toolset;
 mod warn;
+mod words;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::read::Fault;
 use super::tree::Node;
+use super::{Declared, Diagnostic};
 use crate::resource::crib::CribSpec;
 use crate::resource::integration::IntegrationSpec;
 use crate::resource::policy::{OpaSource, Point, PolicySpec};
@@ -22,7 +24,13 @@ use crate::resource::{EnvValue, SecretRef, Spec};
 
 pub(super) use toolset::access_fails;
 pub use warn::credential;
-pub(super) use warn::warnings;
+
+/// What works but should not stay.
+pub(super) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec<Diagnostic> {
+    let mut found = warn::warnings(root, declared);
+    found.extend(words::warnings(root, declared));
+    found
+}
 
 /// Checks one resource, of which `root` is the document.
 pub(super) fn spec(root: &Node<'_>, spec: &Spec, faults: &mut BTreeSet<Fault>) {

@@ -61,9 +61,19 @@ pub const CODES: &[Code] = &[
         "Check the address, the ref and the credentials.",
     ),
     code(
+        "hidden-text",
+        "A text that a model reads holds something a person does not see.",
+        "Remove it. The hint shows it written out.",
+    ),
+    code(
         "image-unavailable",
         "An image cannot be had on its runner.",
         "Check the name and the tag, and that the registry can be reached.",
+    ),
+    code(
+        "instructs-model",
+        "A text that a model reads gives the model orders.",
+        "Say what the tool does and what its parameters are, and leave to its user what to do with it.",
     ),
     code(
         "invalid-value",

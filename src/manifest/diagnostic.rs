@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Place;
 use crate::resource::ResourceId;
+use crate::wording;
 
 /// How bad it is: an error keeps the previous version of its resource (or refuses the revision).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -137,8 +138,17 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// What is shown of a character: one that cannot be seen, or that turns the direction of others, is not.
+fn seen(c: char) -> char {
+    match c {
+        c if c.is_control() => ' ',
+        c if wording::invisible(c) => '\u{fffd}',
+        c => c,
+    }
+}
+
 fn write_excerpt(f: &mut fmt::Formatter<'_>, place: &Place, line: &str, margin: usize) -> fmt::Result {
-    let line: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: Vec<char> = line.chars().map(seen).collect();
     let column = (place.column.max(1) - 1) as usize;
     let skip = column.saturating_sub(EXCERPT_WIDTH / 2).min(line.len());
     let skip = if line.len() <= EXCERPT_WIDTH { 0 } else { skip };

@@ -129,16 +129,43 @@ const MAX_EXCERPT: usize = 2_000;
 /// A line of a text, counted from 1. A line that may hold a secret is not shown.
 pub(super) fn excerpt(text: &str, line: u32) -> Option<String> {
     let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    (!may_hold_secret(line)).then(|| line.chars().take(MAX_EXCERPT).collect())
+}
+
+/// Whether a line looks as if a credential stood in it: then it is shown nowhere.
+pub(super) fn may_hold_secret(line: &str) -> bool {
     let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let secret = line.contains("://") && line.contains('@')
-        || words.filter(|word| !word.chars().any(|c| c.is_ascii_lowercase())).any(check::credential);
-    (!secret).then(|| line.chars().take(MAX_EXCERPT).collect())
+    line.contains("://") && line.contains('@')
+        || words.filter(|word| !word.chars().any(|c| c.is_ascii_lowercase())).any(check::credential)
 }
 
 /// The line and column of a field of one document of a text.
 pub(super) fn locate(text: &str, document: usize, path: &[&str]) -> Option<(u32, u32)> {
     let mark = documents(text).nth(document)?.root?.locate(path);
     Some((mark.line, mark.column))
+}
+
+/// The document of a resource, and the lines of its file before the text it was read from. Of a file of
+/// many documents only this one is read.
+pub(super) fn root_of(declared: &Declared) -> Option<(Node<'_>, u32)> {
+    let before = declared.place.line.checked_sub(1)?;
+    let start = match usize::try_from(before).ok()? {
+        0 => 0,
+        lines => declared.text.match_indices('\n').nth(lines - 1)?.0 + 1,
+    };
+    let root = documents(declared.text.get(start..)?).next()?.root?;
+    Some((root, before))
+}
+
+/// The line and column of a field of a resource.
+pub(super) fn field_of(declared: &Declared, path: &[&str]) -> (u32, u32) {
+    match root_of(declared) {
+        Some((root, before)) => {
+            let mark = root.locate(path);
+            (mark.line + before, mark.column)
+        }
+        None => (declared.place.line, declared.place.column),
+    }
 }
 
 fn diagnostic(path: &RepoPath, fault: Fault) -> Diagnostic {

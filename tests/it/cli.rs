@@ -1,6 +1,7 @@
 //! The command line as people and scripts meet it.
 
 mod daemon;
+mod diff;
 
 use std::process::Stdio;
 

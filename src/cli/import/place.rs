@@ -24,7 +24,7 @@ pub(super) async fn target(folder: &Path, context: &Context) -> Option<Target> {
     let config = Config::new(&settings, context.environment.clone()).ok()?;
     let source = daemon::source::open(&config).ok()?;
     let snapshot = source.fetch().await.ok()?;
-    let manifest = validate::load(&*source, &snapshot).await.ok()?;
+    let manifest = validate::load(&*source, &snapshot, None).await.ok()?;
     let mut target = Target::default();
     for (path, (_, file)) in &manifest.files {
         if near(&path.parent(), &inside) {

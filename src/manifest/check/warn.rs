@@ -45,7 +45,12 @@ pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec
     found
 }
 
-fn place(root: &Node<'_>, declared: &Declared, warning: Diagnostic, path: &[&str]) -> Diagnostic {
+pub(in crate::manifest) fn place(
+    root: &Node<'_>,
+    declared: &Declared,
+    warning: Diagnostic,
+    path: &[&str],
+) -> Diagnostic {
     let mark = root.locate(path);
     let place = Place { file: declared.place.file.clone(), line: mark.line, column: mark.column };
     warning.at(place, excerpt(&declared.text, mark.line)).of(declared.id())

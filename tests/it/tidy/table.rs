@@ -43,6 +43,7 @@ const fn composition(name: &'static str, also: &'static [&'static str]) -> Rule 
 /// The modules, in reading order.
 pub(super) const MODULES: &[Rule] = &[
     pure("resource"),
+    pure("wording"),
     pure("lock"),
     pure("manifest"),
     pure("build"),
@@ -55,6 +56,7 @@ pub(super) const MODULES: &[Rule] = &[
     pure("schema"),
     // What others write, and what they read.
     pure("convert"),
+    pure("review"),
     pure("ports"),
     effect("git", &[]),
     effect("secret", &[]),
@@ -128,6 +130,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("rustls", &["http", "mcp"]),
     ("serde_yaml", &["manifest", "convert", "config"]),
     ("sha2", &["resource", "secret"]),
+    ("similar", &["review"]),
     ("tar", &["runner", "git"]),
     ("toml_edit", &["convert"]),
     ("tracing_subscriber", &["telemetry"]),
