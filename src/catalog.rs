@@ -6,6 +6,7 @@
 
 mod compose;
 mod definition;
+mod edit;
 mod header;
 mod page;
 mod settle;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 
 use crate::desired;
 use crate::live::UpstreamKey;
-use crate::resource::{ResourceId, Revision};
+use crate::resource::{Labels, ResourceId, Revision};
 
 pub use compose::{Input, Offered, Report, ReportKind, compose};
 pub use header::ParamHeader;
@@ -117,6 +118,14 @@ impl Entry {
         self.definition.get(self.schema.clone()?)
     }
 
+    /// The labels of what stands behind it.
+    pub fn labels(&self) -> &Labels {
+        match &self.route {
+            Route::Server { server, .. } => &server.labels,
+            Route::Tool(ready) => &ready.tool.labels,
+        }
+    }
+
     /// The digests of what stands behind it.
     pub fn digests(&self) -> &desired::Digests {
         match &self.route {
@@ -124,6 +133,15 @@ impl Entry {
             Route::Tool(ready) => &ready.tool.digests,
         }
     }
+}
+
+/// The entries of one list that a toolset selects, in the order of names.
+pub fn selected<'a>(
+    toolset: &'a desired::Toolset,
+    catalog: &'a Catalog,
+    list: List,
+) -> impl Iterator<Item = &'a Arc<Entry>> {
+    catalog.entries(list).values().filter(|entry| toolset.takes(&entry.owner, entry.labels(), &entry.name))
 }
 
 impl Catalog {

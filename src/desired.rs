@@ -7,12 +7,15 @@
 pub mod argv;
 mod context;
 mod files;
+mod names;
+mod needs;
 mod place;
 mod policy;
 mod resolve;
 mod schema;
 mod server;
 mod tool;
+mod toolset;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,12 +29,14 @@ use crate::manifest::{BlobId, Declared, Diagnostic, Place, RepoPath};
 use crate::resource::crib::{Naming, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
-use crate::resource::server::{Strategy, Transport};
+use crate::resource::server::{Instructions, Override, Strategy, Transport};
 use crate::resource::workload::Security;
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
 
 pub use files::blobs;
+pub use names::Filter;
 pub use resolve::{questions, resolve};
+pub use toolset::Toolset;
 
 /// Everything the revision asks for, resolved.
 #[derive(Clone, Debug)]
@@ -44,6 +49,7 @@ pub struct Desired {
     pub tools: BTreeMap<Name, Arc<Tool>>,
     /// Rules, in the order of their names: what `policy` compiles.
     pub policies: BTreeMap<Name, Arc<PolicySource>>,
+    pub toolsets: BTreeMap<Name, Arc<Toolset>>,
     /// Resources shown with an error: their previous version stays and they are never pruned.
     pub faulty: BTreeSet<ResourceId>,
     /// Resources that wait for an answer [`Resolutions`] does not hold yet. Not an error: their
@@ -177,6 +183,8 @@ pub struct Runner {
     pub host: Option<String>,
     pub attributes: serde_json::Map<String, serde_json::Value>,
     pub build: BuildSettings,
+    /// Calls of tools that run on it at once; none: no limit.
+    pub slots: Option<u32>,
 }
 
 /// The three digests of a resource.
@@ -206,9 +214,32 @@ pub struct Server {
     pub prefix: String,
     pub include: Vec<String>,
     pub exclude: Vec<String>,
+    pub presented: Presented,
+    /// Servers that must be ready before it starts.
+    pub depends_on: Box<[Name]>,
+    /// Calls it works on at once; none: no limit.
+    pub concurrency: Option<u32>,
     pub startup_timeout: Duration,
     pub drain_timeout: Duration,
     pub timeout: Duration,
+}
+
+impl Server {
+    /// The name under which one of its tools is published.
+    pub fn published(&self, own: &str) -> String {
+        let renamed = self.presented.overrides.get(own).and_then(|change| change.name.clone());
+        renamed.unwrap_or_else(|| format!("{}{own}", self.prefix))
+    }
+}
+
+/// How a server's tools are shown, beyond their names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Presented {
+    /// By the server's own name of a tool.
+    pub overrides: BTreeMap<String, Override>,
+    pub instructions: Option<Box<Instructions>>,
+    /// For tools without icons.
+    pub icon: Option<Box<str>>,
 }
 
 /// Where a server lives.
@@ -288,4 +319,6 @@ pub struct Tool {
     /// Bytes of stdout and stderr each.
     pub max_output: u64,
     pub success_exit_codes: Vec<i64>,
+    /// Calls that run at once; none: no limit.
+    pub concurrency: Option<u32>,
 }

@@ -8,6 +8,7 @@ mod audit;
 mod authorize;
 mod call;
 mod catalogs;
+mod limit;
 mod relay;
 mod views;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub struct Gateway {
     schemas: Schemas,
     views: views::Views,
     observer: Observer,
+    limits: limit::Limits,
 }
 
 impl Gateway {
@@ -60,6 +62,7 @@ impl Gateway {
             schemas: Schemas::default(),
             views: views::Views::default(),
             observer,
+            limits: limit::Limits::default(),
         })
     }
 

@@ -112,9 +112,11 @@ pub fn plan(input: &Input<'_>) -> Plan {
     let unknown = diff::unknown_runners(input.live);
     let mut instances = diff::by_server(input.live);
     diff::tools(input, &mut plan);
-    for (name, server) in &input.desired.servers {
-        let own = instances.remove(name).unwrap_or_default();
-        diff::server(input, server, &own, &unknown, &mut plan);
+    let mut standing = BTreeMap::new();
+    for server in diff::in_order(input.desired) {
+        let own = instances.remove(&server.id.name).unwrap_or_default();
+        let now = diff::server(input, server, &own, &unknown, &standing, &mut plan);
+        standing.insert(&server.id.name, now);
     }
     prune::orphans(input, instances, &mut plan);
     plan.hash = display::hash(&plan.steps);

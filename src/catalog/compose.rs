@@ -1,18 +1,20 @@
 //! Desired resources and offers to a catalog, with what could not be put in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
 use super::definition::Definition;
+use super::edit::edits;
 use super::page::Pages;
 use super::settle::{Candidate, settle};
 use super::{Catalog, Entry, List, ReadyTool, Route, header};
-use crate::desired::{self, Location, Program};
+use crate::desired::{self, Filter, Location, Program};
 use crate::live::{Offer, UpstreamKey};
+use crate::resource::server::Instructions;
 use crate::resource::{Kind, ResourceId, Revision};
 
 /// Characters of a published name: what every API for models accepts.
@@ -157,6 +159,9 @@ fn collect(
             return;
         }
     };
+    if list == List::Tools {
+        reports.extend(stale_overrides(offered));
+    }
     let image = image(server);
     for source in offered.definitions(list) {
         let read = || Definition::read(source, list).map(|definition| Arc::from(definition.name.as_ref()));
@@ -171,10 +176,17 @@ fn collect(
             continue;
         }
         let prefixed = matches!(list, List::Tools | List::Prompts);
-        let name = if prefixed { format!("{}{own}", server.prefix) } else { own.to_string() };
+        let name = match list {
+            List::Tools if server.presented.overrides.get(&*own).is_some_and(|change| change.hidden) => {
+                continue;
+            }
+            List::Tools => server.published(&own),
+            List::Prompts => format!("{}{own}", server.prefix),
+            List::Resources | List::Templates => own.to_string(),
+        };
         if prefixed && !publishable(&name) {
             let reason = format!(
-                "a published name has 1 to {MAX_NAME} of A-Z, a-z, 0-9, `_` and `-`; change the server's prefix, or exclude it"
+                "a published name has 1 to {MAX_NAME} of A-Z, a-z, 0-9, `_` and `-`; change the server's prefix, or override its name, or exclude it"
             );
             reports.push(hidden(&server.id, list, &name, &reason));
             continue;
@@ -184,6 +196,25 @@ fn collect(
         let (owner, source) = (server.id.clone(), Arc::clone(source));
         candidates.push(Candidate { name, owner, route, source, image: image.clone() });
     }
+}
+
+/// Overrides of tools that the server does not have.
+fn stale_overrides(offered: &Offered) -> Vec<Report> {
+    let overrides = &offered.server.presented.overrides;
+    if overrides.is_empty() {
+        return Vec::new();
+    }
+    let read = |source: &Arc<str>| Some(Definition::read(source, List::Tools).ok()?.name.into_owned());
+    let listed: BTreeSet<String> = offered.offer.tools.iter().filter_map(read).collect();
+    let stale = overrides.keys().filter(|own| !listed.contains(*own));
+    stale
+        .map(|own| Report {
+            resource: offered.server.id.clone(),
+            entry: own.clone(),
+            kind: ReportKind::Hidden,
+            message: format!("the override of `{own}` changes nothing: the server lists no such tool; correct its name, or remove it"),
+        })
+        .collect()
 }
 
 fn candidate_of_tool(ready: &ReadyTool) -> Candidate {
@@ -224,7 +255,13 @@ fn publish(
         _ => Arc::default(),
     };
     let provenance = provenance(revision, &candidate.owner, digests, candidate.image.as_deref());
-    let published = definition.publish(&candidate.name, &provenance);
+    let edits = match &candidate.route {
+        Route::Server { server, name, .. } if list == List::Tools => {
+            edits(&definition, &server.presented, name)
+        }
+        _ => Vec::new(),
+    };
+    let published = definition.publish(&candidate.name, &provenance, &edits);
     Ok(Arc::new(Entry {
         name: candidate.name.as_str().into(),
         definition: published.text.into(),
@@ -283,31 +320,6 @@ fn hidden(owner: &ResourceId, list: List, entry: &str, reason: &str) -> Report {
         kind: ReportKind::Hidden,
         message: format!("{} `{entry}` is not offered: {reason}", list.noun()),
     }
-}
-
-/// `include` and `exclude` of a server, over its own names.
-struct Filter {
-    include: Option<GlobSet>,
-    exclude: GlobSet,
-}
-
-impl Filter {
-    fn of(server: &desired::Server) -> Result<Self, String> {
-        let include = if server.include.is_empty() { None } else { Some(globs(&server.include)?) };
-        Ok(Self { include, exclude: globs(&server.exclude)? })
-    }
-
-    fn takes(&self, name: &str) -> bool {
-        self.include.as_ref().is_none_or(|include| include.is_match(name)) && !self.exclude.is_match(name)
-    }
-}
-
-fn globs(patterns: &[String]) -> Result<GlobSet, String> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(Glob::new(pattern).map_err(|error| format!("`{pattern}` is not a pattern: {error}"))?);
-    }
-    set.build().map_err(|error| format!("the patterns are too large: {error}"))
 }
 
 impl Route {
@@ -375,20 +387,30 @@ fn unlisted(input: &Input<'_>) -> Option<Arc<Entry>> {
     }))
 }
 
+/// What is said about one server: its own words, or what is declared instead or beside.
+fn instructions_of(offered: &Offered) -> Option<Cow<'_, str>> {
+    let own = offered.offer.instructions.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let said: Cow<'_, str> = match (offered.server.presented.instructions.as_deref(), own) {
+        (None, own) => own?.into(),
+        (Some(Instructions::Replace(text)), _) | (Some(Instructions::Append(text)), None) => {
+            text.trim().into()
+        }
+        (Some(Instructions::Append(text)), Some(own)) => format!("{own}\n\n{}", text.trim()).into(),
+    };
+    (!said.is_empty()).then_some(said)
+}
+
 fn instructions(servers: &[Offered]) -> Option<Arc<str>> {
     let mut servers: Vec<_> = servers.iter().filter(|offered| offered.server.synced).collect();
     servers.sort_by(|a, b| a.server.id.cmp(&b.server.id));
     let mut all = String::new();
     for offered in servers {
         debug_assert_eq!(offered.server.id.kind, Kind::Server);
-        let Some(text) = offered.offer.instructions.as_deref().map(str::trim).filter(|text| !text.is_empty())
-        else {
-            continue;
-        };
+        let Some(text) = instructions_of(offered) else { continue };
         if !all.is_empty() {
             all.push_str("\n\n");
         }
-        let _ = write!(all, "# {}\n\n{}", offered.server.id.name, cut(text, SERVER_INSTRUCTIONS));
+        let _ = write!(all, "# {}\n\n{}", offered.server.id.name, cut(&text, SERVER_INSTRUCTIONS));
     }
     (!all.is_empty()).then(|| cut(&all, ALL_INSTRUCTIONS).into())
 }

@@ -2,6 +2,7 @@
 //! `_meta`, every other byte as it came.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -66,8 +67,9 @@ impl<'a> Definition<'a> {
         self.members.iter().find(|(name, _)| name == key).map(|(_, value)| value.get())
     }
 
-    /// Under `name`, with the members `provenance` (JSON, no braces) in `_meta`.
-    pub(super) fn publish(&self, name: &str, provenance: &str) -> Published {
+    /// Under `name`, with the members `provenance` (JSON, no braces) in `_meta`, and with the values of
+    /// `edits` (JSON, by member) instead of its own.
+    pub(super) fn publish(&self, name: &str, provenance: &str, edits: &[(&str, String)]) -> Published {
         let mut out = String::with_capacity(self.text.len() + name.len() + provenance.len() + 16);
         let (mut copied, mut schema, mut has_meta) = (0, None, false);
         for (key, value) in &self.members {
@@ -80,6 +82,8 @@ impl<'a> Definition<'a> {
             } else if key == "_meta" {
                 has_meta = true;
                 push_meta(&mut out, value, provenance);
+            } else if let Some((_, edited)) = edits.iter().find(|(member, _)| member == key) {
+                out.push_str(edited);
             } else {
                 if key == "inputSchema" {
                     schema = Some(out.len()..out.len() + value.get().len());
@@ -88,15 +92,17 @@ impl<'a> Definition<'a> {
             }
         }
         let rest = self.text.get(copied..).unwrap_or_default();
-        match rest.rfind('}') {
-            Some(end) if !has_meta => {
-                out.push_str(rest.get(..end).unwrap_or_default());
-                out.push_str(",\"_meta\":{");
-                out.push_str(provenance);
-                out.push_str("}}");
-            }
-            _ => out.push_str(rest),
+        let end = rest.rfind('}').unwrap_or(rest.len());
+        out.push_str(rest.get(..end).unwrap_or_default());
+        for (member, value) in edits.iter().filter(|(member, _)| self.get(member).is_none()) {
+            let _ = write!(out, ",\"{member}\":{value}");
         }
+        if !has_meta {
+            out.push_str(",\"_meta\":{");
+            out.push_str(provenance);
+            out.push('}');
+        }
+        out.push_str(rest.get(end..).unwrap_or_default());
         Published { text: out, schema }
     }
 }

@@ -33,6 +33,9 @@ pub(crate) fn server(name: &str) -> desired::Server {
         synced: true,
         include: Vec::new(),
         exclude: Vec::new(),
+        presented: crate::desired::Presented::default(),
+        depends_on: Box::default(),
+        concurrency: None,
         startup_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(5),
@@ -284,5 +287,67 @@ proptest::proptest! {
         for name in ["zz_one", "zz_two"] {
             proptest::prop_assert_eq!(catalog.tools[name].owner.to_string(), "Server/zz");
         }
+    }
+}
+
+#[test]
+fn what_is_declared_of_a_tool_is_published_instead_of_what_its_server_says() {
+    let mut weather = server("weather");
+    weather.presented = serde_json::from_value::<Shown>(json!({
+        "overrides": {
+            "forecast": {"name": "tomorrow", "title": "Tomorrow", "description": "Tells it.\n",
+                         "annotations": {"readOnlyHint": true, "openWorldHint": null}},
+            "debug": {"hidden": true},
+            "gone": {"title": "x"},
+        },
+        "icon": "https://example.org/i.png",
+    }))
+    .map(|Shown { overrides, icon }| desired::Presented { overrides, instructions: None, icon })
+    .expect("fields as they are declared");
+    let forecast = r#"{"name":"forecast","inputSchema":{"type":"object"},"annotations":{"openWorldHint":true,"title":"F"},"x":1.50}"#;
+    let mut offer = tools(&["debug", "now"]);
+    offer.tools.push(forecast.into());
+    offer.tools.push(r#"{"name":"own","icons":[],"inputSchema":{}}"#.into());
+    let (catalog, reports) = first(&[offered(weather, offer)]);
+    assert_eq!(names(&catalog), ["tomorrow", "weather_now", "weather_own"]);
+    assert_eq!(
+        told(&reports),
+        [
+            "Hidden Server/weather: the override of `gone` changes nothing: the server lists no such tool; correct its name, or remove it"
+        ]
+    );
+    let text = &*catalog.tools["tomorrow"].definition;
+    let (before, _) = text.split_once(",\"_meta\"").expect("provenance is the last");
+    assert_eq!(
+        before,
+        r#"{"name":"tomorrow","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true,"title":"F"},"x":1.50,"title":"Tomorrow","description":"Tells it.","icons":[{"src":"https://example.org/i.png"}]"#
+    );
+    assert!(serde_json::from_str::<Value>(text).is_ok(), "{text}");
+    assert!(matches!(&catalog.tools["tomorrow"].route, Route::Server { name, .. } if &**name == "forecast"));
+    let own: Value = serde_json::from_str(&catalog.tools["weather_own"].definition).expect("JSON");
+    assert_eq!(own["icons"], json!([]), "its own icons stay");
+}
+
+#[derive(serde::Deserialize)]
+struct Shown {
+    overrides: BTreeMap<String, crate::resource::server::Override>,
+    icon: Option<Box<str>>,
+}
+
+#[test]
+fn declared_instructions_stand_instead_of_the_servers_or_after_them() {
+    use crate::resource::server::Instructions::{Append, Replace};
+    for (declared, own, expected) in [
+        (None, Some("Own."), Some("# s\n\nOwn.")),
+        (Some(Replace("Ours.".to_owned())), Some("Own."), Some("# s\n\nOurs.")),
+        (Some(Append("Ours.".to_owned())), Some("Own."), Some("# s\n\nOwn.\n\nOurs.")),
+        (Some(Append("Ours.".to_owned())), None, Some("# s\n\nOurs.")),
+        (Some(Replace(" ".to_owned())), Some("Own."), None),
+    ] {
+        let mut server = server("s");
+        server.presented.instructions = declared.clone().map(Box::new);
+        let offer = Offer { instructions: own.map(Into::into), ..tools(&["a"]) };
+        let (catalog, _) = first(&[offered(server, offer)]);
+        assert_eq!(catalog.instructions.as_deref(), expected, "{declared:?} {own:?}");
     }
 }

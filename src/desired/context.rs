@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
+use super::needs::{Dependencies, Integrations};
 use super::place::Findings;
 use super::{Desired, Floor, Limits, Resolutions, Runner, files};
 use crate::manifest::suggest::nearest;
 use crate::manifest::{Declared, Diagnostic, Manifest, RepoPath, Snapshot, TreeEntry};
 use crate::resource::crib::CribSpec;
-use crate::resource::runner::RunnerKind;
+use crate::resource::runner::{Capacity, RunnerKind, RunnerSpec};
 use crate::resource::workload::{Resources, Security};
 use crate::resource::{Digest, Kind, Memory, Name, Period, ResourceId, Spec};
 
@@ -28,6 +31,8 @@ pub(super) struct Context<'a> {
     pub(super) runners: BTreeMap<Name, Arc<Runner>>,
     /// The CA bundles of runners, as files of the snapshot.
     pub(super) bundles: BTreeMap<Name, TreeEntry>,
+    pub(super) integrations: Integrations<'a>,
+    pub(super) dependencies: Dependencies<'a>,
     /// Runners that are declared with a fault and have no earlier version.
     broken: BTreeSet<Name>,
     pub(super) digest: Digest,
@@ -53,6 +58,8 @@ impl<'a> Context<'a> {
             security: Arc::default(),
             runners: BTreeMap::new(),
             bundles: BTreeMap::new(),
+            integrations: Integrations::of(manifest),
+            dependencies: Dependencies::of(manifest),
             broken: BTreeSet::new(),
             digest: Digest::of_bytes(&[]),
             folders: RefCell::default(),
@@ -107,8 +114,9 @@ impl<'a> Context<'a> {
             name: name.clone(),
             kind,
             host: spec.docker.as_ref().and_then(|docker| docker.host.clone()),
-            attributes: spec.attributes.clone(),
+            attributes: attributes(declared, spec),
             build: spec.build.clone(),
+            slots: spec.capacity.as_ref().and_then(|capacity| capacity.slots),
         };
         self.runners.insert(name, Arc::new(runner));
     }
@@ -276,6 +284,25 @@ impl<'a> Context<'a> {
             }
         }
     }
+}
+
+/// What policies may ask about a runner: its attributes, and beside them what has a field of its own.
+fn attributes(declared: &Declared, spec: &RunnerSpec) -> Map<String, Value> {
+    let mut all = spec.attributes.clone();
+    if !declared.metadata.labels.is_empty() {
+        all.insert("labels".to_owned(), json!(*declared.metadata.labels));
+    }
+    all.extend(spec.region.as_ref().map(|region| ("region".to_owned(), json!(region))));
+    all.extend(spec.cost.map(|cost| ("cost".to_owned(), json!(cost))));
+    if let Some(Capacity { memory, cpu, gpu, slots }) = &spec.capacity {
+        let mut capacity = Map::new();
+        capacity.extend(memory.map(|memory| ("memory".to_owned(), json!(memory.0))));
+        capacity.extend(cpu.map(|cpu| ("cpu".to_owned(), json!(cpu.0))));
+        capacity.extend(gpu.map(|gpu| ("gpu".to_owned(), json!(gpu))));
+        capacity.extend(slots.map(|slots| ("slots".to_owned(), json!(slots))));
+        all.insert("capacity".to_owned(), Value::Object(capacity));
+    }
+    all
 }
 
 /// The least memory a container can be given: less, and no engine starts it.

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::place::Findings;
 use super::{
     Desired, Floor, Origin, Origins, Outcome, PolicySource, Question, Resolutions, Resolved, Server, Tool,
-    files, policy, server, tool,
+    files, names, policy, server, tool, toolset,
 };
 use crate::manifest::{Declared, Diagnostic, Manifest, Snapshot};
 use crate::resource::runner::RunnerKind;
@@ -87,11 +87,14 @@ pub fn resolve(
         servers: BTreeMap::new(),
         tools: BTreeMap::new(),
         policies: BTreeMap::new(),
+        toolsets: BTreeMap::new(),
         faulty: BTreeSet::new(),
         pending: BTreeSet::new(),
         origins: Origins::default(),
     };
     let mut diagnostics = pass.finish(&mut desired);
+    diagnostics.extend(toolset::all(manifest, &mut desired, previous));
+    diagnostics.extend(names::collisions(manifest, &desired));
     diagnostics.sort();
     let fatal = |id: &ResourceId| matches!(id.kind, Kind::Crib | Kind::Policy);
     let refused = desired.faulty.iter().any(fatal) || !manifest.refusing.is_empty();
@@ -193,7 +196,9 @@ fn keep(desired: &mut Desired, previous: &Desired) {
 fn holds(desired: &Desired, id: &ResourceId) -> bool {
     let name = &id.name;
     match id.kind {
-        Kind::Crib | Kind::Integration | Kind::Toolset => true,
+        // An integration's earlier version is in the manifest.
+        Kind::Crib | Kind::Integration => true,
+        Kind::Toolset => desired.toolsets.contains_key(name),
         Kind::Runner => desired.runners.contains_key(name),
         Kind::Policy => desired.policies.contains_key(name),
         Kind::Server => desired.servers.contains_key(name),
@@ -209,7 +214,8 @@ fn copy(id: &ResourceId, from: &Desired, to: &mut Desired) {
         }
     }
     match id.kind {
-        Kind::Crib | Kind::Integration | Kind::Toolset => {}
+        Kind::Crib | Kind::Integration => {}
+        Kind::Toolset => one(&id.name, &from.toolsets, &mut to.toolsets),
         Kind::Runner => one(&id.name, &from.runners, &mut to.runners),
         Kind::Policy => one(&id.name, &from.policies, &mut to.policies),
         Kind::Server => one(&id.name, &from.servers, &mut to.servers),
@@ -219,6 +225,20 @@ fn copy(id: &ResourceId, from: &Desired, to: &mut Desired) {
 
 /// The answers and files a resource is made of, beyond its own text.
 fn inputs(context: &Context<'_>, declared: &Declared) -> Option<Digest> {
+    let own = answers_and_files(context, declared);
+    let (integrations, waits) = match &declared.spec {
+        Spec::Server(spec) => (&spec.integrations, !spec.depends_on.is_empty()),
+        Spec::Tool(spec) => (&spec.integrations, false),
+        _ => return own,
+    };
+    if integrations.is_empty() && !waits {
+        return own;
+    }
+    let needs = waits.then(|| context.dependencies.inputs(context.manifest, &declared.metadata.name));
+    Some(Digest::of("inputs", &(own, context.integrations.digests(integrations), needs)))
+}
+
+fn answers_and_files(context: &Context<'_>, declared: &Declared) -> Option<Digest> {
     let resolutions = context.resolutions;
     if let Some(build) = files::build_source(&declared.spec) {
         let folder = declared.place.file.parent().join(&build.context)?;

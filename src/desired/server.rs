@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
-use super::{Digests, Location, Program, Runner, Server, Workload, files};
+use super::{Digests, Location, Presented, Program, Runner, Server, Workload, files, needs};
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
 use crate::resource::Digest;
@@ -27,8 +27,10 @@ pub(super) fn server(
     findings: &mut Findings<'_>,
 ) -> Option<Server> {
     let prefix = prefix(context, declared, spec, findings);
+    needs::dependencies(context, &declared.metadata.name, &spec.depends_on, findings);
     let located = match &spec.source {
         ServerSource::Url(url) => {
+            elsewhere(spec, findings);
             Some((Location::Remote { url: url.clone() }, None, Digest::of("remote", url.as_str())))
         }
         source => workload(context, declared, spec, findings).map(|(workload, build)| {
@@ -48,7 +50,12 @@ pub(super) fn server(
         return None;
     }
     let synced = spec.mode == Mode::Sync;
-    let offer = Digest::of("offer", &(&prefix, &spec.tools.include, &spec.tools.exclude, synced));
+    let presented = Presented {
+        overrides: spec.tools.overrides.clone(),
+        instructions: spec.instructions.clone(),
+        icon: spec.icon.clone(),
+    };
+    let offer = Digest::of("offer", &(&prefix, &spec.tools.include, &spec.tools.exclude, synced, &presented));
     Some(Server {
         id: declared.id(),
         place: declared.place.clone(),
@@ -61,10 +68,27 @@ pub(super) fn server(
         prefix,
         include: spec.tools.include.clone(),
         exclude: spec.tools.exclude.clone(),
+        presented,
+        depends_on: spec.depends_on.clone(),
+        concurrency: spec.concurrency,
         startup_timeout: spec.startup_timeout.map_or(STARTUP_TIMEOUT, |period| period.0),
         drain_timeout: spec.drain_timeout.map_or(DRAIN_TIMEOUT, |period| period.0),
         timeout: context.timeout(spec.timeout),
     })
+}
+
+/// Nothing is started for a server that runs elsewhere, so that nothing can be given to it.
+fn elsewhere(spec: &ServerSpec, findings: &mut Findings<'_>) {
+    let given = [("env", !spec.env.is_empty()), ("files", !spec.files.is_empty())];
+    for (field, _) in given.iter().filter(|(_, given)| *given) {
+        let message = format!("a server that runs elsewhere gets no `{field}` from here");
+        findings.error(&[field], "not-supported", message, "remove it; nothing is started for a `url`");
+    }
+    if !spec.integrations.is_empty() {
+        let message = "a server that runs elsewhere gets no integrations from here";
+        let hint = "remove them: this version sends no credentials to a `url`";
+        findings.error(&["integrations"], "not-supported", message, hint);
+    }
 }
 
 /// What stands before the names of its tools.
@@ -111,13 +135,15 @@ fn workload(
         );
     }
     let runner = runner?;
+    let own = (&spec.env, &spec.files);
+    let (env, files) = needs::merge(context, declared, &spec.integrations, own, findings);
     let (program, build) = program(context, declared, spec, &runner, findings)?;
     let workload = Workload {
         resource: declared.id(),
         runner: runner.name.clone(),
         program,
-        env: spec.env.clone(),
-        files: spec.files.clone(),
+        env,
+        files,
         transport: spec.transport.clone(),
         limits,
         security,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
-use super::{Digests, Tool, argv, schema};
+use super::{Digests, Tool, argv, needs, schema};
 use crate::manifest::{Declared, Diagnostic};
 use crate::resource::runner::RunnerKind;
 use crate::resource::tool::{ArgTemplate, ToolSpec};
@@ -53,6 +53,8 @@ pub(super) fn tool(
         None => super::files::of_command(context, declared, &["command"], &spec.command, findings),
         Some(_) => None,
     };
+    let (env, mounted) =
+        needs::merge(context, declared, &spec.integrations, (&spec.env, &spec.files), findings);
     let command = command?;
     if findings.failed() || findings.pending {
         return None;
@@ -69,7 +71,7 @@ pub(super) fn tool(
             args: &spec.args,
             stdin: spec.stdin.as_deref(),
             properties: &input.properties,
-            rest: (&spec.env, &spec.files, &dir, &limits, &security, files),
+            rest: (&env, &mounted, &dir, &limits, &security, files),
         },
     );
     let offer = Digest::of("definition", &*definition);
@@ -84,14 +86,15 @@ pub(super) fn tool(
         definition,
         image,
         command,
-        env: spec.env.clone(),
-        files: spec.files.clone(),
+        env,
+        files: mounted,
         dir,
         limits,
         security,
         timeout: context.timeout(spec.timeout),
         max_output: spec.max_output.unwrap_or(MAX_OUTPUT).0,
         success_exit_codes: spec.success_exit_codes.clone().unwrap_or_else(|| vec![0]),
+        concurrency: spec.concurrency,
     })
 }
 

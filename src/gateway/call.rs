@@ -4,12 +4,14 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::audit::{Outcome, Timed};
-use super::authorize::Verdict;
+use super::authorize::{Rules, Verdict};
+use super::limit::{Busy, Leave};
 use super::{Gateway, Reply, invalid, relay, tool_error};
 use crate::catalog::{Entry, ReadyTool, Route};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{ErrorObject, raw};
 use crate::ports::CallContext;
+use crate::resource::{Kind, ResourceId};
 
 /// A result, or what could not be answered with one; and how it ended.
 type Ended = (Result<Reply, ErrorObject>, Outcome);
@@ -32,9 +34,12 @@ pub(super) async fn call(
         Verdict::Refused(reason) => {
             (Ok(tool_error(&format!("the call of `{name}` was refused: {reason}"))), Outcome::Refused)
         }
-        Verdict::Allowed => match &entry.route {
-            Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
-            Route::Server { .. } => relay::tool(&target, request, context).await,
+        Verdict::Allowed => match enter(gateway, &rules, entry, context).await {
+            Err(busy) => refused(&busy),
+            Ok(_leave) => match &entry.route {
+                Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
+                Route::Server { .. } => relay::tool(&target, request, context).await,
+            },
         },
     };
     let bytes = match &result {
@@ -43,6 +48,36 @@ pub(super) async fn call(
     };
     timed.end(outcome, bytes);
     result
+}
+
+/// Waits until what is called may work on one more call.
+async fn enter(
+    gateway: &Gateway,
+    rules: &Rules,
+    entry: &Entry,
+    context: &CallContext,
+) -> Result<Leave, Busy> {
+    let (most, timeout, runner) = match &entry.route {
+        Route::Tool(ready) => {
+            (ready.tool.concurrency, ready.tool.timeout, rules.runners.get(&ready.tool.runner))
+        }
+        Route::Server { server, .. } => (server.concurrency, server.timeout, None),
+    };
+    let own = most.map(|most| (entry.owner.clone(), most));
+    let slots =
+        runner.and_then(|runner| Some((ResourceId::new(Kind::Runner, runner.name.clone()), runner.slots?)));
+    if own.is_none() && slots.is_none() {
+        return Ok(Leave::default());
+    }
+    let wanted: Vec<_> = own.into_iter().chain(slots).collect();
+    gateway.limits.enter(&wanted, timeout, &context.cancel).await
+}
+
+fn refused(busy: &Busy) -> Ended {
+    match busy {
+        Busy::Cancelled => (Ok(tool_error("the call was cancelled before it began")), Outcome::Cancelled),
+        Busy::Full(why) => (Ok(tool_error(why)), Outcome::Unavailable),
+    }
 }
 
 async fn run(

@@ -175,6 +175,7 @@ fn tool(schema: &str) -> ReadyTool {
         timeout: LONG,
         max_output: 1024,
         success_exit_codes: vec![0],
+        concurrency: None,
     });
     ReadyTool { tool, folder: None }
 }

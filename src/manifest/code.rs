@@ -26,6 +26,16 @@ const fn code(id: &'static str, meaning: &'static str, help: &'static str) -> Co
 /// Every code there is, in the order of names.
 pub const CODES: &[Code] = &[
     code(
+        "conflict",
+        "A variable or file is declared twice, differently: by a workload and an integration, or by two.",
+        "Give it once. Nothing silently wins over the other.",
+    ),
+    code(
+        "cycle",
+        "Resources wait for each other in a circle.",
+        "Remove one of the references; the message prints the whole circle.",
+    ),
+    code(
         "duplicate-key",
         "A mapping has the same key twice.",
         "Keep one of them. YAML gives no meaning to the second, and programs differ in which they take.",
@@ -71,6 +81,11 @@ pub const CODES: &[Code] = &[
         "Check the name and the tag, and that the registry can be reached.",
     ),
     code(
+        "impossible-selector",
+        "A selector of a `Toolset` fits nothing that is declared.",
+        "Check the spelling of labels and names; all that one selector says has to fit.",
+    ),
+    code(
         "instructs-model",
         "A text that a model reads gives the model orders.",
         "Say what the tool does and what its parameters are, and leave to its user what to do with it.",
@@ -91,6 +106,11 @@ pub const CODES: &[Code] = &[
         "Write the fields out. Merge keys are not part of YAML 1.2, and hide from a reviewer what is said.",
     ),
     code("missing-field", "A field that has to be there is missing.", "Add the field."),
+    code(
+        "name-collision",
+        "Several resources publish the same name.",
+        "Give one of them another name or prefix. At run time who has the name keeps it.",
+    ),
     code(
         "no-base-image",
         "No image is named to build on.",
@@ -228,6 +248,11 @@ pub const CODES: &[Code] = &[
         "Correct its name or remove it: `toolcrib explain KIND` shows the fields.",
     ),
     code(
+        "unknown-integration",
+        "An integration is named that is not declared.",
+        "Correct the name, or declare the `Integration`.",
+    ),
+    code(
         "unknown-kind",
         "A document has a kind that is not known.",
         "Correct it: `toolcrib explain` lists the kinds.",
@@ -236,6 +261,11 @@ pub const CODES: &[Code] = &[
         "unknown-runner",
         "A runner is named that is not declared.",
         "Correct the name, or declare the `Runner`.",
+    ),
+    code(
+        "unknown-server",
+        "A server is named that is not declared.",
+        "Correct the name, or declare the `Server`.",
     ),
     code(
         "unknown-value",

@@ -1,11 +1,11 @@
 //! One resource at a time: what it needs to become what is desired.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Action, Blocked, Change, Input, Plan, Step, drift};
 use crate::build::BuildSpec;
-use crate::desired::{Location, Server, Workload};
+use crate::desired::{Desired, Location, Server, Workload};
 use crate::live::{Fault, Instance, InstanceId, InstanceState, Live, Observation, UpstreamKey};
 use crate::resource::crib::Drift;
 use crate::resource::server::Strategy;
@@ -87,29 +87,69 @@ fn hold(input: &Input<'_>, id: &ResourceId, plan: &mut Plan) -> bool {
     true
 }
 
+/// How far a server is, for those that wait for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing {
+    /// It answers.
+    Ready,
+    /// It will, when this step is done.
+    After(usize),
+    /// It waits for something itself.
+    Waits,
+}
+
+/// Servers, each after those it waits for; where they wait for each other, in the order of names.
+pub(super) fn in_order(desired: &Desired) -> Vec<&Arc<Server>> {
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::with_capacity(desired.servers.len()));
+    for first in desired.servers.values() {
+        // Those whose needs are looked at: no deeper than a chain of them is long.
+        let mut open = Vec::new();
+        if seen.insert(&first.id.name) {
+            open.push((first, first.depends_on.iter()));
+        }
+        while let Some((server, needed)) = open.last_mut() {
+            let Some(name) = needed.next() else {
+                order.push(*server);
+                open.pop();
+                continue;
+            };
+            let next = desired.servers.get(name).filter(|next| seen.insert(&next.id.name));
+            open.extend(next.map(|next| (next, next.depends_on.iter())));
+        }
+    }
+    order
+}
+
 /// What one server needs. `own` are its instances on every runner.
 pub(super) fn server(
     input: &Input<'_>,
     server: &Arc<Server>,
     own: &[&Instance],
     unknown: &BTreeMap<&Name, &str>,
+    standing: &BTreeMap<&Name, Standing>,
     plan: &mut Plan,
-) {
+) -> Standing {
     match &server.location {
         Location::Remote { url } => {
             let key = UpstreamKey { server: server.id.name.clone(), instance: InstanceId::remote(url) };
-            if !input.connected.contains(&key) && !hold(input, &server.id, plan) {
+            let standing = if input.connected.contains(&key) {
+                Standing::Ready
+            } else if hold(input, &server.id, plan) {
+                Standing::Waits
+            } else {
                 let action = Action::Reach { server: Arc::clone(server), url: url.clone() };
-                push(plan, &server.id, action, "not connected", Vec::new());
-            }
+                Standing::After(push(plan, &server.id, action, "not connected", Vec::new()))
+            };
             stop_all(input, server, own, "runs elsewhere now", &[], plan);
+            standing
         }
         Location::Runner(workload) => {
             if let Some(why) = unknown.get(&workload.runner) {
                 let reason = format!("runner `{}` cannot be asked: {why}", workload.runner);
                 plan.blocked.push(Blocked { resource: server.id.clone(), reason });
+                Standing::Waits
             } else {
-                on_runner(input, server, workload, own, plan);
+                on_runner(input, server, workload, own, standing, plan)
             }
         }
     }
@@ -120,8 +160,9 @@ fn on_runner(
     server: &Arc<Server>,
     workload: &Workload,
     own: &[&Instance],
+    standing: &BTreeMap<&Name, Standing>,
     plan: &mut Plan,
-) {
+) -> Standing {
     let usable = |instance: &Instance| {
         instance.runner == workload.runner
             && instance.digest == server.digests.workload
@@ -144,28 +185,55 @@ fn on_runner(
     match keep {
         Some(instance) if connected(instance) => {
             stop_all(input, server, &rest, "superseded", &[], plan);
+            Standing::Ready
         }
         Some(instance) => {
             let action = Action::Adopt { server: Arc::clone(server), instance: instance.clone() };
             let adopted = push(plan, &server.id, action, "runs with the wanted digest", Vec::new());
             stop_all(input, server, &rest, "superseded", &[adopted], plan);
+            Standing::After(adopted)
         }
-        None => start(input, server, workload, &rest, plan),
+        None => start(input, server, workload, &rest, standing, plan),
     }
 }
 
-fn start(input: &Input<'_>, server: &Arc<Server>, workload: &Workload, old: &[&Instance], plan: &mut Plan) {
+/// The steps a start has to wait for, of the servers it depends on; none when one of those waits itself.
+fn awaited(server: &Server, standing: &BTreeMap<&Name, Standing>, plan: &mut Plan) -> Option<Vec<usize>> {
+    let mut steps = Vec::new();
+    for name in &server.depends_on {
+        match standing.get(name) {
+            Some(Standing::Ready) => {}
+            Some(Standing::After(step)) => steps.push(*step),
+            Some(Standing::Waits) | None => {
+                let reason = format!("it waits for `Server/{name}`, which is not ready");
+                plan.blocked.push(Blocked { resource: server.id.clone(), reason });
+                return None;
+            }
+        }
+    }
+    Some(steps)
+}
+
+fn start(
+    input: &Input<'_>,
+    server: &Arc<Server>,
+    workload: &Workload,
+    old: &[&Instance],
+    standing: &BTreeMap<&Name, Standing>,
+    plan: &mut Plan,
+) -> Standing {
     let drift = drift::of(input, server, old);
     if let Some(what) = drift
         && input.desired.sync.drift == Drift::Report
         && !input.correct.contains(&server.id)
     {
         plan.drift.push(Blocked { resource: server.id.clone(), reason: what.to_owned() });
-        return;
+        return Standing::Waits;
     }
     if hold(input, &server.id, plan) {
-        return;
+        return Standing::Waits;
     }
+    let Some(mut needs) = awaited(server, standing, plan) else { return Standing::Waits };
     let built =
         server.build.as_ref().and_then(|build| build_step(input, &server.id, &workload.runner, build, plan));
     let (change, reason) = match drift {
@@ -178,17 +246,18 @@ fn start(input: &Input<'_>, server: &Arc<Server>, workload: &Workload, old: &[&I
         name: free_name(input, server, old),
         change,
     };
-    let mut needs: Vec<usize> = built.into_iter().collect();
+    needs.extend(built);
     if server.strategy == Strategy::Recreate {
         let first = plan.steps.len();
         for instance in old {
             stop(server, instance, "replaced; it goes first", &needs, plan);
         }
         needs.extend(first..plan.steps.len());
-        push(plan, &server.id, action, &reason, needs);
+        Standing::After(push(plan, &server.id, action, &reason, needs))
     } else {
         let started = push(plan, &server.id, action, &reason, needs);
         stop_all(input, server, old, "replaced", &[started], plan);
+        Standing::After(started)
     }
 }
 

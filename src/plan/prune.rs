@@ -27,7 +27,9 @@ pub(super) fn orphans(input: &Input<'_>, instances: BTreeMap<Name, Vec<&Instance
     let stops: Vec<Step> = claimed.iter().map(|instance| stop(instance)).collect();
     let whole: Vec<Step> = plan.steps.iter().chain(&stops).cloned().collect();
     let hash = super::display::hash(&whole);
-    match refusal(input, claimed.len()).filter(|_| input.approved != Some(hash)) {
+    let protect = &input.desired.sync.protect;
+    let protected = claimed.iter().any(|instance| protect.contains(&instance.resource.kind));
+    match refusal(input, claimed.len(), protected).filter(|_| input.approved != Some(hash)) {
         Some(why) => {
             plan.approvable = (!input.errors).then_some(hash);
             for instance in claimed {
@@ -48,12 +50,15 @@ fn stop(instance: &Instance) -> Step {
 }
 
 /// Why `count` prunes may not happen without approval.
-fn refusal(input: &Input<'_>, count: usize) -> Option<String> {
+fn refusal(input: &Input<'_>, count: usize, protected: bool) -> Option<String> {
     if count == 0 {
         return None;
     }
     if input.errors {
         return Some("not pruned while the revision has errors".to_owned());
+    }
+    if protected {
+        return Some("not pruned: a protected kind is among them, and waits for approval".to_owned());
     }
     if input.inventory.rebuilt {
         return Some("not pruned: the inventory was rebuilt from labels and waits for approval".to_owned());

@@ -43,6 +43,9 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         prefix: String::new(),
         include: Vec::new(),
         exclude: Vec::new(),
+        presented: crate::desired::Presented::default(),
+        depends_on: Box::default(),
+        concurrency: None,
         startup_timeout: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
@@ -56,6 +59,7 @@ fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
         host: None,
         attributes: serde_json::Map::new(),
         build: BuildSettings::default(),
+        slots: None,
     };
     Desired {
         revision: Revision { reference: "main".to_owned(), commit: "0".repeat(40), dirty: false },
@@ -65,6 +69,7 @@ fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
         servers: servers.into_iter().map(|server| (server.id.name.clone(), server)).collect(),
         tools: BTreeMap::new(),
         policies: BTreeMap::new(),
+        toolsets: BTreeMap::new(),
         faulty: BTreeSet::new(),
         pending: BTreeSet::new(),
         origins: crate::desired::Origins::default(),
@@ -345,4 +350,39 @@ fn what_the_served_catalog_leads_to_is_not_stopped() {
     assert!(held.is_empty() && held.blocked[0].reason.contains("`a-1` serves"), "{}", held.view());
     world.routed.clear();
     assert_eq!(world.plan(&desired([new])).view().steps[0].subject, "a-1");
+}
+
+#[test]
+fn what_is_waited_for_comes_first_and_is_waited_for_while_it_cannot_start() {
+    let waits = |id: &str, on: &[&str]| {
+        let depends_on = on.iter().map(|on| name(on)).collect();
+        Arc::new(Server { depends_on, ..Server::clone(&server(id, 1, Strategy::Surge)) })
+    };
+    let all = desired([waits("a", &["b", "c"]), waits("b", &["c"]), waits("c", &[])]);
+    let mut world = World::default();
+    let plan = world.plan(&all);
+    let steps: Vec<String> =
+        plan.steps.iter().map(|step| format!("{} after {:?}", step.resource.name, step.needs)).collect();
+    assert_eq!(steps, ["c after []", "b after [0]", "a after [1, 0]"]);
+    world.apply(&plan);
+    assert!(world.plan(&all).is_empty());
+
+    let alone = World::default().plan(&desired([waits("a", &["gone"])]));
+    assert!(alone.steps.is_empty(), "{}", alone.view());
+    assert!(alone.blocked[0].reason.contains("`Server/gone`"), "{}", alone.view());
+    // A circle waits for ever rather than turning for ever.
+    let circle = World::default().plan(&desired([waits("a", &["b"]), waits("b", &["a"])]));
+    assert!(circle.steps.is_empty() && circle.blocked.len() == 2, "{}", circle.view());
+}
+
+#[test]
+fn a_protected_kind_is_pruned_only_with_approval() {
+    let mut world = World::default();
+    world.add(&server("a", 1, Strategy::Surge), "a-1", true, InstanceState::Running);
+    let mut without = desired([]);
+    assert_eq!(world.plan(&without).steps.len(), 1);
+    without.sync.protect = vec![Kind::Server];
+    let held = world.plan(&without);
+    assert!(held.is_empty() && held.blocked[0].reason.contains("protected"), "{}", held.view());
+    assert_eq!(world.plan_with(&without, false, held.approvable).steps.len(), 1);
 }

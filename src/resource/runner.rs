@@ -33,7 +33,8 @@ pub struct RunnerSpec {
     /// Azure Container Instances. Not supported by this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aci: Option<LaterRunner>,
-    /// How much it has to give. Given to policies as `input.runner.capacity`; `slots` is also a limit.
+    /// How much it has to give. Given to policies as `input.runner.capacity`: bytes of memory, thousandths of
+    /// a core. Only `slots` is also a limit.
     ///
     /// Default: unknown. Example: `{memory: 16Gi, cpu: 4, slots: 8}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

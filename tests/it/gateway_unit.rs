@@ -79,6 +79,7 @@ fn tool(name: &str, n: u32) -> ReadyTool {
         timeout: Duration::from_secs(30),
         max_output: 1024,
         success_exit_codes: vec![0],
+        concurrency: None,
     });
     ReadyTool { tool, folder: None }
 }

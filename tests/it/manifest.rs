@@ -23,8 +23,8 @@ use toolcrib::desired::{
 use toolcrib::manifest::{self, BlobId, Manifest, Mode, RepoPath, Snapshot, TreeEntry, parse_file};
 use toolcrib::policy::admit::Admission;
 use toolcrib::policy::{self, PolicySet};
-use toolcrib::resource::Revision;
 use toolcrib::resource::policy::Point;
+use toolcrib::resource::{EnvValue, Revision};
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/manifest")
@@ -120,6 +120,12 @@ fn resolve(
     (manifest, resolved)
 }
 
+/// What a workload gets, without the values.
+fn given(env: &BTreeMap<String, EnvValue>, files: &BTreeMap<String, EnvValue>) -> String {
+    let names: Vec<&str> = env.keys().chain(files.keys()).map(String::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) }
+}
+
 fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     let mut text = String::new();
     let mut diagnostics: Vec<_> = manifest.diagnostics.iter().chain(&resolved.diagnostics).cloned().collect();
@@ -136,7 +142,7 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     if resolved.refused {
         writeln!(text, "the revision is refused").unwrap();
     }
-    let Desired { runners, servers, tools, policies, faulty, pending, .. } = &desired;
+    let Desired { runners, servers, tools, policies, toolsets, faulty, pending, .. } = &desired;
     for runner in runners.values() {
         writeln!(text, "Runner/{}: {}", runner.name, runner.kind.as_str()).unwrap();
     }
@@ -152,17 +158,26 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
                     }
                     Program::Command { argv, dir } => format!("{argv:?} in `{dir}`"),
                 };
-                writeln!(text, ", {program} on {}", workload.runner).unwrap();
+                writeln!(text, ", {program} on {}{}", workload.runner, given(&workload.env, &workload.files))
+                    .unwrap();
             }
         }
     }
     for tool in tools.values() {
-        writeln!(text, "{} on {}: {}", tool.id, tool.runner, tool.definition).unwrap();
+        let given = given(&tool.env, &tool.files);
+        writeln!(text, "{} on {}{given}: {}", tool.id, tool.runner, tool.definition).unwrap();
     }
     for policy in policies.values() {
         let modules: Vec<String> =
             policy.modules.iter().map(|module| format!("{}:{}", module.file, module.line)).collect();
         writeln!(text, "{}: {} from {}", policy.id, policy.package, modules.join(", ")).unwrap();
+    }
+    for toolset in toolsets.values() {
+        let taken = tools.values().filter(|tool| toolset.takes(&tool.id, &tool.labels, &tool.published));
+        let taken: Vec<&str> = taken.map(|tool| tool.published.as_str()).collect();
+        let ada = toolset.admits("ada", &[]);
+        let data = toolset.admits("eve", &["data".to_owned()]);
+        writeln!(text, "{}: takes {}; admits ada {ada}, data {data}", toolset.id, taken.join(", ")).unwrap();
     }
     for (what, ids) in [("faulty", faulty), ("pending", pending)] {
         if !ids.is_empty() {

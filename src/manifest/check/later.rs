@@ -50,7 +50,6 @@ fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
         "a health gate",
         "remove it: each resource keeps its previous version until the new one is healthy",
     );
-    check.later(!sync.protect.is_empty(), &["sync", "protect"], "protected kinds", "lower `pruneBudget`");
     resources(check, &["defaults"], &defaults.resources);
 }
 
@@ -122,14 +121,8 @@ fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
         "`resourcesPrefix`",
         "remove it: URIs are published as the server has them",
     );
-    check.later(!spec.integrations.is_empty(), &["integrations"], "integrations", "use `env`");
     check.later(spec.volumes.is_some(), &["volumes"], "volumes", "use `security.tmpfs`");
-    check.later(!spec.depends_on.is_empty(), &["dependsOn"], "dependencies", "remove it");
-    check.later(spec.instructions.is_some(), &["instructions"], "declared instructions", "remove it");
-    check.later(spec.icon.is_some(), &["icon"], "icons", "remove it");
     check.later(spec.health.is_some(), &["health"], "health intervals", "remove it");
-    check.later(spec.concurrency.is_some(), &["concurrency"], "limits of concurrency", "remove it");
-    check.later(!spec.tools.overrides.is_empty(), &["tools", "overrides"], "overrides", "remove them");
 }
 
 fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
@@ -147,7 +140,5 @@ fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
         "containers started ahead",
         "remove it: a container starts when it is called",
     );
-    check.later(!spec.integrations.is_empty(), &["integrations"], "integrations", "use `env`");
     check.later(spec.volumes.is_some(), &["volumes"], "volumes", "use `security.tmpfs`");
-    check.later(spec.concurrency.is_some(), &["concurrency"], "limits of concurrency", "remove it");
 }

@@ -84,6 +84,7 @@ impl Calls {
             timeout: Duration::from_secs(30),
             max_output: 1 << 20,
             success_exit_codes: vec![0],
+            concurrency: None,
         }
     }
 
