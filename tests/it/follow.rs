@@ -6,6 +6,7 @@ mod faults;
 mod restart;
 mod stdio;
 mod sync;
+mod types;
 
 use std::time::Duration;
 
@@ -52,14 +53,31 @@ pub(crate) fn ask(daemon: &Daemon, method: &str, params: Value) -> Value {
 }
 
 pub(crate) fn ask_at(url: &str, method: &str, mut params: Value) -> Value {
-    params["_meta"] = json!({
+    params["_meta"] = meta();
+    let name = params["name"].as_str().map(str::to_owned);
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    post(url, method, name, body.to_string())
+}
+
+/// One call with arguments as they are spelled.
+pub(crate) fn ask_raw(url: &str, tool: &str, arguments: &str) -> Value {
+    let body = format!(
+        r#"{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {{"name": "{tool}", "arguments": {arguments}, "_meta": {}}}}}"#,
+        meta()
+    );
+    post(url, "tools/call", Some(tool.to_owned()), body)
+}
+
+fn meta() -> Value {
+    json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "it", "version": "1"},
         "io.modelcontextprotocol/clientCapabilities": {},
-    });
+    })
+}
+
+fn post(url: &str, method: &str, name: Option<String>, body: String) -> Value {
     crate::support::tls();
-    let name = params["name"].as_str().map(str::to_owned);
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let request = reqwest::Client::new()
         .post(url)
         .header("accept", "application/json, text/event-stream")
@@ -67,7 +85,7 @@ pub(crate) fn ask_at(url: &str, method: &str, mut params: Value) -> Value {
         .header("mcp-protocol-version", "2026-07-28")
         .header("mcp-method", method)
         .header("mcp-name", name.unwrap_or_default())
-        .body(body.to_string());
+        .body(body);
     let text = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -17,7 +17,7 @@ fn installed(variable: &str) -> PathBuf {
     std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set: run `tests/run`")).into()
 }
 
-fn venv(program: &str) -> String {
+pub(super) fn venv(program: &str) -> String {
     installed("TOOLCRIB_IT_VENV").join("bin").join(program).display().to_string()
 }
 
