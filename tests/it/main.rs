@@ -14,6 +14,7 @@ mod connect;
 mod docker;
 mod gateway_unit;
 mod follow;
+mod fuzz;
 mod git;
 mod import;
 mod init;

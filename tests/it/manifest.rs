@@ -26,12 +26,12 @@ use toolcrib::policy::{self, PolicySet};
 use toolcrib::resource::policy::Point;
 use toolcrib::resource::{EnvValue, Revision};
 
-fn cases() -> PathBuf {
+pub(crate) fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/manifest")
 }
 
 /// A revision and the contents of its files.
-struct Repository {
+pub(crate) struct Repository {
     snapshot: Snapshot,
     contents: BTreeMap<BlobId, Bytes>,
 }
@@ -58,7 +58,7 @@ fn read_folder(root: &Path, folder: &Path, repository: &mut BTreeMap<RepoPath, (
     }
 }
 
-fn repository(files: BTreeMap<RepoPath, (Mode, Vec<u8>)>) -> Repository {
+pub(crate) fn repository(files: BTreeMap<RepoPath, (Mode, Vec<u8>)>) -> Repository {
     let mut contents = BTreeMap::new();
     let mut tree = BTreeMap::new();
     for (path, (mode, bytes)) in files {
@@ -108,7 +108,7 @@ fn answers(repository: &Repository, manifest: &Manifest, floor: &Floor) -> Resol
     resolutions
 }
 
-fn resolve(
+pub(crate) fn resolve(
     repository: &Repository,
     floor: &Floor,
     previous: Option<&(Manifest, Resolved)>,
@@ -295,7 +295,7 @@ fn the_examples_are_without_fault() {
     }
 }
 
-fn rules(source: &PolicySource) -> policy::Source {
+pub(crate) fn rules(source: &PolicySource) -> policy::Source {
     let module = |module: &PolicyModule| policy::Module {
         file: module.file.clone(),
         line: module.line,
