@@ -33,6 +33,7 @@ macro_rules! targets {
 // As many as take about a second of a debug build each.
 targets! {
     manifests: 1_500,
+    locks: 300,
     arguments: 8_000,
     rego: 600,
     git_names: 20_000,

@@ -7,6 +7,7 @@
 //! empty file `x.submodule` stands for a submodule `x`.
 
 mod codes;
+mod order;
 mod traps;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Makes inputs, watches what becomes of them, and makes a failure small.
 
+#![expect(clippy::print_stdout, reason = "how to repeat a run is shown when it fails, and with --nocapture")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -26,8 +28,10 @@ pub(super) struct Target {
     /// Words of the format.
     pub(super) words: &'static [&'static str],
     /// What it makes of the input, in a few words.
-    pub(super) body: Box<dyn Fn(&[u8]) -> String>,
+    pub(super) body: Body,
 }
+
+type Body = Box<dyn Fn(&[u8]) -> String>;
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()

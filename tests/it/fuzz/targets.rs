@@ -14,6 +14,7 @@ use toolcrib::catalog::ParamHeader;
 use toolcrib::config::Settings;
 use toolcrib::desired::{Floor, argv};
 use toolcrib::git::{Allow, GitUrl, RefName};
+use toolcrib::lock;
 use toolcrib::manifest::{Mode, RepoPath, parse_file};
 use toolcrib::mcp::server::{About, Changes, Endpoint, Handler, Reply, Request};
 use toolcrib::mcp::wire::{self, ErrorObject, raw};
@@ -100,6 +101,41 @@ pub(super) fn manifests() -> Target {
             let codes: Vec<&str> =
                 manifest.diagnostics.iter().chain(&resolved.diagnostics).map(|fault| fault.code).collect();
             format!("{codes:?} {}", manifest.resources.len())
+        },
+    )
+}
+
+/// The lock of a server: read, and written as it was read.
+pub(super) fn locks() -> Target {
+    target(
+        below("tests/it/manifest/locks/locks", "yaml"),
+        &[
+            "kind: Lock",
+            "resource: Server/",
+            "unsigned: true",
+            "signer: ",
+            "definition: |\n",
+            "- name: ",
+            "resolved:\n",
+            "{\"name\": \"a\"}",
+        ],
+        |bytes| {
+            let server = b"apiVersion: toolcrib.dev/v1alpha1\nkind: Server\nmetadata: {name: good}\n\
+                           spec: {source: {url: \"https://tools.example/mcp\"}}\n";
+            let read = |text: &[u8]| {
+                let files = [("a.yaml", server.to_vec()), ("locks/server/good.yaml", text.to_vec())];
+                let files = files.map(|(name, bytes)| (path(name), (Mode::File, bytes)));
+                resolve(&repository(files.into()), &FLOOR, None).0
+            };
+            let manifest = read(bytes);
+            if let Some(lock) = manifest.locks.values().next() {
+                let again = read(lock.write().as_bytes());
+                assert_eq!(again.locks.values().next(), Some(lock), "{:?}", again.diagnostics);
+            }
+            let text = String::from_utf8_lossy(bytes);
+            let _ = (lock::canonical(&text), lock::pretty(&text), lock::compact(&text));
+            let codes: Vec<&str> = manifest.diagnostics.iter().map(|fault| fault.code).collect();
+            format!("{codes:?}")
         },
     )
 }
