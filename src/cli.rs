@@ -16,6 +16,7 @@ mod completions;
 mod connect;
 mod diff;
 mod doctor;
+mod explain;
 mod files;
 mod get;
 mod import;
@@ -127,6 +128,7 @@ enum Command {
     Probe(probe::Probe),
     Logs(logs::Logs),
     Reconcile(reconcile::Reconcile),
+    Explain(explain::Explain),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Version(version::Version),
@@ -211,6 +213,7 @@ impl Command {
         match self {
             Self::Validate(_) => validate::FORMATS,
             Self::Diff(_) => diff::FORMATS,
+            Self::Explain(_) => explain::FORMATS,
             _ => Format::USUAL,
         }
     }
@@ -236,6 +239,7 @@ impl Command {
             Self::Logs(command) => command.execute(context).await,
             Self::Reconcile(command) => command.execute(context).await,
             Self::Doctor(command) => command.execute(context).await,
+            Self::Explain(command) => command.execute(context),
             Self::Completions(command) => command.execute(context),
             Self::Version(command) => command.execute(context),
         }

@@ -58,6 +58,7 @@ pub mod resource;
 pub mod wording;
 pub mod lock;
 pub mod manifest;
+pub mod reference;
 pub mod build;
 pub mod desired;
 pub mod policy;

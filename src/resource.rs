@@ -14,12 +14,14 @@ pub mod runner;
 pub mod server;
 pub mod tool;
 pub mod toolset;
+mod shape;
 pub mod value;
 pub mod workload;
 
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crib::CribSpec;
@@ -85,7 +87,7 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 /// The kinds of resource, in the order in which they are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
     Crib,
     Runner,
@@ -198,7 +200,7 @@ impl fmt::Display for Revision {
 }
 
 /// `metadata` of a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Metadata {
     /// What it is called: 1 to 63 of a-z, 0-9 and `-`, unique per kind. Example: `weather`.

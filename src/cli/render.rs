@@ -19,7 +19,7 @@ pub enum Format {
     Sarif,
     /// Annotations in a job of GitHub Actions (only validate).
     Github,
-    /// For a comment on a pull request (only diff).
+    /// Markdown (only diff and explain).
     Markdown,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,7 +11,16 @@ use super::workload::{Resources, Security};
 use super::{Kind, Name, Period};
 
 /// Defaults for the repository: names, runners, limits, and how what runs follows. There is at most one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+///
+/// ```yaml
+/// apiVersion: toolcrib.dev/v1alpha1
+/// kind: Crib
+/// metadata: {name: crib}
+/// spec:
+///   defaults: {runner: docker, images: {python: "python:3.12-slim"}}
+///   sync: {pruneBudget: 10}
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct CribSpec {
     /// How published names are made.
@@ -54,7 +64,7 @@ pub struct CribSpec {
 /// A change of one document of a base: a JSON merge patch (RFC 7386).
 ///
 /// Fields are set, mappings are merged, lists are replaced, and `null` removes a field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Patch {
     /// The kind of the document. Example: `Server`.
@@ -68,7 +78,7 @@ pub struct Patch {
 }
 
 /// A role, for telling who may do what.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Role {
     /// The groups somebody in this role is in: `input.user.groups` of policies.
@@ -78,7 +88,7 @@ pub struct Role {
 }
 
 /// An outside HTTP API that keeps a list of tools.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Registration {
     /// The address of its collection of tools, https, or http on this machine.
@@ -96,7 +106,7 @@ pub struct Registration {
 }
 
 /// Which commits are followed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Verify {
     /// A file of allowed signers, as Git and OpenSSH have them, relative to this file.
@@ -106,7 +116,7 @@ pub struct Verify {
 }
 
 /// How published names are made: `prefix + server + separator + tool`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Naming {
     /// Before every published name. Default: none. Example: `acme_`.
@@ -122,7 +132,7 @@ impl Default for Naming {
 }
 
 /// What servers and tools have that say nothing else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Defaults {
     /// The runner of what names none, if it is of the kind that is needed.
@@ -140,7 +150,7 @@ pub struct Defaults {
 }
 
 /// Images that generated Dockerfiles build on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct BaseImages {
     /// For `git` sources and Python packages. Example: `python:3.12-slim`.
@@ -150,7 +160,7 @@ pub struct BaseImages {
 }
 
 /// How the live side follows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Sync {
     /// How much of what runs one pass may prune without approval, in percent; five things always.
@@ -187,7 +197,7 @@ impl Default for Sync {
 }
 
 /// What is done about a workload that differs from what was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Drift {
     /// What died, was paused or removed by hand is started again.
@@ -197,7 +207,7 @@ pub enum Drift {
 }
 
 /// When what is ready is shown to clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Publish {
     /// Whatever is ready, as it turns ready.

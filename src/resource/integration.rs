@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::Reference;
@@ -23,7 +24,7 @@ use super::workload::Egress;
 ///   files:
 ///     /run/toolcrib/github.pem: {secret: {file: /etc/toolcrib/github.pem}}
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct IntegrationSpec {
     /// Environment variables by name, each a reference to a secret.

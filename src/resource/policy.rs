@@ -2,13 +2,26 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Period, SecretRef};
 
-/// Rules that admit, list and allow. Semantics: [`crate::policy`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Rules that admit resources, show entries of lists, and allow calls.
+///
+/// ```yaml
+/// apiVersion: toolcrib.dev/v1alpha1
+/// kind: Policy
+/// metadata: {name: no-production}
+/// spec:
+///   package: team.tools
+///   rego: |
+///     package team.tools
+///     deny contains "not in production" if input.tool.args.cluster == "production"
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [{"required": ["modules"]}, {"required": ["rego"]}, {"required": ["opa"]}]))]
 pub struct PolicySpec {
     /// Rego files, relative to this file. Example: `[rules.rego]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -33,19 +46,19 @@ pub struct PolicySpec {
 }
 
 /// A server that speaks the data API of Open Policy Agent, asked for each call. No answer is a refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OpaSource {
-    /// Where it listens, such as `https://opa.example:8181`; `/v1/data/` and the package follow.
+    /// Where it listens; `/v1/data/` and the package follow. Example: `https://opa.example:8181`.
     pub url: String,
     /// What its package decides. OPA leaves out what is undefined: an `allow` that is named here and
-    /// missing in an answer does not hold. Default: deny and allow.
+    /// missing in an answer does not hold. Default: deny and allow. Example: `[deny]`.
     #[serde(default = "answers")]
     pub answers: Vec<OpaAnswer>,
-    /// Of one question. Default 1 s, at most 30 s.
+    /// How long one question may take, at most 30 s. Default: 1 s. Example: `500ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
-    /// Sent as bearer token.
+    /// Sent as bearer token. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
 }
@@ -58,7 +71,7 @@ impl OpaSource {
 }
 
 /// A token: never its value, only where it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Token {
     /// Resolved by the daemon each time.
@@ -66,7 +79,7 @@ pub struct Token {
 }
 
 /// A rule that decides something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpaAnswer {
     Deny,
@@ -98,7 +111,7 @@ fn points() -> Vec<Point> {
 }
 
 /// The version of the language Rego.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RegoVersion {
     /// As before OPA 1.0: `deny[msg] { … }`.
@@ -109,7 +122,7 @@ pub enum RegoVersion {
 }
 
 /// Where a policy is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Point {
     /// Before a resource is applied.
@@ -121,7 +134,7 @@ pub enum Point {
 }
 
 /// What a refusal does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Enforcement {
     /// It refuses.

@@ -2,13 +2,32 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Cpu, Memory};
 
-/// Exactly one of the kinds of place, and what policies may ask about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A place where containers or processes run: exactly one kind of place, and what policies may ask about it.
+///
+/// ```yaml
+/// apiVersion: toolcrib.dev/v1alpha1
+/// kind: Runner
+/// metadata: {name: docker}
+/// spec:
+///   docker: {}
+///   attributes: {environment: staging}
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("oneOf" = [
+    {"required": ["docker"]},
+    {"required": ["process"]},
+    {"required": ["kubernetes"]},
+    {"required": ["wasm"]},
+    {"required": ["ecs"]},
+    {"required": ["cloudRun"]},
+    {"required": ["aci"]},
+]))]
 pub struct RunnerSpec {
     /// A Docker engine: `docker: {}` for the one of this machine.
     ///
@@ -63,7 +82,7 @@ pub struct RunnerSpec {
 pub type LaterRunner = serde_json::Map<String, serde_json::Value>;
 
 /// How much a runner has to give.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Capacity {
     /// Memory for all it runs. Example: `16Gi`.
@@ -81,7 +100,7 @@ pub struct Capacity {
 }
 
 /// A Docker engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct DockerRunner {
     /// `unix:///path` or `tcp://host:port`.
@@ -92,12 +111,12 @@ pub struct DockerRunner {
 }
 
 /// Processes beside the daemon: for development and trusted servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ProcessRunner {}
 
 /// How images are built on this runner.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct BuildSettings {
     /// The network of build steps: `none`, `host`, or a network's name.

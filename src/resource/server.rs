@@ -6,6 +6,7 @@ pub mod transport;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::workload::{Egress, Resources, Security, Volumes};
@@ -25,7 +26,7 @@ pub use transport::Transport;
 ///   source:
 ///     package: {registry: pypi, name: mcp-server-time, version: 2025.9.25, base: "python:3.12-slim"}
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ServerSpec {
     /// Where it comes from: exactly one of `image`, `build`, `git`, `package`, `command` and `url`.
@@ -126,7 +127,7 @@ pub struct ServerSpec {
 }
 
 /// Whether a server is in the catalog.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// It is.
@@ -137,7 +138,7 @@ pub enum Mode {
 }
 
 /// Whether clients share one instance of a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Sessions {
     /// All speak with the same one, which can ask none of them anything.
@@ -155,20 +156,23 @@ impl Sessions {
 }
 
 /// When a server runs, and how often: a word, or `{mode, idleTimeout, replicas}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields, transform = crate::resource::shape::or_running)]
 pub struct Lifecycle {
     /// Default: always. `on-demand` is not supported by this version.
+    #[schemars(default)]
     pub mode: Running,
     /// How long an on-demand server runs on without a call. Not supported by this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Period>,
     /// How many instances. Default: one.
+    #[schemars(default)]
     pub replicas: Replicas,
 }
 
 /// When a server runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Running {
     /// From the revision that declares it on.
@@ -179,7 +183,7 @@ pub enum Running {
 }
 
 /// How many instances of a server run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Replicas {
     /// At least. Default: 1.
@@ -230,7 +234,7 @@ impl<'de> Deserialize<'de> for Lifecycle {
 }
 
 /// How it is found out whether a server is well.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Health {
     /// How often it is asked what it offers, beside when it says that this changed.
@@ -276,7 +280,7 @@ impl<'de> Deserialize<'de> for Instructions {
 }
 
 /// What happens when an instance is replaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// The new one is healthy before the old one goes.

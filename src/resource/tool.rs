@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,8 +23,12 @@ use super::{EnvValue, Memory, Name, Packed, Period};
 ///   parameters:
 ///     name: {type: string, description: Whom to greet, required: true}
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("not" = {"anyOf": [
+    {"required": ["image", "build"]},
+    {"required": ["parameters", "inputSchema"]},
+]}))]
 pub struct ToolSpec {
     /// The published name. Default: the Crib's prefix and the resource's name. Example: `kube_get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +65,7 @@ pub struct ToolSpec {
     ///
     /// Default: none. Example: `{city: {type: string, description: Where, required: true}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<super::shape::Parameters>")]
     pub parameters: Option<Packed<serde_json::Map<String, Value>>>,
     /// The full form of an input schema, instead of `parameters`: JSON Schema 2020-12.
     ///
@@ -138,7 +144,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 /// How far a container is used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// Each call has its own.

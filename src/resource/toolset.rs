@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Name;
@@ -21,7 +22,7 @@ use super::Name;
 ///       names: ["postgres_read_*"]
 ///   access: {groups: [data]}
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ToolsetSpec {
     /// What belongs to it: whatever any of these selectors takes. At least one.
@@ -46,7 +47,7 @@ pub struct ToolsetSpec {
 }
 
 /// Takes the entries that fit all of what it says; it must say something.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Selector {
     /// Labels that the `Server` or `Tool` must have in its `metadata.labels`, all of them.
@@ -67,7 +68,7 @@ pub struct Selector {
 }
 
 /// Who may use a toolset's endpoint: a principal that is named, or is in a group that is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Access {
     /// Names of principals. Default: none. Example: `[ada]`.
@@ -91,7 +92,7 @@ pub enum Search {
 }
 
 /// How a toolset is searched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SearchForm {
     /// Tools that one search answers at most. Default: 10. Example: `20`.

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Where a secret is found. The value itself is never part of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SecretRef {
     /// A variable of the daemon's own environment.
@@ -101,8 +102,9 @@ impl<'de, T: Serialize + Deserialize<'de>> Deserialize<'de> for Packed<T> {
 }
 
 /// A value that must be a secret: `{secret: {env: NAME}}` or `{secret: {file: PATH}}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct Reference {
     /// Where the secret is found.
     pub secret: SecretRef,

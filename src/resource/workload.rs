@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Cpu, Memory, Name};
 
 /// Limits of one instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Resources {
     /// Memory of one instance. Default: 512Mi. Example: `1Gi`.
@@ -30,7 +31,7 @@ pub struct Resources {
 }
 
 /// Confinement. Everything starts hardened; each field loosens one thing, within the floor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Security {
     /// The user it runs as: `uid`, `uid:gid` or a name of the image. Root needs the operator's leave.
@@ -61,7 +62,7 @@ impl Default for Security {
 }
 
 /// A build from files of this repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct BuildSource {
     /// The context folder, relative to this file. Example: `./server`.
@@ -87,12 +88,14 @@ fn dockerfile() -> String {
 pub type Volumes = Option<Box<BTreeMap<String, Volume>>>;
 
 /// A named volume of the runner, which outlives instances: `cache`, or `{name: cache, readOnly: true}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields, transform = crate::resource::shape::or_volume)]
 pub struct Volume {
     /// Its name in this repository: what names the same one on the same runner shares it. Example: `cache`.
     pub name: Name,
     /// Whether it cannot be written. Default: false. Example: `true`.
+    #[schemars(default)]
     pub read_only: bool,
 }
 

@@ -134,6 +134,59 @@ fn validate_reads_the_work_tree_or_a_commit() {
 }
 
 #[test]
+fn explain_shows_kinds_fields_and_what_was_meant() {
+    let env = TestEnv::new();
+    let kinds = env.run(&["explain"]);
+    for kind in ["Crib", "Runner", "Policy", "Integration", "Server", "Tool", "Toolset"] {
+        assert!(
+            kinds.code == 0 && kinds.stdout.lines().any(|line| line.starts_with(kind)),
+            "{}",
+            kinds.all()
+        );
+    }
+    insta::assert_snapshot!(env.run(&["explain", "server.source.git.instance"]).all(), @r"
+    Server.spec.source.git.instance <text>
+
+      The variable of that file that is the FastMCP server.
+
+    DEFAULT
+      mcp
+
+    EXAMPLES
+      app
+    --- exit 0
+    ");
+    let source = env.run(&["explain", "servers.source"]);
+    assert!(
+        source.stdout.contains("EXACTLY ONE OF") && source.stdout.contains("An image as it is."),
+        "{}",
+        source.all()
+    );
+    for (target, message, hint) in [
+        ("sever", "`sever` is not a kind", "hint: did you mean `Server`?"),
+        ("pods", "`pods` is not a kind", "hint: kinds are Crib, "),
+        ("tool.comand", "there is no field `comand` in `tool`", "hint: did you mean `command`?"),
+        (
+            "server.source.git.zzz",
+            "there is no field `zzz` in `server.source.git`",
+            "hint: known there: url, ",
+        ),
+        ("tool.title.x", "there is no field `x` in `tool.title`", "hint: `tool.title` has no fields"),
+    ] {
+        let said = env.run(&["explain", target]);
+        assert!(
+            said.code == 2 && said.stderr.contains(message) && said.stderr.contains(hint),
+            "{}",
+            said.all()
+        );
+    }
+    let schema = env.run(&["explain", "--output", "json"]);
+    assert_eq!(schema.stdout, include_str!("../../schemas/resource.schema.json"));
+    let page = env.run(&["explain", "tool", "--output", "markdown"]);
+    assert_eq!(page.stdout, include_str!("../../schemas/tool.md"));
+}
+
+#[test]
 fn validate_speaks_to_code_scanners_and_to_github() {
     let env = TestEnv::new();
     let broken = GOOD.replace("  command: [", "  comand: [").replace("Says hello.", "\"Says\": 100%");

@@ -1,12 +1,13 @@
 //! Where a server comes from.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::SecretRef;
 use super::super::workload::BuildSource;
 
 /// Exactly one origin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ServerSource {
     /// An image as it is.
@@ -24,8 +25,9 @@ pub enum ServerSource {
 }
 
 /// `image: NAME` or `image: {ref, command, args}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields, transform = crate::resource::shape::or_image)]
 pub struct ImageSource {
     /// The image. Example: `registry.example.com/weather:1.4.2`.
     #[serde(rename = "ref")]
@@ -67,7 +69,7 @@ impl<'de> Deserialize<'de> for ImageSource {
 
 /// A FastMCP server in a Git repository: cloned by the daemon, installed by what its repository
 /// says (requirements.txt, pyproject.toml, uv, Poetry, PDM), started by file and instance name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GitSource {
     /// The repository: https, ssh or scp-like; a local path only by the operator's leave.
@@ -100,7 +102,7 @@ fn instance() -> String {
 }
 
 /// Credentials for a Git repository: references only.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GitCredentials {
     /// The user's name. Default: none. Example: `git`.
@@ -115,7 +117,7 @@ pub struct GitCredentials {
 }
 
 /// A package that is an MCP server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PackageSource {
     /// Where it is published: `pypi`, `npm` or `oci`.
@@ -144,7 +146,7 @@ pub struct PackageSource {
 }
 
 /// Where a package is published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PackageRegistry {
     /// Python packages.

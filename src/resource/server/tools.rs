@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Which of a server's tools are offered, and under which names.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ServerTools {
     /// Before each tool's name. May be empty. Default: the server's name. Example: `wx`.
@@ -28,7 +29,7 @@ pub struct ServerTools {
 }
 
 /// What is published of one tool instead of what its server says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Override {
     /// The whole published name, without any prefix. Example: `weather_today`.
@@ -50,7 +51,7 @@ pub struct Override {
 }
 
 /// How far a server is believed when it lists something else than was reviewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Trust {
     /// Offered only as in the lock, listed before it has started; what differs is refused.

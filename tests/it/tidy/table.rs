@@ -46,6 +46,7 @@ pub(super) const MODULES: &[Rule] = &[
     pure("wording"),
     pure("lock"),
     pure("manifest"),
+    pure("reference"),
     pure("build"),
     pure("desired"),
     pure("policy"),
@@ -128,7 +129,9 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &["mcp", "probe", "http"]),
     ("rmcp", &["mcp"]),
     ("rustls", &["http", "mcp"]),
-    ("serde_yaml", &["manifest", "convert", "config"]),
+    // Derived with the types, read where they are explained.
+    ("schemars", &["resource", "reference"]),
+    ("serde_yaml", &["manifest", "reference", "convert", "config"]),
     ("sha2", &["resource", "secret"]),
     ("similar", &["review"]),
     ("tar", &["runner", "git"]),
