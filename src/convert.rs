@@ -36,7 +36,7 @@ pub const MAX_BYTES: usize = 8 << 20;
 
 /// The first line of a file, by which editors find the schema of what follows.
 pub const SCHEMA_LINE: &str =
-    "# yaml-language-server: $schema=https://toolcrib.dev/schemas/v1alpha1/toolcrib.schema.json\n";
+    "# yaml-language-server: $schema=https://toolcrib.dev/schemas/v1alpha1/resource.schema.json\n";
 
 /// What came of a foreign file.
 #[derive(Clone, Debug, Default)]

@@ -9,8 +9,11 @@ use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::files::{self, Planned};
-use crate::convert::SCHEMA_LINE;
 use crate::daemon;
+use crate::reference;
+
+/// The schema of all documents, by which editors complete and explain them.
+const SCHEMA: &str = ".toolcrib/resource.schema.json";
 
 /// What the first commit says.
 const MESSAGE: &str = "Begin with a tool, a server and a policy";
@@ -83,10 +86,14 @@ impl Init {
         };
         let planned = |(path, text): (&str, &str)| {
             let ours = text.contains("\napiVersion: toolcrib.dev/");
-            let text = if ours { format!("{SCHEMA_LINE}\n{text}") } else { text.to_owned() };
+            let up = "../".repeat(path.matches('/').count());
+            let line = format!("# yaml-language-server: $schema={up}{SCHEMA}");
+            let text = if ours { format!("{line}\n\n{text}") } else { text.to_owned() };
             Planned { path: self.folder.join(path), what: String::new(), text }
         };
-        FILES.into_iter().chain(ci).map(planned).collect()
+        let schema = format!("{:#}\n", reference::any());
+        let schema = Planned { path: self.folder.join(SCHEMA), what: String::new(), text: schema };
+        FILES.into_iter().chain(ci).map(planned).chain([schema]).collect()
     }
 
     fn said(&self, planned: &[Planned], made: bool) -> String {

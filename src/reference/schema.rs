@@ -138,10 +138,8 @@ fn put_right(schema: &mut Schema) {
         _ => false,
     };
     // Where text is wanted, what stands there is text.
-    let read = |written: &str| match written.starts_with('"') {
-        false if text => Some(json!(written)),
-        _ => value(written),
-    };
+    let as_text = |written: &str| text && !written.starts_with('"');
+    let read = |written: &str| if as_text(written) { Some(json!(written)) } else { value(written) };
     if let Some(Value::String(text)) = object.get("description") {
         let comment = Comment::read(text);
         object.insert("description".to_owned(), json!(comment.text));
