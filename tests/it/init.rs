@@ -20,6 +20,7 @@ fn a_new_repository_is_served_at_once() {
     wrote [HOME]/crib/policies/guard.rego
     wrote [HOME]/crib/policies/guard_test.rego
     wrote [HOME]/crib/.github/workflows/toolcrib.yml
+    wrote [HOME]/crib/.toolcrib/resource.schema.json
 
     Made a Git repository, and committed them.
     Next: toolcrib run --repo [HOME]/crib
@@ -56,7 +57,13 @@ fn files_begin_with_the_line_for_editors_and_are_never_replaced() {
     assert!(said.code == 0 && said.stdout.contains("Commit them: what is served is what is committed."));
     let read = |file: &str| std::fs::read_to_string(env.repo().path().join(file)).unwrap();
     for file in ["runner.yaml", "tools/word-count.yaml", "servers/clock.yaml", "policies/guard.yaml"] {
-        assert!(read(file).starts_with("# yaml-language-server: $schema="), "{file}: {}", read(file));
+        let text = read(file);
+        let line = text.lines().next().unwrap_or_default();
+        let schema =
+            line.strip_prefix("# yaml-language-server: $schema=").unwrap_or_else(|| panic!("{file}: {line}"));
+        let schema = std::path::Path::new(file).parent().unwrap().join(schema);
+        let schema: serde_json::Value = serde_json::from_str(&read(schema.to_str().unwrap())).unwrap();
+        assert_eq!(schema["title"], "Resource", "{file}");
     }
     assert!(
         read(".gitlab-ci.yml").contains("toolcrib validate") && !env.repo().path().join(".github").exists()

@@ -430,7 +430,8 @@ pub(super) fn http_requests() -> Target {
                 }
             }
             let body = Full::new(Bytes::copy_from_slice(body.trim_ascii_start()));
-            let principal = Arc::new(Principal { name: "x".to_owned(), groups: Vec::new() });
+            let principal =
+                Arc::new(Principal { name: "x".to_owned(), groups: Vec::new(), scopes: Vec::new() });
             let response = runtime.block_on(endpoint.handle(request.body(body).unwrap(), principal));
             let status = response.status();
             if status.is_success() {
