@@ -370,7 +370,7 @@ impl Handler for Nothing {
     fn about(&self) -> About {
         About::default()
     }
-    fn param_headers(&self, _: &str) -> Arc<[ParamHeader]> {
+    fn param_headers(&self, _: &str, _: &Principal) -> Arc<[ParamHeader]> {
         Arc::from([])
     }
 }
