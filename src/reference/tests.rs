@@ -1,3 +1,5 @@
+//! Schemas are what the types say: the files, their defaults and examples, and every document of the tests.
+
 #![expect(clippy::disallowed_methods, reason = "the schemas and documents are files of this repository")]
 
 use std::path::{Path, PathBuf};
