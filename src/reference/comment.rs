@@ -32,7 +32,9 @@ impl Comment {
         for paragraph in paragraphs {
             let paragraph = cut(&paragraph, "Example: ", |example| read.examples = quoted(example));
             let _ = cut(&paragraph, "Default: ", |default| {
-                read.default = Some(default.trim_matches('`').to_owned());
+                let bare = default.strip_prefix('`').and_then(|rest| rest.strip_suffix('`'));
+                let bare = bare.filter(|rest| !rest.contains('`'));
+                read.default = Some(bare.unwrap_or(default).to_owned());
             });
             if !paragraph.is_empty() {
                 kept.push(paragraph);

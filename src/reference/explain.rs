@@ -195,7 +195,8 @@ impl<'a> At<'a> {
 
     fn comment(self) -> Comment {
         let described = |face: &&'a Value| face.get("description").and_then(Value::as_str).is_some();
-        let own = self.form.into_iter().chain(self.faces()).find(described);
+        // Not those of its forms, of which each says only what it is itself.
+        let own = self.form.into_iter().chain([self.schema]).chain(self.target(self.schema)).find(described);
         Comment::read(own.and_then(|face| face["description"].as_str()).unwrap_or_default())
     }
 

@@ -172,7 +172,7 @@ fn a_comment_is_taken_apart() {
     );
     assert_eq!(comment.text, "What it is, in two lines.\n\nMore. Default: `a.b`, or `c`.");
     assert_eq!(comment.body(), "What it is, in two lines.\n\nMore.");
-    assert_eq!(comment.default.as_deref(), Some("a.b`, or `c"));
+    assert_eq!(comment.default.as_deref(), Some("`a.b`, or `c`"));
     assert_eq!(
         (comment.examples, comment.document.as_deref()),
         (vec!["x.y".to_owned(), "{a: 1}".to_owned()], Some("kind: A\n"))

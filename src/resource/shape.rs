@@ -106,7 +106,9 @@ inline! {
     ]});
     Parameters: "Parameters" = |_generator| json_schema!({
         "type": "object",
-        "additionalProperties": {"anyOf": [
+        "additionalProperties": {
+            "description": "A parameter: its type alone, or a JSON Schema with `required`, `split` and `allowDash`.",
+            "anyOf": [
             {"type": "string", "enum": TYPES, "description": "The type alone."},
             parameter(),
             {"type": "null", "description": "Text."},

@@ -34,6 +34,7 @@ macro_rules! targets {
 targets! {
     manifests: 1_500,
     locks: 300,
+    imports: 2_000,
     arguments: 8_000,
     rego: 600,
     git_names: 20_000,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use toolcrib::catalog::ParamHeader;
 use toolcrib::config::Settings;
+use toolcrib::convert;
 use toolcrib::desired::{Floor, argv};
 use toolcrib::git::{Allow, GitUrl, RefName};
 use toolcrib::lock;
@@ -136,6 +137,38 @@ pub(super) fn locks() -> Target {
             let _ = (lock::canonical(&text), lock::pretty(&text), lock::compact(&text));
             let codes: Vec<&str> = manifest.diagnostics.iter().map(|fault| fault.code).collect();
             format!("{codes:?}")
+        },
+    )
+}
+
+/// Files of other programs, of whichever format they seem to be.
+pub(super) fn imports() -> Target {
+    let mut seeds = below("tests/fixtures/import", "json");
+    seeds.extend(below("tests/fixtures/import", "yaml"));
+    seeds.extend(below("tests/fixtures/import", "toml"));
+    seeds.retain(|seed| seed.len() < 16 << 10);
+    target(
+        seeds,
+        &[
+            "\"mcpServers\": {",
+            "\"command\": ",
+            "\"args\": [",
+            "\"env\": {",
+            "\"url\": ",
+            "\"packages\": [",
+            "${X}",
+            "//",
+            "/* */",
+        ],
+        |bytes| match convert::import(bytes, None, &convert::Target::default()) {
+            Ok(imported) => {
+                let length: usize = imported.documents.iter().map(|document| document.text().len()).sum();
+                assert!(length < 100 * bytes.len() + 10_000, "what is written is bounded");
+                let kinds: Vec<&str> =
+                    imported.documents.iter().map(|document| document.kind.as_str()).collect();
+                format!("{kinds:?} {}", imported.notes.len())
+            }
+            Err(error) => error.to_string().chars().take(40).collect(),
         },
     )
 }
