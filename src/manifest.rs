@@ -14,6 +14,7 @@ mod document;
 mod fields;
 mod check;
 mod ignore;
+mod layers;
 mod load;
 mod lock;
 pub mod suggest;
@@ -159,6 +160,8 @@ pub struct Declared {
     pub text: Arc<str>,
     /// Which document of the file, from 0.
     pub document: usize,
+    /// What environments lay over it; most have none.
+    overlays: Option<Arc<document::Overlays>>,
 }
 
 impl Declared {
@@ -168,18 +171,18 @@ impl Declared {
 
     /// The line on which the text of a field begins: the next one for a block (`|`).
     pub fn text_line(&self, path: &[&str]) -> u32 {
-        let (line, column) = document::field_of(self, path);
-        let rest = document::excerpt(&self.text, line).unwrap_or_default();
-        let mark = rest.chars().nth(column.saturating_sub(1) as usize);
-        line + u32::from(matches!(mark, Some('|' | '>')))
+        let (place, text) = document::field_of(self, path);
+        let rest = document::excerpt(text, place.line).unwrap_or_default();
+        let mark = rest.chars().nth(place.column.saturating_sub(1) as usize);
+        place.line + u32::from(matches!(mark, Some('|' | '>')))
     }
 
     /// Gives a diagnostic the place of a field of this resource, or of the nearest field above that
     /// is there: `["spec", "args", "2"]`.
     pub fn point(&self, diagnostic: Diagnostic, path: &[&str]) -> Diagnostic {
-        let (line, column) = document::field_of(self, path);
-        let place = Place { file: self.place.file.clone(), line, column };
-        diagnostic.at(place, document::excerpt(&self.text, line)).of(self.id())
+        let (place, text) = document::field_of(self, path);
+        let line = document::excerpt(text, place.line);
+        diagnostic.at(place, line).of(self.id())
     }
 }
 

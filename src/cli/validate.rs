@@ -18,6 +18,9 @@ use super::render::Format;
 use crate::config::{Config, Settings};
 use crate::daemon;
 use crate::desired::{self, Desired, Resolutions};
+use crate::manifest::code::{CODES, find};
+use crate::manifest::diagnostic::Severity;
+use crate::manifest::suggest::nearest;
 use crate::manifest::{self, BlobId, Diagnostic, MAX_MANIFEST_BYTES, Manifest, Snapshot};
 use crate::policy::PolicySet;
 use crate::policy::admit::Admission;
@@ -42,6 +45,7 @@ pub(super) const FORMATS: &[Format] = &[Format::Text, Format::Json, Format::Sari
   toolcrib validate                          this folder
   toolcrib validate examples/quickstart
   toolcrib validate --ref main tools         as committed
+  toolcrib validate --error unpinned-image   a warning that is to fail the check
   toolcrib validate --output sarif > toolcrib.sarif
   toolcrib validate --output github          in a job of GitHub Actions
   toolcrib validate --output json | jq '.diagnostics[].message'")]
@@ -49,6 +53,12 @@ pub(super) struct Validate {
     /// Folder of manifests inside a Git repository [default: this folder].
     #[arg(value_name = "PATH", conflicts_with_all = ["repo", "path"])]
     folder: Option<PathBuf>,
+    /// Treat every warning as an error.
+    #[arg(long)]
+    deny_warnings: bool,
+    /// Treat warnings with this code as errors; can be given more than once.
+    #[arg(long = "error", value_name = "CODE")]
+    denied: Vec<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -64,7 +74,8 @@ struct Found {
 impl Validate {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
         let (config, loaded) = open(self.settings, self.folder.as_deref(), context).await?;
-        let found = check(loaded);
+        let mut found = check(loaded);
+        found.deny(self.deny_warnings, &self.denied)?;
         let (errors, warnings) = found.counts();
         match context.out.format() {
             Format::Sarif => context.out.json(&sarif::log(&found.diagnostics))?,
@@ -87,6 +98,24 @@ impl Validate {
 }
 
 impl Found {
+    /// Makes errors of warnings: of all, or of those with these codes.
+    fn deny(&mut self, all: bool, codes: &[String]) -> CliResult<()> {
+        if let Some(unknown) = codes.iter().find(|code| find(code).is_none()) {
+            let near = nearest(unknown, CODES.iter().map(|code| code.id));
+            let hint = near.map_or_else(
+                || "codes stand in brackets in front of each message".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            return Err(CliError::usage(format!("`{unknown}` is not the code of a warning")).hint(hint));
+        }
+        for said in &mut self.diagnostics {
+            if all || codes.iter().any(|code| code == said.code) {
+                said.severity = Severity::Error;
+            }
+        }
+        Ok(())
+    }
+
     /// Errors and warnings.
     fn counts(&self) -> (usize, usize) {
         let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();

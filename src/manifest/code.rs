@@ -159,6 +159,11 @@ pub const CODES: &[Code] = &[
         "Name a file or folder of this repository, relative to the file that names it.",
     ),
     code(
+        "patch-of-nothing",
+        "A patch of a `Crib` changes a resource that no base declares.",
+        "Correct the kind or the name, or remove the patch.",
+    ),
+    code(
         "placeholder",
         "A placeholder in a command does not fit the parameters.",
         "A placeholder is `${name}` or `${name...}`, and its parameter has to be declared.",

@@ -1,5 +1,7 @@
 //! One file to resources: whose documents these are, and what they declare.
 
+mod overlay;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use super::suggest::nearest;
 use super::tree::{Content, Document, Mark, Node, SyntaxFault, documents};
 use super::{Declared, Diagnostic, MAX_MANIFEST_BYTES, ParsedFile, Place, RepoPath, check};
 use crate::resource::{API_GROUP, API_VERSION, Kind, Metadata, Name, ResourceId, Spec};
+
+pub(super) use overlay::{Overlay, Overlays, patched};
 
 /// A word by which a file is ours even when nothing else in it can be read.
 const OURS: &str = "toolcrib";
@@ -99,6 +103,7 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Fault> {
         Mark {
             line: u32::try_from(line).unwrap_or(u32::MAX),
             column: u32::try_from(column).unwrap_or(u32::MAX),
+            source: 0,
         }
     };
     if let Some(offset) = bytes.iter().position(|byte| *byte == 0) {
@@ -148,6 +153,9 @@ pub(super) fn locate(text: &str, document: usize, path: &[&str]) -> Option<(u32,
 /// The document of a resource, and the lines of its file before the text it was read from. Of a file of
 /// many documents only this one is read.
 pub(super) fn root_of(declared: &Declared) -> Option<(Node<'_>, u32)> {
+    if let Some(overlays) = &declared.overlays {
+        return Some((overlays.root()?, 0));
+    }
     let before = declared.place.line.checked_sub(1)?;
     let start = match usize::try_from(before).ok()? {
         0 => 0,
@@ -157,14 +165,19 @@ pub(super) fn root_of(declared: &Declared) -> Option<(Node<'_>, u32)> {
     Some((root, before))
 }
 
-/// The line and column of a field of a resource.
-pub(super) fn field_of(declared: &Declared, path: &[&str]) -> (u32, u32) {
+/// The place of a mark in the document of a resource that was read `before` lines into its file, and
+/// the text of that file.
+pub(super) fn placed(declared: &Declared, mark: Mark, before: u32) -> (Place, &Arc<str>) {
+    let from = declared.overlays.as_ref().map_or(declared, |overlays| overlays.source(mark));
+    let place = Place { file: from.place.file.clone(), line: mark.line + before, column: mark.column };
+    (place, &from.text)
+}
+
+/// The place of a field of a resource, and the text of the file it stands in.
+pub(super) fn field_of<'d>(declared: &'d Declared, path: &[&str]) -> (Place, &'d Arc<str>) {
     match root_of(declared) {
-        Some((root, before)) => {
-            let mark = root.locate(path);
-            (mark.line + before, mark.column)
-        }
-        None => (declared.place.line, declared.place.column),
+        Some((root, before)) => placed(declared, root.locate(path), before),
+        None => (declared.place.clone(), &declared.text),
     }
 }
 
@@ -239,24 +252,37 @@ impl File<'_> {
 
     fn resource(&mut self, root: &Node<'_>, id: Option<&ResourceId>) {
         let mut faults = BTreeSet::new();
-        envelope(root, &mut faults);
-        let kind = kind(root, &mut faults);
-        let metadata: Option<Metadata> = part(root, "metadata", &mut faults);
-        let spec = kind.and_then(|kind| spec(root, kind, &mut faults));
-        if let Some(spec) = &spec {
-            check::spec(root, spec, &mut faults);
-        }
+        let Parts { metadata, spec, refusing } = parts(root, &mut faults);
         let (Some(metadata), Some(spec), true) = (metadata, spec, faults.is_empty()) else {
-            if kind == Some(Kind::Toolset) && check::access_fails(root) {
-                self.parsed.refusing.extend(id.cloned());
-            }
+            self.parsed.refusing.extend(id.filter(|_| refusing).cloned());
             return self.fault(faults, id);
         };
         let place = Place { file: self.path.clone(), line: root.mark.line, column: root.mark.column };
-        let declared = Declared { metadata, spec, place, text: self.text.clone(), document: self.document };
+        let (text, document) = (self.text.clone(), self.document);
+        let declared = Declared { metadata, spec, place, text, document, overlays: None };
         self.parsed.diagnostics.extend(check::warnings(root, &declared));
         self.parsed.resources.push(Arc::new(declared));
     }
+}
+
+/// What a document says, typed, as far as it can be read.
+struct Parts {
+    metadata: Option<Metadata>,
+    spec: Option<Spec>,
+    /// Whether its faults, if there are any, refuse the whole revision.
+    refusing: bool,
+}
+
+fn parts(root: &Node<'_>, faults: &mut BTreeSet<Fault>) -> Parts {
+    envelope(root, faults);
+    let kind = kind(root, faults);
+    let metadata: Option<Metadata> = part(root, "metadata", faults);
+    let spec = kind.and_then(|kind| spec(root, kind, faults));
+    if let Some(spec) = &spec {
+        check::spec(root, spec, faults);
+    }
+    let refusing = kind == Some(Kind::Toolset) && !faults.is_empty() && check::access_fails(root);
+    Parts { metadata, spec, refusing }
 }
 
 /// The kind and name of a document, when they can be read whatever else is wrong.

@@ -1,6 +1,6 @@
 //! The fields of a document as they are written, each with its place: what two revisions are compared by.
 
-use super::document::{field_of, may_hold_secret, root_of};
+use super::document::{field_of, may_hold_secret, placed, root_of};
 use super::tree::{Content, Node, Scalar, meaning};
 use super::{Declared, Place, check};
 
@@ -33,8 +33,7 @@ impl Declared {
 
     /// The place of a field, or of the nearest one above that is there: `["spec", "image"]`.
     pub fn place_of(&self, path: &[&str]) -> Place {
-        let (line, column) = field_of(self, path);
-        Place { file: self.place.file.clone(), line, column }
+        field_of(self, path).0
     }
 }
 
@@ -79,11 +78,7 @@ impl List<'_> {
         // A reference to a secret is what a reviewer has to see.
         let reference = path.contains(".secret.") || path.ends_with(".secret");
         let secret = !reference && (secret || value.lines().any(may_hold_secret));
-        let place = Place {
-            file: self.declared.place.file.clone(),
-            line: node.mark.line + self.before,
-            column: node.mark.column,
-        };
+        let (place, _) = placed(self.declared, node.mark, self.before);
         self.fields.push(Field { path: path.to_owned(), value, place, secret });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ignore::{self, Rules};
+use super::layers;
 use super::{
     BlobId, Declared, Diagnostic, MAX_MANIFEST_BYTES, Manifest, ParsedFile, RepoPath, Snapshot, below, lock,
     parse_file,
@@ -21,17 +22,57 @@ pub fn wanted(
     previous: Option<&Manifest>,
     contents: &BTreeMap<BlobId, Bytes>,
 ) -> Vec<BlobId> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![snapshot.path.clone()]);
+    let mut all = BTreeSet::new();
+    while let Some(path) = open.pop() {
+        if seen.len() < layers::MAX_FOLDERS && seen.insert(path.clone()) {
+            let below = Snapshot { path, ..snapshot.clone() };
+            all.extend(wanted_below(&below, previous, contents));
+            open.extend(bases(&below, previous, contents));
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// A word of every `Crib` that builds on others.
+const BASES: &[u8] = b"bases";
+
+/// The folders that files below the snapshot's path build on, as far as these were read.
+fn bases(
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+    contents: &BTreeMap<BlobId, Bytes>,
+) -> BTreeSet<RepoPath> {
+    let rules = Rules::new(snapshot, contents);
+    let mut folders = BTreeSet::new();
+    for (path, id) in manifests(snapshot, &rules) {
+        if let Some(file) = known(previous, path, id) {
+            folders.extend(layers::folders_of(&file));
+        } else if let Some(bytes) = contents.get(&id)
+            && bytes.windows(BASES.len()).any(|word| word == BASES)
+        {
+            folders.extend(layers::folders_of(&parse_file(path, bytes)));
+        }
+    }
+    folders
+}
+
+fn wanted_below(
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+    contents: &BTreeMap<BlobId, Bytes>,
+) -> BTreeSet<BlobId> {
     let missing = |id: &BlobId| !contents.contains_key(id);
     let rules: BTreeSet<BlobId> = ignore::files(snapshot).map(|(_, id)| id).filter(missing).collect();
     if !rules.is_empty() {
-        return rules.into_iter().collect();
+        return rules;
     }
     let rules = Rules::new(snapshot, contents);
     let unread = manifests(snapshot, &rules)
         .filter(|(path, id)| known(previous, path, *id).is_none())
         .map(|(_, id)| id)
         .filter(missing);
-    unread.collect::<BTreeSet<_>>().into_iter().collect()
+    unread.collect()
 }
 
 /// The files that may hold resources.
@@ -59,6 +100,22 @@ pub fn load(
     previous: Option<&Manifest>,
     contents: &BTreeMap<BlobId, Bytes>,
 ) -> Manifest {
+    let files = files(snapshot, previous, contents);
+    if layers::alone(&files) {
+        return assemble(previous, files);
+    }
+    layers::assemble(snapshot, previous, contents, files)
+}
+
+/// What files say, by path, with the blob each was read from.
+pub(super) type Files = BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>;
+
+/// The files below the snapshot's path; those that did not change are not parsed again.
+pub(super) fn files(
+    snapshot: &Snapshot,
+    previous: Option<&Manifest>,
+    contents: &BTreeMap<BlobId, Bytes>,
+) -> Files {
     let rules = Rules::new(snapshot, contents);
     let files = manifests(snapshot, &rules).map(|(path, id)| {
         let file = known(previous, path, id).unwrap_or_else(|| {
@@ -71,7 +128,7 @@ pub fn load(
         });
         (path.clone(), (id, file))
     });
-    assemble(previous, files.collect())
+    files.collect()
 }
 
 /// Whose lock a file is.
@@ -91,6 +148,10 @@ fn too_large(path: &RepoPath) -> ParsedFile {
 /// What changes when nothing was or is wrong: the files that changed, and nothing else.
 fn amend(previous: &Manifest, files: &BTreeMap<RepoPath, (BlobId, Arc<ParsedFile>)>) -> Option<Manifest> {
     let sound = |file: &ParsedFile| file.diagnostics.is_empty() && file.faulty.is_empty() && !file.broken;
+    // What was laid over documents is not looked through here.
+    if !layers::alone(&previous.files) {
+        return None;
+    }
     if !previous.diagnostics.is_empty() || !previous.faulty.is_empty() {
         return None;
     }
@@ -142,6 +203,11 @@ pub fn assemble(
     if let Some(manifest) = previous.and_then(|previous| amend(previous, &files)) {
         return manifest;
     }
+    join(previous, files)
+}
+
+/// Joins everything anew.
+pub(super) fn join(previous: Option<&Manifest>, files: Files) -> Manifest {
     let mut manifest = Manifest { files, ..Manifest::default() };
     let mut places: BTreeMap<ResourceId, Vec<Arc<Declared>>> = BTreeMap::new();
     for (_, file) in manifest.files.values() {

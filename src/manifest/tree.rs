@@ -26,14 +26,20 @@ const MAX_ALIASED: usize = 10_000;
 pub(super) struct Mark {
     pub(super) line: u32,
     pub(super) column: u32,
+    /// Whose text it is: 0 for the document's own, n for the nth that is laid over it.
+    pub(super) source: u8,
 }
 
 impl Mark {
-    pub(super) const START: Self = Self { line: 1, column: 1 };
+    pub(super) const START: Self = Self { line: 1, column: 1, source: 0 };
 
     fn of(span: Span) -> Self {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        Self { line: count(span.start.line()).max(1), column: count(span.start.col()).saturating_add(1) }
+        Self {
+            line: count(span.start.line()).max(1),
+            column: count(span.start.col()).saturating_add(1),
+            source: 0,
+        }
     }
 }
 

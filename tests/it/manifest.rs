@@ -3,7 +3,8 @@
 //! Each folder of `tests/it/manifest/` is a case: a repository of a few files, and `expected.txt`, the
 //! diagnostics and a summary of what is desired. `BLESS=1 cargo test --test it manifest` writes the
 //! expectations anew; read the difference before it is committed. A first line `# floor: none` in
-//! `input.yaml` takes every leave away; a folder `before/` is the revision before; an
+//! `input.yaml` takes every leave away; a folder `before/` is the revision before; where
+//! there is a folder `envs/prod/`, that one is the manifest path; an
 //! empty file `x.submodule` stands for a submodule `x`.
 
 mod codes;
@@ -25,7 +26,10 @@ use toolcrib::manifest::{self, BlobId, Manifest, Mode, RepoPath, Snapshot, TreeE
 use toolcrib::policy::admit::Admission;
 use toolcrib::policy::{self, PolicySet};
 use toolcrib::resource::policy::Point;
-use toolcrib::resource::{EnvValue, Revision};
+use toolcrib::resource::{EnvValue, ResourceId, Revision};
+
+/// Where a case that has it is followed.
+const ENVIRONMENT: &str = "envs/prod";
 
 pub(crate) fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/manifest")
@@ -201,7 +205,11 @@ fn check(case: &Path) -> Result<(), String> {
     let files = |folder: &Path| {
         let mut files = BTreeMap::new();
         read_folder(folder, folder, &mut files);
-        repository(files)
+        let mut repository = repository(files);
+        if folder.join(ENVIRONMENT).is_dir() {
+            repository.snapshot.path = RepoPath::parse(ENVIRONMENT).unwrap();
+        }
+        repository
     };
     let repository = files(case);
     let input = std::fs::read(case.join("input.yaml")).unwrap_or_default();
@@ -514,4 +522,38 @@ proptest! {
             _ => assert!(expected.unwrap()["spec"]["attributes"]["x"].is_null(), "{text}"),
         }
     }
+}
+
+/// What builds on a base is read again only when it or its patch changed.
+#[test]
+fn patched_resources_are_the_same_while_their_texts_are() {
+    let mut files = BTreeMap::new();
+    let case = cases().join("bases");
+    read_folder(&case, &case, &mut files);
+    let world = |files: &BTreeMap<RepoPath, (Mode, Vec<u8>)>| {
+        let mut repository = repository(files.clone());
+        repository.snapshot.path = RepoPath::parse(ENVIRONMENT).unwrap();
+        repository
+    };
+    let floor = Floor { process: true, privileges: false, local_git: false };
+    let before = resolve(&world(&files), &floor, None);
+    let again = resolve(&world(&files), &floor, Some(&before));
+    let same = |a: &(Manifest, Resolved), b: &(Manifest, Resolved), id: &str| {
+        let id = ResourceId::parse(id).unwrap();
+        Arc::ptr_eq(&a.0.resources[&id], &b.0.resources[&id])
+    };
+    for id in again.0.resources.keys() {
+        assert!(same(&before, &again, &id.to_string()), "{id}");
+    }
+    for (name, server) in &again.1.desired.servers {
+        assert!(Arc::ptr_eq(server, &before.1.desired.servers[name]), "{name}");
+    }
+    let base = files.get_mut(&RepoPath::parse("base/servers.yaml").unwrap()).unwrap();
+    base.1.extend(b"# changed\n");
+    let after = resolve(&world(&files), &floor, Some(&again));
+    assert!(!same(&again, &after, "server/weather") && same(&again, &after, "tool/greet"));
+    let digests = |(_, resolved): &(Manifest, Resolved)| -> Vec<_> {
+        resolved.desired.servers.values().map(|server| server.digests).collect()
+    };
+    assert_eq!(digests(&after), digests(&again));
 }

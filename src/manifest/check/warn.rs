@@ -2,8 +2,7 @@
 
 use super::super::tree::Node;
 use super::super::{Declared, Diagnostic};
-use crate::manifest::Place;
-use crate::manifest::document::excerpt;
+use crate::manifest::document::{excerpt, placed};
 use crate::resource::server::ServerSource;
 use crate::resource::{EnvValue, Spec};
 
@@ -51,9 +50,9 @@ pub(in crate::manifest) fn place(
     warning: Diagnostic,
     path: &[&str],
 ) -> Diagnostic {
-    let mark = root.locate(path);
-    let place = Place { file: declared.place.file.clone(), line: mark.line, column: mark.column };
-    warning.at(place, excerpt(&declared.text, mark.line)).of(declared.id())
+    let (place, text) = placed(declared, root.locate(path), 0);
+    let line = excerpt(text, place.line);
+    warning.at(place, line).of(declared.id())
 }
 
 fn server_images(source: &ServerSource) -> Vec<(Vec<&'static str>, &str)> {
