@@ -32,6 +32,7 @@ mod run;
 mod status;
 mod stdio;
 mod target;
+mod test;
 mod token;
 mod tools;
 mod validate;
@@ -121,6 +122,7 @@ enum Command {
     Import(import::Import),
     Connect(connect::Connect),
     Init(init::Init),
+    Test(test::Test),
     Tools(tools::Tools),
     Call(call::Call),
     Stdio(stdio::Stdio),
@@ -195,6 +197,16 @@ impl Command {
         matches!(self, Self::Run(_) | Self::Apply(_))
     }
 
+    /// What is logged where nobody says anything else.
+    fn usual_log(&self) -> &'static str {
+        match self {
+            _ if self.long_running() => telemetry::DEFAULT_FILTER,
+            // It tells itself what failed.
+            Self::Test(_) => "error",
+            _ => "warn",
+        }
+    }
+
     /// How its work is shown. Those that run long tell their steps in the log.
     fn shows(&self, global: &Global, file: &Settings) -> Show {
         let works = self.long_running() || matches!(self, Self::Probe(_) | Self::Plan(_));
@@ -214,6 +226,7 @@ impl Command {
             Self::Validate(_) => validate::FORMATS,
             Self::Diff(_) => diff::FORMATS,
             Self::Explain(_) => explain::FORMATS,
+            Self::Test(_) => test::FORMATS,
             _ => Format::USUAL,
         }
     }
@@ -231,6 +244,7 @@ impl Command {
             Self::Import(command) => command.execute(context).await,
             Self::Connect(command) => command.execute(context),
             Self::Init(command) => command.execute(context),
+            Self::Test(command) => command.execute(context).await,
             Self::Tools(command) => command.execute(context).await,
             Self::Call(command) => command.execute(context).await,
             Self::Stdio(command) => command.execute(context).await,
@@ -247,7 +261,7 @@ impl Command {
 }
 
 fn start_log(global: &Global, file: &Settings, command: &Command) -> CliResult<()> {
-    let usual = if command.long_running() { telemetry::DEFAULT_FILTER } else { "warn" };
+    let usual = command.usual_log();
     let filter = global.log.as_deref().or(file.log.as_deref()).unwrap_or(usual);
     let format = match global.log_format.as_deref().or(file.log_format.as_deref()) {
         None => LogFormat::default(),

@@ -5,6 +5,7 @@ mod metered;
 mod pool;
 pub mod probe;
 mod publish;
+pub mod rehearse;
 pub mod source;
 mod triggers;
 mod world;

@@ -26,6 +26,7 @@ use serde::Serialize;
 
 use crate::build::BuildSpec;
 use crate::manifest::{BlobId, Declared, Diagnostic, Place, RepoPath};
+use crate::resource::contract::ContractTest;
 use crate::resource::crib::{Naming, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
@@ -222,6 +223,8 @@ pub struct Server {
     pub startup_timeout: Duration,
     pub drain_timeout: Duration,
     pub timeout: Duration,
+    /// What its tools have to answer before it is served.
+    pub tests: Arc<[ContractTest]>,
 }
 
 impl Server {
@@ -321,4 +324,6 @@ pub struct Tool {
     pub success_exit_codes: Vec<i64>,
     /// Calls that run at once; none: no limit.
     pub concurrency: Option<u32>,
+    /// What it has to answer before it is published.
+    pub tests: Arc<[ContractTest]>,
 }

@@ -67,6 +67,7 @@ pub mod plan;
 pub mod status;
 pub mod catalog;
 pub mod schema;
+pub mod contract;
 pub mod convert;
 pub mod review;
 pub mod ports;

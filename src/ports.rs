@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -405,6 +406,15 @@ pub trait Prober: Send + Sync {
     async fn refresh(&self, key: &UpstreamKey, deadline: Duration) -> PortResult<Offer>;
     /// Lets calls in flight finish for at most `grace`, then closes.
     async fn release(&self, key: &UpstreamKey, grace: Duration);
+    /// Calls a tool over the connection there is, before it is offered to anybody: the raw JSON of its
+    /// `CallToolResult`. An error of the protocol is a result that says so.
+    async fn call(
+        &self,
+        key: &UpstreamKey,
+        params: &RawValue,
+        deadline: Duration,
+        cancel: &CancellationToken,
+    ) -> PortResult<String>;
     /// The connections that work now.
     fn connected(&self) -> BTreeSet<UpstreamKey>;
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +22,8 @@ pub use self::record::Record;
 
 use self::list::ListError;
 use crate::live::UpstreamKey;
-use crate::mcp::client::{GreetError, Upstream, Upstreams};
-use crate::ports::{Channel, Greeting, Offer, PortError, PortResult, Prober};
+use crate::mcp::client::{CallError, GreetError, Upstream, Upstreams};
+use crate::ports::{CallContext, Channel, Greeting, Offer, PortError, PortResult, Prober};
 
 /// The prober of the daemon: its connections are those that calls use.
 pub struct Probe {
@@ -96,6 +97,27 @@ impl Prober for Probe {
         // Removed first: whoever comes now finds another, and whoever holds it is waited for.
         if let Some(upstream) = self.upstreams.remove(key) {
             upstream.drain(grace).await;
+        }
+    }
+
+    async fn call(
+        &self,
+        key: &UpstreamKey,
+        params: &RawValue,
+        deadline: Duration,
+        cancel: &CancellationToken,
+    ) -> PortResult<String> {
+        let Some(upstream) = self.upstreams.get(key) else {
+            return Err(PortError::retry(format!("there is no connection to {}", name(key))));
+        };
+        let context = CallContext { cancel: cancel.clone(), events: None };
+        match upstream.call("tools/call", params, deadline, &context).await {
+            Ok(result) => Ok(result.get().to_owned()),
+            Err(CallError::Server(error)) => {
+                let text = serde_json::json!({"type": "text", "text": error.message});
+                Ok(serde_json::json!({"isError": true, "content": [text]}).to_string())
+            }
+            Err(error) => Err(PortError::retry("the call failed").caused_by(error)),
         }
     }
 

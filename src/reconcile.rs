@@ -20,6 +20,7 @@ pub mod backoff;
 pub mod job;
 mod launch;
 mod read;
+mod rehearse;
 mod report;
 mod serve;
 mod settle;
@@ -39,19 +40,23 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::catalog::ReadyTool;
+use crate::contract::Report;
 use crate::desired::{self, Desired, Floor, Question, Resolutions};
 use crate::live::{Fault, InstanceId, Inventory, Live, UpstreamKey};
 use crate::manifest::{Diagnostic, Manifest, Snapshot};
 use crate::plan::{Plan, PlanView};
 use crate::policy::PolicySet;
 use crate::policy::admit::Admission;
-use crate::ports::{Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store};
+use crate::ports::{
+    Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store, ToolExecutor,
+};
 use crate::resource::{Digest, Name, ResourceId, Revision};
 use crate::status::{PassStatus, Status, Timestamp};
 use crate::telemetry::progress;
 use backoff::Backoff;
 use job::{Done, Key};
 pub use read::rules_of;
+use rehearse::Rehearsal;
 use serve::Serving;
 pub use trigger::Cause;
 
@@ -66,6 +71,7 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub publisher: Arc<dyn Publisher>,
+    pub executor: Arc<dyn ToolExecutor>,
 }
 
 /// What wakes the loop.
@@ -129,6 +135,12 @@ pub struct Reconciler {
     waits_for: BTreeSet<String>,
     /// Why a tool or server is not offered, or not wholly.
     unoffered: BTreeMap<ResourceId, String>,
+    /// Contract tests of tools, in the version that was tested last.
+    rehearsals: BTreeMap<ResourceId, Rehearsal>,
+    /// What contract tests came to, of those that ran.
+    reports: BTreeMap<ResourceId, Vec<Report>>,
+    /// The servers and tools that are wanted; none: all.
+    only: Option<BTreeSet<ResourceId>>,
     live: Live,
     inventory: Inventory,
     built: BTreeSet<(Name, Digest)>,
@@ -194,6 +206,9 @@ impl Reconciler {
             published: None,
             waits_for: BTreeSet::new(),
             unoffered: BTreeMap::new(),
+            rehearsals: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            only: None,
             live: Live::default(),
             inventory,
             built: BTreeSet::new(),
@@ -255,13 +270,27 @@ impl Reconciler {
     pub async fn once(mut self) -> Status {
         self.correct_next = true;
         self.take(Event::Fetch(Cause::Start));
+        self.converge().await;
+        self.status
+    }
+
+    /// Settles jobs until nothing is left to do.
+    async fn converge(&mut self) {
         while let Some((key, done)) = self.jobs.next().await {
             self.running.remove(&key);
             self.settle(done).await;
         }
         self.publish_status();
         self.rest();
-        self.status
+    }
+
+    /// [`Reconciler::once`] for these servers and tools alone, with what their contract tests came to.
+    pub async fn test(mut self, only: BTreeSet<ResourceId>) -> (Status, Vec<Report>) {
+        self.only = Some(only);
+        self.correct_next = true;
+        self.take(Event::Fetch(Cause::Start));
+        self.converge().await;
+        (self.status, self.reports.into_values().flatten().collect())
     }
 
     /// The plan for the newest revision, computed from what runs now. Nothing is changed; questions
@@ -313,6 +342,7 @@ impl Reconciler {
             Ask::Reconcile { rebuild, wait, answer } => {
                 if let Some(id) = rebuild {
                     self.backoff.forgive(&id);
+                    self.rehearsals.remove(&id);
                     self.rebuild.insert(id);
                 }
                 self.correct_next = true;

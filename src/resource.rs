@@ -5,6 +5,7 @@
 //! resources are checked in [`crate::desired`]. No type here can hold a secret, only a reference
 //! to one. Not here: defaults that depend on other resources.
 
+pub mod contract;
 pub mod crib;
 pub mod digest;
 pub mod integration;

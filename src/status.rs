@@ -259,6 +259,8 @@ pub mod reason {
     pub const LOOKUP_FAILED: &str = "LookupFailed";
     pub const STARTING: &str = "Starting";
     pub const START_FAILED: &str = "StartFailed";
+    /// Contract tests of the newest version failed; the one before stays.
+    pub const TESTS_FAILED: &str = "TestsFailed";
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const CRASH_LOOP: &str = "CrashLoop";
     pub const DRIFTED: &str = "Drifted";

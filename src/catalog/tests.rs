@@ -38,6 +38,7 @@ pub(crate) fn server(name: &str) -> desired::Server {
         concurrency: None,
         startup_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(5),
+        tests: Arc::default(),
         timeout: Duration::from_secs(5),
     }
 }

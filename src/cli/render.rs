@@ -21,6 +21,8 @@ pub enum Format {
     Github,
     /// Markdown (only diff and explain).
     Markdown,
+    /// JUnit XML (only test).
+    Junit,
 }
 
 impl Format {
@@ -35,6 +37,7 @@ impl Format {
             Self::Sarif => "sarif",
             Self::Github => "github",
             Self::Markdown => "markdown",
+            Self::Junit => "junit",
         }
     }
 }

@@ -16,6 +16,7 @@ use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::render::Format;
 use crate::config::{Config, Settings};
+use crate::contract;
 use crate::daemon;
 use crate::desired::{self, Desired, Resolutions};
 use crate::manifest::code::{CODES, find};
@@ -80,7 +81,7 @@ impl Validate {
         match context.out.format() {
             Format::Sarif => context.out.json(&sarif::log(&found.diagnostics))?,
             Format::Github => context.out.text(&github::annotations(&found.diagnostics))?,
-            Format::Text | Format::Json | Format::Markdown => {
+            Format::Text | Format::Json | Format::Markdown | Format::Junit => {
                 let value = json!({
                     "revision": found.revision.to_string(),
                     "worktree": config.worktree,
@@ -212,6 +213,7 @@ fn check(loaded: Loaded) -> Found {
         }
         Err(found) => diagnostics.extend(found),
     }
+    diagnostics.extend(contract::check(&manifest, &desired));
     diagnostics.sort();
     diagnostics.dedup();
     Found {

@@ -131,6 +131,13 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// The runners there are now.
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
 impl Runners for Pool {
     fn get(&self, name: &Name) -> Option<Arc<dyn Runner>> {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);

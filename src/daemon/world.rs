@@ -16,7 +16,9 @@ use crate::gateway::{Gateway, Observer, Outcome};
 use crate::http::opa::Opa;
 
 use crate::mcp::client::Upstreams;
-use crate::ports::{Lookup, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source, Store};
+use crate::ports::{
+    Lookup, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source, Store, ToolExecutor,
+};
 use crate::probe::Probe;
 use crate::reconcile::{Event, Ports};
 use crate::resource::Revision;
@@ -42,6 +44,7 @@ pub(super) struct World {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) secrets: Arc<dyn Secrets>,
     pub(super) probes: Arc<Probe>,
+    pub(super) executor: Arc<dyn ToolExecutor>,
     pub(super) pool: Arc<Pool>,
     pub(super) published: Arc<Published>,
 }
@@ -70,10 +73,10 @@ impl World {
         let pool = Arc::new(Pool::new(setting, events, tasks.clone()));
         let upstreams = Arc::new(Upstreams::default());
         let runners: Arc<dyn Runners> = Arc::clone(&pool) as _;
-        let executor = Arc::new(Executor::new(runners, Arc::clone(&secrets)));
+        let executor: Arc<dyn ToolExecutor> = Arc::new(Executor::new(runners, Arc::clone(&secrets)));
         let first =
             Catalog::empty(Revision { reference: String::new(), commit: String::new(), dirty: false });
-        let gateway = Gateway::new(first, Arc::clone(&upstreams), executor, observer(&metrics));
+        let gateway = Gateway::new(first, Arc::clone(&upstreams), Arc::clone(&executor), observer(&metrics));
         let published = Published {
             gateway,
             status: ArcSwap::default(),
@@ -90,6 +93,7 @@ impl World {
             lookup: crate::git::lookup(super::source::network(config)),
             secrets,
             probes: Arc::new(Probe::new(upstreams)),
+            executor,
             pool,
             published: Arc::new(published),
         })
@@ -111,6 +115,7 @@ impl World {
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             clock: Arc::new(SystemClock),
             publisher: Arc::clone(&self.published) as Arc<dyn Publisher>,
+            executor: Arc::clone(&self.executor),
         }
     }
 }

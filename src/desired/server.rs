@@ -74,6 +74,7 @@ pub(super) fn server(
         startup_timeout: spec.startup_timeout.map_or(STARTUP_TIMEOUT, |period| period.0),
         drain_timeout: spec.drain_timeout.map_or(DRAIN_TIMEOUT, |period| period.0),
         timeout: context.timeout(spec.timeout),
+        tests: spec.tests.iter().cloned().collect(),
     })
 }
 

@@ -95,6 +95,7 @@ pub(super) fn tool(
         max_output: spec.max_output.unwrap_or(MAX_OUTPUT).0,
         success_exit_codes: spec.success_exit_codes.clone().unwrap_or_else(|| vec![0]),
         concurrency: spec.concurrency,
+        tests: spec.tests.iter().cloned().collect(),
     })
 }
 

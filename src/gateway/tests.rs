@@ -174,6 +174,7 @@ fn tool(schema: &str) -> ReadyTool {
         security: Arc::default(),
         timeout: LONG,
         max_output: 1024,
+        tests: Arc::default(),
         success_exit_codes: vec![0],
         concurrency: None,
     });

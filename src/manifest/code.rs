@@ -31,6 +31,11 @@ pub const CODES: &[Code] = &[
         "Give it once. Nothing silently wins over the other.",
     ),
     code(
+        "contract-arguments",
+        "A contract test calls a tool with arguments that its schema does not take.",
+        "Correct the arguments, or expect an error with `expect: {error: true}`.",
+    ),
+    code(
         "cycle",
         "Resources wait for each other in a circle.",
         "Remove one of the references; the message prints the whole circle.",

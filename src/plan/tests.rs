@@ -48,6 +48,7 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         concurrency: None,
         startup_timeout: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),
+        tests: Arc::default(),
         timeout: Duration::from_secs(1),
     })
 }

@@ -166,7 +166,13 @@ fn document(declared: &Declared, desired: &Desired, version: &Version) -> Value 
     // The types serialise as JSON whatever they hold: a rule that finds nothing here must not let through
     // what it would refuse, and `null` is what no `spec` ever is.
     let spec = spec.unwrap_or(Value::Null);
-    resource.insert("egress".to_owned(), spec.get("egress").cloned().unwrap_or_else(|| json!([])));
+    let egress = match &declared.spec {
+        Spec::Server(spec) => &*spec.egress,
+        Spec::Tool(spec) => &*spec.egress,
+        _ => &[],
+    };
+    let egress: Vec<_> = egress.iter().map(|to| json!({"host": to.host, "port": to.port})).collect();
+    resource.insert("egress".to_owned(), json!(egress));
     resource.insert("spec".to_owned(), spec);
     resource.insert("images".to_owned(), json!(images(version)));
     let runner = version.runner().and_then(|name| desired.runners.get(name)).map(|runner| {

@@ -34,6 +34,8 @@ pub enum What {
     Build,
     Start,
     Crash,
+    /// Its contract tests.
+    Tests,
 }
 
 /// All resources that failed lately.

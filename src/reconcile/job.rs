@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::Ports;
+use super::{Ports, rehearse};
 use crate::build::{BuildSpec, Context};
+use crate::contract::Report;
 use crate::desired::{Location, Program, Question, Server, Workload};
 use crate::live::{Instance, Live, Observation, UpstreamKey};
 use crate::manifest::{BlobId, MAX_MANIFEST_BYTES, RepoPath, Snapshot};
@@ -46,6 +47,8 @@ pub enum Key {
     Checkouts,
     /// Start, adopt or reach: one change of a resource at a time.
     Resource(ResourceId),
+    /// The contract tests of a tool.
+    Rehearsal(ResourceId),
     Refresh(UpstreamKey),
     /// By instance name.
     Stop(String),
@@ -62,6 +65,7 @@ impl Key {
             }
             Self::Lookup(Question::Image { reference, .. }) => Some(format!("fetching image {reference}")),
             Self::Resource(id) => Some(format!("starting {id}")),
+            Self::Rehearsal(id) => Some(format!("testing {id}")),
             Self::Stop(name) => Some(format!("stopping {name}")),
             Self::Observe | Self::Build(..) | Self::Collect(_) | Self::Checkouts | Self::Refresh(_) => None,
         }
@@ -76,6 +80,7 @@ pub enum Done {
     Built { id: ResourceId, runner: Name, digest: Digest, result: PortResult<()> },
     Collected,
     Serving { id: ResourceId, digest: Digest, result: Result<Box<Proven>, Failed> },
+    Rehearsed { id: ResourceId, digest: Digest, cancelled: bool, result: PortResult<Vec<Report>> },
     Refreshed { key: UpstreamKey, result: PortResult<Offer> },
     Stopped { instance: Instance, result: PortResult<()> },
 }
@@ -87,6 +92,8 @@ pub struct Proven {
     pub offer: Offer,
     /// The checkout its command runs in, where this job started it.
     pub folder: Option<PathBuf>,
+    /// What its contract tests came to, when they ran.
+    pub reports: Vec<Report>,
 }
 
 /// A server that did not.
@@ -262,7 +269,11 @@ async fn started(
     loop {
         let material = Material::resolve(&*ports.secrets, &workload.env, &workload.files).map_err(nothing)?;
         let instance = runner.start(identity, &workload, material).await.map_err(nothing)?;
-        let mut error = match prove(ports, server, &instance, None, cancel).await {
+        let proven = match prove(ports, server, &instance, None, cancel).await {
+            Ok(proven) => rehearse::server(ports, proven, false, cancel).await,
+            Err(error) => Err(error),
+        };
+        let mut error = match proven {
             Ok(mut proven) => {
                 proven.folder = match &workload.program {
                     Program::Command { dir, .. } => Some(PathBuf::from(dir)),
@@ -302,13 +313,13 @@ fn handshake_key(instance: &str) -> String {
 }
 
 /// What is remembered only saves time: a store that fails is logged, not obeyed.
-fn remember(ports: &Ports, key: &str, value: &[u8]) {
+pub(super) fn remember(ports: &Ports, key: &str, value: &[u8]) {
     if let Err(error) = ports.store.put(key, value) {
         tracing::warn!(key, error = %error.chain(), "not remembered");
     }
 }
 
-fn recall(ports: &Ports, key: &str) -> Option<Vec<u8>> {
+pub(super) fn recall(ports: &Ports, key: &str) -> Option<Vec<u8>> {
     ports.store.get(key).ok().flatten()
 }
 
@@ -336,7 +347,7 @@ async fn prove(
     if let Ok(handshake) = serde_json::to_vec(&offer.handshake()) {
         remember(ports, &handshake_key(&instance.name), &handshake);
     }
-    Ok(Box::new(Proven { server: Arc::clone(server), key, offer, folder: None }))
+    Ok(Box::new(Proven { server: Arc::clone(server), key, offer, folder: None, reports: Vec::new() }))
 }
 
 /// Connects to an instance that runs already. `secrets`: what it was given, where that is known.
@@ -358,11 +369,12 @@ pub async fn adopt(
     let resumed = recall(&ports, &handshake_key(&instance.name))
         .filter(|_| stdio)
         .and_then(|bytes| serde_json::from_slice::<Handshake>(&bytes).ok());
-    let result = prove(&ports, &server, &instance, resumed.as_ref(), &cancel).await.map_err(|error| Failed {
-        error,
-        instance: Some(instance),
-        cancelled: cancel.is_cancelled(),
-    });
+    let result = match prove(&ports, &server, &instance, resumed.as_ref(), &cancel).await {
+        Ok(proven) => rehearse::server(&ports, proven, true, &cancel).await,
+        Err(error) => Err(error),
+    };
+    let result =
+        result.map_err(|error| Failed { error, instance: Some(instance), cancelled: cancel.is_cancelled() });
     Done::Serving { id, digest, result }
 }
 
@@ -375,9 +387,14 @@ pub async fn reach(ports: Ports, server: Arc<Server>, url: String, cancel: Cance
     let channel = crate::ports::Channel::Http { url };
     let result =
         match ports.prober.probe(&key, channel, Greeting::Unknown, server.startup_timeout, &cancel).await {
-            Ok(offer) => Ok(Box::new(Proven { server, key, offer, folder: None })),
-            Err(error) => Err(Failed { error, instance: None, cancelled: cancel.is_cancelled() }),
+            Ok(offer) => {
+                let proven = Box::new(Proven { server, key, offer, folder: None, reports: Vec::new() });
+                rehearse::server(&ports, proven, false, &cancel).await
+            }
+            Err(error) => Err(error),
         };
+    let cancelled = cancel.is_cancelled();
+    let result = result.map_err(|error| Failed { error, instance: None, cancelled });
     Done::Serving { id, digest, result }
 }
 

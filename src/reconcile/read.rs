@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::job::{self, Key};
 use super::{Event, Reconciler};
+use crate::contract;
 use crate::desired::{self, Desired, PolicyModule, PolicySource, Question};
 use crate::manifest::{self, Manifest, Snapshot};
 use crate::policy::{self, PolicySet};
@@ -55,7 +56,11 @@ impl Reconciler {
 
     pub(super) async fn read(&mut self, snapshot: Snapshot) -> PortResult<()> {
         let snapshot = Arc::new(snapshot);
-        let manifest = self.manifest(&snapshot).await?;
+        let mut manifest = self.manifest(&snapshot).await?;
+        if let Some(only) = &self.only {
+            let runs = |id: &ResourceId| matches!(id.kind, Kind::Server | Kind::Tool);
+            manifest.resources.retain(|id, _| !runs(id) || only.contains(id));
+        }
         let files: Vec<_> = desired::blobs(&manifest, &snapshot)
             .into_iter()
             .filter(|id| !self.resolutions.blobs.contains_key(id))
@@ -127,12 +132,15 @@ impl Reconciler {
         self.runners.retain(|name, _| used.contains(name));
         self.runners.extend(desired.runners.iter().map(|(name, runner)| (name.clone(), Arc::clone(runner))));
         self.ports.runners.set(&self.runners);
-        let digest = |id: &ResourceId| match id.kind {
-            Kind::Server => desired.servers.get(&id.name).map(|server| server.digests),
-            _ => desired.tools.get(&id.name).map(|tool| tool.digests),
+        let digests = |id: &ResourceId| match id.kind {
+            Kind::Server => desired.servers.get(&id.name).map(|server| (server.digests, &server.tests)),
+            _ => desired.tools.get(&id.name).map(|tool| (tool.digests, &tool.tests)),
         };
         self.backoff.keep(|id, failed| {
-            digest(id).is_some_and(|digests| digests.workload == failed || digests.build == Some(failed))
+            digests(id).is_some_and(|(digests, tests)| {
+                let built = digests.workload == failed || digests.build == Some(failed);
+                built || contract::digest(&digests, tests) == failed
+            })
         });
         let known = |name: &Name| {
             desired.servers.contains_key(name)

@@ -205,6 +205,9 @@ impl Reconciler {
         if desired.is_some_and(|desired| desired.pending.contains(id)) {
             return (False, reason::PROGRESSING, "its image or commit is being looked up".to_owned());
         }
+        if self.running.contains_key(&Key::Rehearsal(id.clone())) {
+            return (False, reason::PROGRESSING, "its tests run".to_owned());
+        }
         match id.kind {
             Kind::Server => self.server_ready(id),
             Kind::Tool => match (self.unoffered.get(id), self.tools.contains_key(&id.name)) {
@@ -304,6 +307,7 @@ fn failed(what: What) -> &'static str {
         What::Build => reason::BUILD_FAILED,
         What::Start => reason::START_FAILED,
         What::Crash => reason::CRASH_LOOP,
+        What::Tests => reason::TESTS_FAILED,
     }
 }
 

@@ -109,7 +109,8 @@ impl Reconciler {
                 now.insert(name.clone(), old.clone());
                 continue;
             }
-            match self.ready(tool, &mut folders).await {
+            let ready = self.ready(tool, &mut folders).await;
+            match ready.and_then(|ready| self.rehearsed(&ready).map(|()| ready)) {
                 Ok(ready) => {
                     now.insert(name.clone(), ready);
                 }

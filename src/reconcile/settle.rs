@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Reconciler;
 use super::backoff::What;
 use super::job::{Done, Failed, Proven};
 use super::serve::Serving;
+use super::{Reconciler, rehearse};
 use crate::desired::{Location, Server};
 use crate::live::{Applied, Entry, Fault, Instance, InstanceState, Live, Observation, UpstreamKey};
 use crate::plan::Plan;
@@ -26,6 +26,9 @@ impl Reconciler {
             Done::Built { id, runner, digest, result } => self.built(&id, (runner, digest), result).await,
             Done::Collected => {}
             Done::Serving { id, digest, result } => self.answered_or_not(&id, digest, result).await,
+            Done::Rehearsed { id, digest, cancelled, result } => {
+                self.rehearsal_ended(id, digest, cancelled, result).await;
+            }
             Done::Refreshed { key, result } => self.refreshed(&key, result).await,
             Done::Stopped { instance, result } => self.stopped(&instance, result),
         }
@@ -41,6 +44,9 @@ impl Reconciler {
             return self.look();
         }
         self.live = live;
+        if self.rehearsal_due() {
+            self.publish().await;
+        }
         self.rebuild_inventory();
         self.note_crashes();
         let gone = self.forget_gone();
@@ -169,7 +175,7 @@ impl Reconciler {
         self.stale = true;
     }
 
-    fn failed(&mut self, id: &ResourceId, digest: Digest, what: What, error: &PortError) {
+    pub(super) fn failed(&mut self, id: &ResourceId, digest: Digest, what: What, error: &PortError) {
         tracing::warn!(resource = %id, error = %error.chain(), hint = error.hint, "not ready");
         if let Some(detail) = &error.detail {
             tracing::debug!(resource = %id, "{detail}");
@@ -188,7 +194,12 @@ impl Reconciler {
     ) {
         self.epoch += 1;
         match result {
-            Ok(proven) => {
+            Ok(mut proven) => {
+                let reports = std::mem::take(&mut proven.reports);
+                if !reports.is_empty() {
+                    tracing::info!(resource = %id, tests = reports.len(), "passed its tests");
+                    self.reports.insert(id.clone(), reports);
+                }
                 self.backoff.succeeded(id);
                 self.broken.remove(&proven.key.instance);
                 if let Some(folder) = proven.folder.clone() {
@@ -212,7 +223,10 @@ impl Reconciler {
                 let build =
                     self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name)?.digests.build);
                 self.built.retain(|(_, digest)| Some(*digest) != build);
-                self.failed(id, digest, What::Start, &error);
+                let tests = rehearse::failed(&error).map(|failed| failed.reports.clone());
+                let what = if tests.is_some() { What::Tests } else { What::Start };
+                self.reports.extend(tests.map(|reports| (id.clone(), reports)));
+                self.failed(id, rehearse::digest(self.desired.as_deref(), id, digest, what), what, &error);
             }
         }
         self.look();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::contract::ContractTest;
 use super::workload::{Egress, Resources, Security, Volumes};
 use super::{EnvValue, Name, Period};
 
@@ -124,6 +125,11 @@ pub struct ServerSpec {
     /// How long one call may take. Default: the Crib's, else 300 s. Example: `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
+    /// Calls and what they have to answer. A version whose tests fail is not published.
+    ///
+    /// Default: none. Example: `[{name: greets, tool: greet, arguments: {name: Ada}, expect: {text: hello Ada}}]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub tests: Box<[ContractTest]>,
 }
 
 /// Whether a server is in the catalog.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::contract::ContractTest;
 use super::workload::{BuildSource, Egress, Resources, Security, Volumes};
 use super::{EnvValue, Memory, Name, Packed, Period};
 
@@ -136,6 +137,11 @@ pub struct ToolSpec {
     /// Where it runs. Default: the Crib's, or the only runner that can. Example: `docker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<Name>,
+    /// Calls and what they have to answer. A version whose tests fail is not published.
+    ///
+    /// Default: none. Example: `[{name: greets, arguments: {name: Ada}, expect: {text: hello Ada}}]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub tests: Box<[ContractTest]>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]

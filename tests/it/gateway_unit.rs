@@ -78,6 +78,7 @@ fn tool(name: &str, n: u32) -> ReadyTool {
         security: Arc::default(),
         timeout: Duration::from_secs(30),
         max_output: 1024,
+        tests: Arc::default(),
         success_exit_codes: vec![0],
         concurrency: None,
     });

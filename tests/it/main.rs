@@ -11,6 +11,7 @@
 
 mod cli;
 mod connect;
+mod contract;
 mod docker;
 mod gateway_unit;
 mod follow;

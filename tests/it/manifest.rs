@@ -19,6 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::{any, prop, prop_assume, proptest};
 use sha2::{Digest as _, Sha256};
+use toolcrib::contract;
 use toolcrib::desired::{
     self, Desired, Floor, Location, PolicyModule, PolicySource, Program, Question, Resolutions, Resolved,
 };
@@ -140,6 +141,7 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
         Ok(rules) => Admission::default().admit(&Arc::new(rules), manifest, &mut desired),
         Err(faults) => faults,
     });
+    diagnostics.extend(contract::check(manifest, &desired));
     diagnostics.sort();
     for diagnostic in diagnostics {
         writeln!(text, "{diagnostic}\n").unwrap();

@@ -321,6 +321,18 @@ fn a_decision_is_shown_with_what_every_rule_said() {
 }
 
 #[test]
+fn a_decision_can_be_asked_for_by_role() {
+    let env = TestEnv::new();
+    let crib = "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Crib\nmetadata: {name: crib}\nspec: {roles: {boss: {groups: [admin]}}}\n";
+    env.repo().write("crib.yaml", &(tools("staging") + crib));
+    let role = |name: &str| {
+        env.run(&["policy", "eval", "kubectl", "--role", name, "--arg", "command=x", "-o", "json"])
+    };
+    assert_eq!(role("boss").json()["input"]["user"]["groups"], json!(["admin"]));
+    assert!(role("bos").stderr.contains("the roles are `boss`"), "{}", role("bos").all());
+}
+
+#[test]
 fn what_is_not_admitted_does_not_run_and_the_version_before_stays() {
     let env = TestEnv::new();
     let repo = env.repo();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the file a person names is read")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,9 @@ use crate::manifest::suggest;
 use crate::policy::{Answer, Decision, PolicySet, Principal, Subject, SubjectKind, admit, annotations};
 use crate::ports::judged;
 use crate::reconcile::rules_of;
+use crate::resource::crib::Role;
 use crate::resource::policy::Point;
-use crate::resource::{Name, ResourceId};
+use crate::resource::{Name, ResourceId, Spec};
 
 /// Bytes of a question: a call and its arguments.
 const MAX_INPUT: u64 = 8 << 20;
@@ -36,7 +38,7 @@ const MAX_INPUT: u64 = 8 << 20;
 #[command(mut_args(|arg| crate::cli::hide(arg, &["listen", "admin", "public_url", "state", "interval", "name", "worktree"])))]
 #[command(after_help = "Examples:
   toolcrib policy eval kubectl --user dan --group developers --arg command='get pods'
-  toolcrib policy eval kubectl --point list
+  toolcrib policy eval kubectl --role developer --point list
   toolcrib policy eval Server/weather --point admission
   toolcrib policy eval --input question.json --point call
   toolcrib policy eval kubectl --output json | jq .input > question.json")]
@@ -50,6 +52,9 @@ pub(in crate::cli) struct Eval {
     /// A group of who asks; can be repeated [default: local, when no user is named].
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
+    /// A role of the `Crib`: whoever asks is in its groups, too; can be repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
     /// An argument of the call; can be repeated.
     #[arg(long = "arg", value_name = "KEY=VALUE")]
     args: Vec<String>,
@@ -60,7 +65,7 @@ pub(in crate::cli) struct Eval {
     #[arg(long, value_enum, default_value_t = At::Call, value_name = "POINT")]
     point: At,
     /// The whole question as JSON, from a file or `-`.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tool", "user", "groups", "args", "runner"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tool", "user", "groups", "roles", "args", "runner"])]
     input: Option<PathBuf>,
     /// End with code 1 when it is refused or hidden.
     #[arg(long)]
@@ -121,7 +126,7 @@ impl Eval {
         if point == Point::Admission {
             return admission(name, loaded);
         }
-        let user = self.principal();
+        let user = self.principal(loaded)?;
         let (subject, definition) = subject(name, &loaded.desired)?;
         let runner = match &self.runner {
             Some(name) => Some(runner(name, &loaded.desired)?),
@@ -145,14 +150,36 @@ impl Eval {
         Ok(subject.called(&user, &args))
     }
 
-    fn principal(&self) -> Principal {
-        let anybody = self.user.is_none() && self.groups.is_empty();
-        Principal {
-            name: self.user.clone().unwrap_or_else(|| "local".to_owned()),
-            groups: if anybody { vec!["local".to_owned()] } else { self.groups.clone() },
-            scopes: Vec::new(),
+    fn principal(&self, loaded: &Loaded) -> CliResult<Principal> {
+        let anybody = self.user.is_none() && self.groups.is_empty() && self.roles.is_empty();
+        let mut groups = if anybody { vec!["local".to_owned()] } else { self.groups.clone() };
+        let cribs = loaded.manifest.resources.values().filter_map(|declared| match &declared.spec {
+            Spec::Crib(crib) => Some(&crib.roles),
+            _ => None,
+        });
+        let declared: BTreeMap<&String, &Role> = cribs.flatten().collect();
+        for name in &self.roles {
+            let role = declared
+                .get(name)
+                .ok_or_else(|| unknown_role(name, declared.keys().map(|name| name.as_str())))?;
+            groups.extend(role.groups.iter().filter(|group| !self.groups.contains(group)).cloned());
         }
+        Ok(Principal {
+            name: self.user.clone().unwrap_or_else(|| "local".to_owned()),
+            groups,
+            scopes: Vec::new(),
+        })
     }
+}
+
+fn unknown_role<'a>(name: &str, declared: impl Iterator<Item = &'a str>) -> CliError {
+    let names: Vec<_> = declared.map(|name| format!("`{name}`")).collect();
+    let hint = if names.is_empty() {
+        "declare roles in the `Crib`: `roles: {developer: {groups: [dev]}}`".to_owned()
+    } else {
+        format!("the roles are {}", names.join(", "))
+    };
+    CliError::usage(format!("no role `{name}` is declared")).hint(hint)
 }
 
 /// A tool as far as manifests know it.

@@ -48,6 +48,7 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
         }
     }
     transport(check, &spec.transport);
+    super::contract::tests(check, &spec.tests, true);
     check.env(spec.env.iter());
     check.files(spec.files.iter());
     check.security(spec.security.as_ref());

@@ -19,6 +19,7 @@ pub(super) fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
     }
     program(check, spec);
     schemas(check, spec);
+    super::contract::tests(check, &spec.tests, false);
     check.env(spec.env.iter());
     check.files(spec.files.iter());
     check.volumes(&spec.volumes);

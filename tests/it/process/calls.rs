@@ -83,6 +83,7 @@ impl Calls {
             security: Arc::default(),
             timeout: Duration::from_secs(30),
             max_output: 1 << 20,
+            tests: Arc::default(),
             success_exit_codes: vec![0],
             concurrency: None,
         }

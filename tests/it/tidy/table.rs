@@ -55,6 +55,7 @@ pub(super) const MODULES: &[Rule] = &[
     pure("status"),
     pure("catalog"),
     pure("schema"),
+    pure("contract"),
     // What others write, and what they read.
     pure("convert"),
     pure("review"),
