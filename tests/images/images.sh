@@ -16,6 +16,7 @@ images_make() {
     image toolcrib.test/node:20 "$base $NODE $(content tests/images/node)" make_node
     image toolcrib.test/fastmcp:1 \
         "$base $FASTMCP $(content tests/images/fastmcp tests/fixtures/weather)" make_fastmcp
+    image toolcrib.test/programs:1 "$host ${PROGRAMS[*]}" make_programs
 }
 
 digest() { sha256sum | cut -d' ' -f1; }
@@ -93,6 +94,20 @@ make_python() {
         --change "ENV SSL_CERT_FILE=$CA_BUNDLE" --change "ENV NODE_EXTRA_CA_CERTS=$CA_BUNDLE" \
         --change "ENV PIP_ROOT_USER_ACTION=ignore" "${changes[@]}" "$IT/python.tar" "$1"
     rm "$IT/python.tar"
+}
+
+# Programs that the examples speak of, as Debian has them. One image, since most of it is what they share.
+PROGRAMS=(docker.io git kubernetes-client nodejs postgresql-client prometheus python3-pandas)
+make_programs() {
+    mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${PROGRAMS[*]}")" \
+        --aptopt='APT::Install-Recommends "false"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/javascript/*' \
+        --customize-hook='cd "$1"/usr && rm -r bin/containerd* bin/ctr bin/dnet bin/prometheus sbin/dockerd sbin/ovrouter sbin/runc' \
+        bookworm "$IT/programs.tar"
+    docker import --change "LABEL $2" --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' \
+        "$IT/programs.tar" "$1"
+    rm "$IT/programs.tar"
 }
 
 # What pip and npm on this machine were told about registries. The tools are

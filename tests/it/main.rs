@@ -13,6 +13,7 @@ mod cli;
 mod connect;
 mod contract;
 mod docker;
+mod examples;
 mod gateway_unit;
 mod follow;
 mod fuzz;
