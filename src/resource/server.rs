@@ -66,7 +66,7 @@ pub struct ServerSpec {
     /// Default: none. Example: `{/run/toolcrib/token: {secret: {file: /etc/toolcrib/token}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, EnvValue>,
-    /// Volumes of the runner by the path at which they are mounted; they outlive instances.
+    /// Volumes of the runner by the path at which they are mounted. Not supported by this version.
     ///
     /// Default: none. Example: `{/var/cache/weather: weather-cache}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ pub struct ServerSpec {
     /// Default: everything hardened. Example: `{readOnlyRoot: false}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Security>,
-    /// How often it is asked whether it is well. Default: every 30 s. Example: `{interval: 10s}`.
+    /// How often it is asked what it offers. Not supported by this version. Example: `{interval: 10s}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<Health>>,
     /// Whether the new instance starts before or after the old one ends. Default: surge.
@@ -243,9 +243,7 @@ impl<'de> Deserialize<'de> for Lifecycle {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Health {
-    /// How often it is asked what it offers, beside when it says that this changed.
-    ///
-    /// Default: 5 min. Example: `30s`.
+    /// How often it is asked what it offers. Not supported by this version. Example: `30s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Period>,
 }

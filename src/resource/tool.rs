@@ -94,7 +94,7 @@ pub struct ToolSpec {
     /// Default: none. Example: `{/run/toolcrib/kubeconfig: {secret: {file: /etc/toolcrib/kubeconfig}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, EnvValue>,
-    /// Volumes of the runner by the path at which they are mounted; they outlive calls.
+    /// Volumes of the runner by the path at which they are mounted. Not supported by this version.
     ///
     /// Default: none. Example: `{/root/.terraform.d/plugin-cache: terraform}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
