@@ -83,7 +83,20 @@ impl fmt::Debug for Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        Self::parse(&text).map_err(|error| match error.near() {
+            Some(near) => serde::de::Error::custom(format!("{error}; write `{near}`")),
+            None => serde::de::Error::custom(error),
+        })
+    }
+}
+
+impl InvalidName {
+    /// The name that was probably meant: `my-tool` of `My Tool`.
+    fn near(&self) -> Option<Name> {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let text: String = self.0.chars().map(plain).collect();
+        let parts: Vec<&str> = text.split('-').filter(|part| !part.is_empty()).collect();
+        Name::parse(&parts.join("-")).ok()
     }
 }
 

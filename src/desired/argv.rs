@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use crate::manifest::suggest::nearest;
 use crate::resource::tool::ArgTemplate;
 
 pub use fill::{ArgvError, Filled, MAX_BYTES, MAX_ELEMENTS, MAX_STDIN, fill};
@@ -248,9 +249,12 @@ impl Compiler<'_> {
     /// The schema of a parameter; a problem when there is none.
     fn known(&mut self, field: &str, name: &str) -> Option<&Value> {
         if !self.properties.contains_key(name) {
-            let near = self.properties.keys().find(|known| known.eq_ignore_ascii_case(name));
-            let hint = match near {
-                Some(near) => format!("the parameter is called `{near}`"),
+            let known = || self.properties.keys().map(String::as_str);
+            let same = known().find(|known| known.eq_ignore_ascii_case(name));
+            let hint = match same.map(|same| (same, true)).or_else(|| Some((nearest(name, known())?, false)))
+            {
+                Some((same, true)) => format!("the parameter is called `{same}`"),
+                Some((near, false)) => format!("did you mean `{near}`?"),
                 None if self.properties.is_empty() => format!("declare `parameters.{name}`"),
                 None => {
                     let names: Vec<_> = self.properties.keys().map(|known| format!("`{known}`")).collect();

@@ -1,7 +1,7 @@
 //! "Did you mean": the known word nearest to one that is not known.
 
 /// The nearest of `known`, when it is near enough to be a slip: the same but for case, `-` and `_`,
-/// within a third of its letters, or one of the words that make it up.
+/// within a third of its letters, one of the words that make it up, or the beginning of it alone.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<&str> = known.into_iter().collect();
     let part = || {
@@ -10,7 +10,15 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
             .copied()
             .find(|candidate| word.len() > 2 && candidate.split('-').any(|part| part == word))
     };
-    slip(word, &known).or_else(part)
+    slip(word, &known).or_else(part).or_else(|| longer(word, &known))
+}
+
+/// The only word that this one is the beginning of: `desc` of `description`.
+fn longer<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let wanted = word.to_lowercase();
+    let mut found = known.iter().copied().filter(|known| known.to_lowercase().starts_with(&wanted));
+    let only = found.next().filter(|_| wanted.len() > 2)?;
+    found.next().is_none().then_some(only)
 }
 
 fn slip<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -60,6 +68,7 @@ mod tests {
             ("publish_as", Some("publishAs")),
             ("input-schema", Some("inputSchema")),
             ("http", Some("streamable-http")),
+            ("trans", Some("transport")),
             ("replicas", None),
             ("x", None),
             ("", None),

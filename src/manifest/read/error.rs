@@ -11,6 +11,9 @@ use super::Fault;
 /// How types say that a form of theirs is known and not there yet; what to do follows after `; `.
 const UNSUPPORTED: &str = "this version does not support ";
 
+/// How types say what could be written instead.
+const INSTEAD: &str = "; write ";
+
 /// A fault on its way up, while it gathers its place.
 #[derive(Debug)]
 pub(super) struct ReadError {
@@ -128,6 +131,11 @@ fn way_out(unexpected: &Unexpected<'_>, wanted: &str) -> Option<String> {
             Some("write `{}` for the defaults, or remove the key".to_owned())
         }
         Unexpected::Unit => Some("write a value after the `:`, or remove the key".to_owned()),
+        Unexpected::Str(text) if wanted == "a list" && text.chars().count() <= 40 => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+            let item = if text.chars().all(plain) { (*text).to_owned() } else { format!("{text:?}") };
+            Some(format!("write `[{item}]`, or one `- …` a line"))
+        }
         _ if wanted == "a list" => Some("write `[…]`, or one `- …` a line".to_owned()),
         _ => None,
     }
@@ -140,7 +148,10 @@ impl serde::de::Error for ReadError {
             Some((what, instead)) if what.starts_with(UNSUPPORTED) => {
                 Self::plain("not-supported", what).hint(instead)
             }
-            _ => Self::plain("invalid-value", message),
+            _ => match message.rsplit_once(INSTEAD) {
+                Some((what, instead)) => Self::plain("invalid-value", what).hint(format!("write {instead}")),
+                None => Self::plain("invalid-value", message),
+            },
         }
     }
 
