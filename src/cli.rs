@@ -17,6 +17,7 @@ mod connect;
 mod diff;
 mod doctor;
 mod explain;
+mod export;
 mod files;
 mod get;
 mod import;
@@ -121,6 +122,7 @@ enum Command {
     Get(get::Get),
     Import(import::Import),
     Connect(connect::Connect),
+    Export(export::Export),
     Init(init::Init),
     Test(test::Test),
     Tools(tools::Tools),
@@ -243,6 +245,7 @@ impl Command {
             Self::Get(command) => command.execute(context).await,
             Self::Import(command) => command.execute(context).await,
             Self::Connect(command) => command.execute(context),
+            Self::Export(command) => command.execute(context).await,
             Self::Init(command) => command.execute(context),
             Self::Test(command) => command.execute(context).await,
             Self::Tools(command) => command.execute(context).await,

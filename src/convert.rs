@@ -7,6 +7,7 @@
 
 pub mod yaml;
 pub mod connect;
+pub mod export;
 mod clients;
 mod command;
 mod definitions;
@@ -34,9 +35,14 @@ use document::Draft;
 /// Bytes of a foreign file. The largest catalog in use has about 2 MB.
 pub const MAX_BYTES: usize = 8 << 20;
 
-/// The first line of a file, by which editors find the schema of what follows.
-pub const SCHEMA_LINE: &str =
-    "# yaml-language-server: $schema=https://toolcrib.dev/schemas/v1alpha1/resource.schema.json\n";
+/// Where a repository keeps the schema of all documents, from its root on.
+pub const SCHEMA_FILE: &str = ".toolcrib/resource.schema.json";
+
+/// The first line of a file, by which editors find the schema of what follows; `depth` is how many folders
+/// the file is below the one that holds [`SCHEMA_FILE`].
+pub fn schema_line(depth: usize) -> String {
+    format!("# yaml-language-server: $schema={}{SCHEMA_FILE}\n", "../".repeat(depth))
+}
 
 /// What came of a foreign file.
 #[derive(Clone, Debug, Default)]

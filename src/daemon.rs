@@ -6,6 +6,7 @@ mod pool;
 pub mod probe;
 mod publish;
 pub mod rehearse;
+mod register;
 pub mod source;
 mod triggers;
 mod world;
@@ -123,6 +124,9 @@ pub async fn run(
     tasks.spawn(triggers::commits(world.source.clone(), events.clone(), ended.clone()));
     tasks.spawn(triggers::timer(config.interval, events.clone(), ended.clone()));
     tasks.spawn(triggers::upstreams(world.probes.clone(), events.clone(), ended.clone()));
+    let registrar = world.registrar(&config.owner)?;
+    let address = endpoint_of(&config, addresses.0);
+    tasks.spawn(register::keep(Arc::clone(&world.published), registrar, address, ended.clone()));
     let looping = tasks.spawn(reconciler.run(inbox, ended.clone()));
     tracing::info!(
         repository = %config.repository,
@@ -219,6 +223,12 @@ fn access(config: &Config, local: SocketAddr) -> Result<Option<http::Access>, Da
     });
     let public = config.public_url.clone().unwrap_or_else(|| format!("http://{local}"));
     Ok(http::Access::new(tokens, issuer.transpose()?, &public))
+}
+
+/// The address by which others call what is served.
+fn endpoint_of(config: &Config, mcp: SocketAddr) -> String {
+    let base = config.public_url.clone().unwrap_or_else(|| format!("http://{mcp}"));
+    if base.ends_with("/mcp") { base } else { format!("{base}/mcp") }
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {

@@ -27,7 +27,7 @@ use serde::Serialize;
 use crate::build::BuildSpec;
 use crate::manifest::{BlobId, Declared, Diagnostic, Place, RepoPath};
 use crate::resource::contract::ContractTest;
-use crate::resource::crib::{Naming, Sync};
+use crate::resource::crib::{Naming, Registration, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Instructions, Override, Strategy, Transport};
@@ -45,6 +45,8 @@ pub struct Desired {
     pub revision: Revision,
     pub naming: Naming,
     pub sync: Sync,
+    /// Outside registration APIs that are told of what is served.
+    pub register: Arc<[Registration]>,
     pub runners: BTreeMap<Name, Arc<Runner>>,
     pub servers: BTreeMap<Name, Arc<Server>>,
     pub tools: BTreeMap<Name, Arc<Tool>>,

@@ -70,6 +70,7 @@ pub mod schema;
 pub mod contract;
 pub mod convert;
 pub mod review;
+pub mod registration;
 pub mod ports;
 
 // Effects: every outside library has one owner.
@@ -82,6 +83,7 @@ pub mod execute;
 pub mod gateway;
 pub mod admin;
 pub mod store;
+pub mod registrar;
 pub mod secret;
 pub mod telemetry;
 

@@ -449,6 +449,10 @@ pub trait Store: Send + Sync {
     /// Small values by key, such as the era of a digest or the last applied revision.
     fn get(&self, key: &str) -> PortResult<Option<Vec<u8>>>;
     fn put(&self, key: &str, value: &[u8]) -> PortResult<()>;
+    /// As `put`, and it is on the disk when the call returns.
+    fn put_durably(&self, key: &str, value: &[u8]) -> PortResult<()> {
+        self.put(key, value)
+    }
 }
 
 /// Time, passed in so that the core never asks for it.
@@ -482,6 +486,8 @@ pub trait Publisher: Send + Sync {
         policies: Arc<crate::policy::PolicySet>,
         runners: &DeclaredRunners,
     );
+    /// Outside registration APIs that have to be told of what is served.
+    fn register(&self, _registrations: &Arc<[crate::resource::crib::Registration]>) {}
     /// Says how everything is.
     fn status(&self, status: Arc<crate::status::Status>);
     /// Details of what failed: logs of builds and of instances that did not start.

@@ -39,6 +39,9 @@ pub struct Status {
     pub conditions: Vec<Condition>,
     /// Shared with the status before where nothing changed.
     pub resources: BTreeMap<ResourceId, Arc<ResourceStatus>>,
+    /// Outside registration APIs, and whether they have what is served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub registrations: Vec<RegistrationStatus>,
     /// Of the last pass that ended.
     pub last_pass: Option<PassStatus>,
     /// Passes wait until this is taken back.
@@ -81,6 +84,19 @@ pub struct Counts {
     pub prompts: u64,
     pub resources: u64,
     pub templates: u64,
+}
+
+/// An outside registration API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RegistrationStatus {
+    pub url: String,
+    /// Tools that we have registered there.
+    pub tools: u64,
+    /// Whether that is what is served.
+    pub ready: bool,
+    /// What failed; empty while it is ready.
+    pub message: String,
 }
 
 /// A pass that ended.

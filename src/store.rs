@@ -238,6 +238,11 @@ impl Store for Redb {
         })
     }
 
+    fn put_durably(&self, key: &str, value: &[u8]) -> PortResult<()> {
+        self.put(key, value)?;
+        self.flush()
+    }
+
     fn get(&self, key: &str) -> PortResult<Option<Vec<u8>>> {
         self.value(key).map_err(|cause| self.error(&format!("failed to read `{key}` of the store"), cause))
     }

@@ -39,16 +39,29 @@ pub(super) fn package(recipe: &PackageRecipe<'_>, args: &BTreeMap<String, String
         Ecosystem::Python => (PYPI, format!("{name}=={version}"), "/opt/venv/bin"),
         Ecosystem::Node => (NPM, format!("{name}@{version}"), "/opt/package/bin"),
     };
-    let bin = bin.as_deref().unwrap_or_else(|| name.rsplit('/').next().unwrap_or(name));
+    let own_name = name.rsplit('/').next().unwrap_or(name);
+    let link =
+        if bin.is_none() && *ecosystem == Ecosystem::Node { only_program(own_name) } else { String::new() };
+    let bin = bin.as_deref().unwrap_or(own_name);
     let mut entrypoint = vec![format!("{folder}/{bin}")];
     entrypoint.extend(own.iter().cloned());
     let values = [
         ("base", base.as_str()),
         ("args", &declarations(args)),
         ("package", &word(&package)),
+        ("link", &link),
         ("entrypoint", &exec(&entrypoint)),
     ];
     fill(template, &values)
+}
+
+/// A further step of a shell: a package whose only program has another name is started by that, as npx does.
+fn only_program(name: &str) -> String {
+    let program = word(&format!("/opt/package/bin/{name}"));
+    format!(
+        " \\\n && if [ ! -e {program} ]; then \\\n      set -- /opt/package/bin/*; \\\n      \
+         if [ \"$#\" -eq 1 ] && [ -e \"$1\" ]; then ln -s \"$1\" {program}; fi; \\\n    fi"
+    )
 }
 
 /// A word of a shell. Names and versions are checked to need no quotes; these are for the next one.
@@ -132,5 +145,12 @@ mod tests {
         }));
         assert!(npm.contains("'@modelcontextprotocol/server-everything@2026.8.31'"), "{npm}");
         assert!(npm.contains(r#"["/opt/package/bin/mcp-server-everything"]"#), "{npm}");
+        assert!(!npm.contains("ln -s"), "its program is named: {npm}");
+        let npm =
+            package_of(serde_json::json!({"registry": "npm", "name": "@acme/notes", "version": "1.0.0"}));
+        assert!(npm.contains(r#"["/opt/package/bin/notes"]"#), "{npm}");
+        let step = "--force \\\n && if [ ! -e '/opt/package/bin/notes' ]; then \\\n      set -- /opt/package/bin/*; \\\n      \
+                    if [ \"$#\" -eq 1 ] && [ -e \"$1\" ]; then ln -s \"$1\" '/opt/package/bin/notes'; fi; \\\n    fi\nWORKDIR";
+        assert!(npm.contains(step), "{npm}");
     }
 }

@@ -120,7 +120,7 @@ fn refused(file: &Path, error: &ConvertError) -> CliError {
 /// All documents as one file.
 fn together(documents: &[Document]) -> String {
     let texts: Vec<String> = documents.iter().map(Document::text).collect();
-    format!("{}\n{}", convert::SCHEMA_LINE, texts.join("---\n"))
+    format!("{}\n{}", convert::schema_line(0), texts.join("---\n"))
 }
 
 fn value(planned: &[Planned], notes: &[Note], dry: bool) -> serde_json::Value {

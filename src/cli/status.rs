@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Context;
 use super::error::CliResult;
 use super::exit::Exit;
-use super::render::Table;
+use super::render::{Table, cell};
 use super::target::Target;
 use crate::resource::{ResourceId, Revision};
 use crate::status::{ConditionStatus, ConditionType, ResourceStatus, get};
@@ -58,6 +58,13 @@ fn text(status: &crate::status::Status) -> String {
                 "{} at {}, {} steps ({} failed), {} ms",
                 pass.result, pass.finished, pass.steps, pass.failed, pass.milliseconds
             ),
+        ));
+    }
+    for registration in &status.registrations {
+        let state = if registration.ready { "in step" } else { registration.message.as_str() };
+        lines.push((
+            "registered",
+            cell(&format!("{} tools at {}, {state}", registration.tools, registration.url)),
         ));
     }
     if status.suspended {

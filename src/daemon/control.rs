@@ -51,7 +51,7 @@ pub(super) fn view(plan: &plan::PlanView, revision: Option<String>) -> PlanView 
 #[async_trait]
 impl Control for DaemonControl {
     fn status(&self) -> Arc<Status> {
-        self.published.status.load_full()
+        self.published.all()
     }
 
     fn catalog(&self) -> Option<Arc<Catalog>> {

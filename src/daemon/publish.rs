@@ -14,7 +14,8 @@ use crate::gateway::{Gateway, Rules};
 use crate::policy::PolicySet;
 use crate::ports::{Clock, DeclaredRunners, Judge, Publisher};
 use crate::resource::ResourceId;
-use crate::status::Status;
+use crate::resource::crib::Registration;
+use crate::status::{RegistrationStatus, Status};
 use crate::telemetry::Metrics;
 
 /// What is published now.
@@ -28,6 +29,25 @@ pub(super) struct Published {
     pub(super) served: watch::Sender<bool>,
     /// True while the loop has nothing to do.
     pub(super) quiet: watch::Sender<bool>,
+    /// Told whenever what is published, or how it is, may have changed.
+    pub(super) changed: watch::Sender<()>,
+    /// Outside registration APIs, as declared.
+    pub(super) register: watch::Sender<Arc<[Registration]>>,
+    /// How they are.
+    pub(super) registered: ArcSwap<Vec<RegistrationStatus>>,
+}
+
+impl Published {
+    /// Everything that is known of how things are.
+    pub(super) fn all(&self) -> Arc<Status> {
+        let (status, registered) = (self.status.load_full(), self.registered.load_full());
+        if registered.is_empty() {
+            return status;
+        }
+        let mut status = (*status).clone();
+        status.registrations = registered.to_vec();
+        Arc::new(status)
+    }
 }
 
 impl Publisher for Published {
@@ -46,6 +66,16 @@ impl Publisher for Published {
         self.served.send_replace(true);
     }
 
+    fn register(&self, registrations: &Arc<[Registration]>) {
+        self.register.send_if_modified(|before| {
+            let changed = before != registrations;
+            if changed {
+                *before = Arc::clone(registrations);
+            }
+            changed
+        });
+    }
+
     fn status(&self, status: Arc<Status>) {
         let mut tally: BTreeMap<(&'static str, Option<bool>), u64> = BTreeMap::new();
         for (id, resource) in &status.resources {
@@ -58,6 +88,7 @@ impl Publisher for Published {
             }
         }
         self.status.store(status);
+        self.changed.send_replace(());
     }
 
     fn failures(&self, failures: BTreeMap<ResourceId, String>) {

@@ -21,7 +21,8 @@ use crate::ports::{
 };
 use crate::probe::Probe;
 use crate::reconcile::{Event, Ports};
-use crate::resource::Revision;
+use crate::registrar::Registrar;
+use crate::resource::{Name, Revision};
 use crate::secret::LocalSecrets;
 use crate::store::Redb;
 use crate::telemetry::Metrics;
@@ -85,6 +86,9 @@ impl World {
             judge: Arc::new(Opa::new(Arc::clone(&secrets))?),
             served: watch::Sender::new(false),
             quiet: watch::Sender::new(false),
+            changed: watch::Sender::new(()),
+            register: watch::Sender::new([].into()),
+            registered: ArcSwap::default(),
         };
         Ok(Self {
             clean,
@@ -103,6 +107,12 @@ impl World {
     pub(super) async fn release(&self) {
         let keys = self.probes.connected();
         join_all(keys.iter().map(|key| self.probes.release(key, super::GRACE))).await;
+    }
+
+    /// What speaks with registration APIs.
+    pub(super) fn registrar(&self, owner: &Name) -> PortResult<Registrar> {
+        let store = Arc::clone(&self.store) as Arc<dyn Store>;
+        Registrar::new(store, Arc::clone(&self.secrets), format!("toolcrib/{owner}"))
     }
 
     pub(super) fn ports(&self) -> Ports {

@@ -83,6 +83,7 @@ pub fn resolve(
         revision: snapshot.revision.clone(),
         naming: context.crib.naming.clone(),
         sync: context.crib.sync.clone(),
+        register: context.crib.register.clone().into(),
         runners: context.runners.clone(),
         servers: BTreeMap::new(),
         tools: BTreeMap::new(),

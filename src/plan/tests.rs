@@ -66,6 +66,7 @@ fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
         revision: Revision { reference: "main".to_owned(), commit: "0".repeat(40), dirty: false },
         naming: crate::resource::crib::Naming::default(),
         sync: crate::resource::crib::Sync::default(),
+        register: Arc::new([]),
         runners: BTreeMap::from([(name("local"), Arc::new(runner))]),
         servers: servers.into_iter().map(|server| (server.id.name.clone(), server)).collect(),
         tools: BTreeMap::new(),

@@ -54,6 +54,7 @@ impl Reconciler {
         }
         let catalog = Arc::new(catalog);
         self.tell(previous.as_deref(), &catalog);
+        self.ports.publisher.register(&desired.register);
         self.ports.publisher.publish(catalog, Arc::clone(&self.policies), &desired.runners);
         self.published = Some(published);
     }

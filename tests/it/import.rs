@@ -52,11 +52,13 @@ fn every_format_becomes_resources_that_are_valid() {
         let valid = env.run(&["validate"]);
         assert_eq!(valid.code, 0, "{name}: {}", valid.all());
         assert!(!valid.stdout.contains("secret-in-clear"), "{name}: {}", valid.all());
+        assert_eq!(written(&env, ".toolcrib"), ["resource.schema.json"]);
         let files = written(&env, "servers");
         assert!(files.len() >= 2, "{name}: {files:?}");
         for file in files {
             let text = std::fs::read_to_string(env.repo().path().join("servers").join(&file)).unwrap();
-            assert!(text.starts_with("# yaml-language-server: $schema="), "{file}: {text}");
+            let line = "# yaml-language-server: $schema=../.toolcrib/resource.schema.json\n";
+            assert!(text.starts_with(line), "{file}: {text}");
             assert!(!text.contains("CANARY"), "{file}: {text}");
         }
     }

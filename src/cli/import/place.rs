@@ -10,6 +10,7 @@ use crate::config::{Config, Settings};
 use crate::convert::{self, Document, Target};
 use crate::daemon;
 use crate::manifest::RepoPath;
+use crate::reference;
 use crate::resource::{Kind, ResourceId, Spec};
 
 /// What is declared in a folder, in those above it in its repository, and below it. None when it is in
@@ -55,8 +56,26 @@ fn add(target: &mut Target, id: &ResourceId, spec: &Spec) {
     }
 }
 
-/// A file for each document, named after it.
+/// How deep a folder is below the one that has, or gets, the schema of documents; and the schema, where it is
+/// not there yet. The root of the repository has it, unless a folder between has one of its own.
+fn schema(folder: &Path) -> (usize, Option<Planned>) {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let has = |file: &str| absolute.ancestors().position(|parent| parent.join(file).exists());
+    let git = has(".git");
+    if let Some(depth) = has(convert::SCHEMA_FILE).filter(|depth| git.is_none_or(|git| *depth <= git)) {
+        return (depth, None);
+    }
+    let depth = git.unwrap_or(0);
+    let root = absolute.ancestors().nth(depth).unwrap_or(&absolute);
+    let up = if depth == 0 { folder.to_owned() } else { root.to_owned() };
+    let text = format!("{:#}\n", reference::any());
+    let what = "for editors".to_owned();
+    (depth, Some(Planned { path: up.join(convert::SCHEMA_FILE), what, text }))
+}
+
+/// A file for each document, named after it, and the schema that editors read.
 pub(super) fn plan(folder: &Path, documents: &[Document]) -> Vec<Planned> {
+    let (depth, schema) = schema(folder);
     let mut names = BTreeSet::new();
     let mut planned = Vec::new();
     for document in documents {
@@ -69,9 +88,10 @@ pub(super) fn plan(folder: &Path, documents: &[Document]) -> Vec<Planned> {
         planned.push(Planned {
             path: folder.join(format!("{own}.yaml")),
             what: document.id().to_string(),
-            text: format!("{}\n{}", convert::SCHEMA_LINE, document.text()),
+            text: format!("{}\n{}", convert::schema_line(depth), document.text()),
         });
         names.insert(own);
     }
+    planned.extend(schema);
     planned
 }

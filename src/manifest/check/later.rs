@@ -34,14 +34,13 @@ impl Check<'_, '_> {
 }
 
 fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
-    let CribSpec { naming: _, defaults, bases: _, patches: _, roles: _, register, verify, sync } = spec;
+    let CribSpec { naming: _, defaults, bases: _, patches: _, roles: _, register: _, verify, sync } = spec;
     check.later(
         verify.is_some(),
         &["verify"],
         "signatures of commits",
         "remove `verify`: every commit of the branch is followed; protect the branch where it is kept",
     );
-    check.later(!register.is_empty(), &["register"], "registration elsewhere", "remove it");
     check.later(
         sync.health_gate.is_some(),
         &["sync", "healthGate"],

@@ -59,11 +59,14 @@ pub(super) const MODULES: &[Rule] = &[
     // What others write, and what they read.
     pure("convert"),
     pure("review"),
+    // What registration APIs elsewhere have to be told.
+    pure("registration"),
     pure("ports"),
     effect("git", &[]),
     effect("secret", &[]),
     effect("telemetry", &[]),
     effect("store", &[]),
+    effect("registrar", &[]),
     // Output of instances and errors of engines pass the redactor.
     effect("runner", &["secret"]),
     effect("mcp", &[]),
@@ -89,6 +92,7 @@ pub(super) const MODULES: &[Rule] = &[
             "secret",
             "telemetry",
             "reconcile",
+            "registrar",
             "config",
         ],
     ),
@@ -127,7 +131,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("redb", &["store"]),
     ("regorus", &["policy"]),
     // Of `http`: Open Policy Agents and the keys of identity providers.
-    ("reqwest", &["mcp", "probe", "http"]),
+    ("reqwest", &["registrar", "mcp", "probe", "http"]),
     ("rmcp", &["mcp"]),
     ("rustls", &["http", "mcp"]),
     // Derived with the types, read where they are explained.

@@ -1,0 +1,158 @@
+//! `export`: what is served, in the words of others.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Context;
+use super::error::{CliError, CliResult};
+use super::exit::Exit;
+use super::target::Target;
+use super::validate::{self, Loaded};
+use crate::admin::view::view;
+use crate::catalog::{self, Catalog, Offered, ReadyTool};
+use crate::config::Settings;
+use crate::config::raw::variable;
+use crate::convert::connect::{self, Client, Reach};
+use crate::convert::export::{self, About, Tool};
+use crate::live::{InstanceId, Offer, UpstreamKey};
+use crate::lock::Definition;
+use crate::resource::ResourceId;
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// A JSON array with a definition for each tool: arguments, schema, and where it is called.
+    #[default]
+    Definitions,
+    /// `server.json` of the MCP registry, for this endpoint.
+    ServerJson,
+    /// What each MCP client has to be configured with.
+    Clients,
+}
+
+/// Print what is served in the form of other programs.
+///
+/// Definitions come from the running daemon or, with --offline, from the manifests and locks of a work tree.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  toolcrib export > tools.json                               definitions of everything that is served
+  toolcrib export --offline examples/quickstart              without a daemon
+  toolcrib export --format server-json --name io.github.acme/tools --version 1.2.0
+  toolcrib export --format clients                           for every client that is known
+  toolcrib export --format clients --client vscode > .vscode/mcp.json")]
+pub(super) struct Export {
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    format: Form,
+    /// The MCP endpoint.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = variable::URL,
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7800/mcp"
+    )]
+    url: String,
+    /// Of definitions: read the work tree below DIR instead of asking a daemon [default: this folder].
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
+    offline: Option<PathBuf>,
+    /// Of `server-json`: the name, such as io.github.acme/tools. Of `clients`: the name of the entry.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Of `server-json`: the version.
+    #[arg(long, value_name = "VERSION", default_value = "1.0.0")]
+    version: String,
+    /// Of `server-json`: what it is, in at most 100 characters.
+    #[arg(long, value_name = "TEXT", default_value = "Tools served from Git")]
+    description: String,
+    /// Of `clients`: the whole file of one.
+    #[arg(long, value_enum)]
+    client: Option<Client>,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Export {
+    pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
+        match self.format {
+            Form::Definitions => context.out.json(&self.definitions(context).await?)?,
+            Form::ServerJson => context.out.json(&self.server_json()?)?,
+            Form::Clients => {
+                let name = self.name.as_deref().unwrap_or("toolcrib");
+                match self.client {
+                    Some(client) => context.out.text(&client.alone(name, &self.reach(client)))?,
+                    None => context.out.json(&connect::all(name, |client| self.reach(client)))?,
+                }
+            }
+        }
+        Ok(Exit::Success)
+    }
+
+    fn reach(&self, client: Client) -> Reach {
+        if client.takes_address() {
+            return Reach::Http(self.url.clone());
+        }
+        let args = ["stdio", "--url", &self.url].map(str::to_owned);
+        Reach::Command("toolcrib".to_owned(), args.to_vec())
+    }
+
+    fn server_json(&self) -> CliResult<Value> {
+        let hint = "pass --name io.github.OWNER/NAME";
+        let name =
+            self.name.clone().ok_or_else(|| CliError::usage("a `server.json` has a name").hint(hint))?;
+        if !export::is_registry_name(&name) {
+            return Err(CliError::usage(format!("`{name}` is not a name of the registry")).hint(hint));
+        }
+        let about = About { name, description: self.description.clone(), version: self.version.clone() };
+        Ok(export::server_json(&about, &self.url))
+    }
+
+    async fn definitions(&self, context: &Context) -> CliResult<Vec<Value>> {
+        let catalog: Value = match &self.offline {
+            None => self.target.reads(context).get_json("/api/v1/catalog").await?,
+            Some(folder) => {
+                let (_, loaded) = validate::open(Settings::default(), Some(folder), context).await?;
+                if let Some(fault) = loaded.diagnostics.iter().find(|fault| fault.is_error()) {
+                    return Err(CliError::failure("the manifests have faults")
+                        .detail(Some(fault.to_string()))
+                        .hint("run `toolcrib validate`"));
+                }
+                serde_json::to_value(view(&composed(&loaded)))
+                    .map_err(|error| CliError::failure("failed to read the catalog").caused_by(&error))?
+            }
+        };
+        let tools = catalog["tools"].as_array().into_iter().flatten();
+        let definition = |entry: &Value| {
+            let owner = ResourceId::parse(entry["owner"].as_str()?)?;
+            let tool =
+                Tool { name: entry["name"].as_str()?, owner: &owner, definition: &entry["definition"] };
+            Some(export::definition(&tool, &self.url))
+        };
+        Ok(tools.filter_map(definition).collect())
+    }
+}
+
+/// The catalog that would be served, if every server offered what its lock says.
+fn composed(loaded: &Loaded) -> Catalog {
+    let texts = |definitions: &[Definition]| definitions.iter().map(|one| Arc::clone(&one.text)).collect();
+    let mut servers = Vec::new();
+    for server in loaded.desired.servers.values().filter(|server| server.synced) {
+        let lock = loaded.manifest.locks.get(&server.id).and_then(|lock| lock.offer.as_ref());
+        let Some(definitions) = lock else { continue };
+        let offer = Offer {
+            tools: texts(&definitions.tools),
+            prompts: texts(&definitions.prompts),
+            resources: texts(&definitions.resources),
+            templates: texts(&definitions.templates),
+            ..Offer::default()
+        };
+        let upstream = UpstreamKey { server: server.id.name.clone(), instance: InstanceId::remote("lock") };
+        servers.push(Offered { server: Arc::clone(server), upstream, offer: Arc::new(offer) });
+    }
+    let ready = |tool| ReadyTool { tool: Arc::clone(tool), folder: None };
+    let tools: Vec<ReadyTool> = loaded.desired.tools.values().map(ready).collect();
+    let revision = &loaded.desired.revision;
+    catalog::compose(&catalog::Input { revision, servers: &servers, tools: &tools, previous: None }).0
+}
