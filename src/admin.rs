@@ -32,6 +32,19 @@ pub trait Control: Send + Sync {
     async fn logs(&self, resource: &ResourceId) -> PortResult<String>;
     /// Holds passes back, or lets them go on.
     async fn suspend(&self, suspended: bool) -> PortResult<()>;
+    /// What the locks of everything that is served would hold.
+    async fn locks(&self) -> PortResult<Vec<LockView>>;
+}
+
+/// What the lock of one resource would hold, as a running daemon knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockView {
+    pub resource: ResourceId,
+    /// The text of the lock's file.
+    pub lock: Option<String>,
+    /// Why there is none.
+    pub error: Option<String>,
 }
 
 /// A plan as the command line prints it.

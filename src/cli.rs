@@ -22,7 +22,9 @@ mod files;
 mod get;
 mod import;
 mod init;
+mod index;
 mod interrupt;
+mod lock;
 mod logs;
 mod mcp;
 mod plan;
@@ -36,6 +38,9 @@ mod target;
 mod test;
 mod token;
 mod tools;
+mod trace;
+mod tree;
+mod update;
 mod validate;
 mod version;
 
@@ -126,10 +131,15 @@ enum Command {
     Init(init::Init),
     Test(test::Test),
     Tools(tools::Tools),
+    Trace(trace::Trace),
+    Tree(tree::Tree),
+    Update(update::Update),
     Call(call::Call),
     Stdio(stdio::Stdio),
     Token(token::Token),
     Probe(probe::Probe),
+    #[command(name = "lock")]
+    Lock(lock::LockCommand),
     Logs(logs::Logs),
     Reconcile(reconcile::Reconcile),
     Explain(explain::Explain),
@@ -249,10 +259,14 @@ impl Command {
             Self::Init(command) => command.execute(context),
             Self::Test(command) => command.execute(context).await,
             Self::Tools(command) => command.execute(context).await,
+            Self::Trace(command) => Box::pin(command.execute(context)).await,
+            Self::Tree(command) => Box::pin(command.execute(context)).await,
+            Self::Update(command) => Box::pin(command.execute(context)).await,
             Self::Call(command) => command.execute(context).await,
             Self::Stdio(command) => command.execute(context).await,
             Self::Token(command) => command.execute(context),
             Self::Probe(command) => command.execute(context).await,
+            Self::Lock(command) => Box::pin(command.execute(context)).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Reconcile(command) => command.execute(context).await,
             Self::Doctor(command) => command.execute(context).await,

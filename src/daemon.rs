@@ -1,6 +1,8 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
 mod control;
+pub mod history;
+pub mod lock;
 mod metered;
 mod pool;
 pub mod probe;
@@ -9,6 +11,7 @@ pub mod rehearse;
 mod register;
 pub mod source;
 mod triggers;
+pub mod update;
 mod world;
 
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ mod context;
 mod files;
 mod names;
 mod needs;
+mod pin;
 mod place;
 mod policy;
 mod resolve;
@@ -30,12 +31,13 @@ use crate::resource::contract::ContractTest;
 use crate::resource::crib::{Naming, Registration, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
-use crate::resource::server::{Instructions, Override, Strategy, Transport};
+use crate::resource::server::{Instructions, Override, Strategy, Transport, Trust};
 use crate::resource::workload::Security;
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
 
 pub use files::blobs;
 pub use names::Filter;
+pub use pin::source_of;
 pub use resolve::{questions, resolve};
 pub use toolset::Toolset;
 
@@ -222,6 +224,10 @@ pub struct Server {
     pub depends_on: Box<[Name]>,
     /// Calls it works on at once; none: no limit.
     pub concurrency: Option<u32>,
+    /// As declared; none: `reviewed` where a lock exists, else `live`.
+    pub trust: Option<Trust>,
+    /// Over the files of this repository that its command uses.
+    pub files: Option<Digest>,
     pub startup_timeout: Duration,
     pub drain_timeout: Duration,
     pub timeout: Duration,

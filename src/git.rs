@@ -10,7 +10,9 @@ mod archive;
 mod checkout;
 mod committed;
 mod create;
+mod commit;
 pub mod fetch;
+mod history;
 mod listing;
 mod local;
 mod lookup;
@@ -30,7 +32,9 @@ use crate::ports::{Lookup, PortError, PortResult, Secrets, Source};
 use crate::resource::Revision;
 use crate::resource::server::GitCredentials;
 
+pub use commit::{Author, Commit, Committed, write_commit};
 pub use create::create;
+pub use history::{Lines, Touched, last_change};
 pub use revision::{commit, merge_base};
 pub use url::{Allow, GitUrl, RefName, Refused};
 

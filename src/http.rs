@@ -7,6 +7,7 @@
 pub mod access;
 pub mod guard;
 pub mod opa;
+pub mod index;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -66,6 +66,8 @@ pub mod live;
 pub mod plan;
 pub mod status;
 pub mod catalog;
+pub mod relation;
+pub mod update;
 pub mod schema;
 pub mod contract;
 pub mod convert;

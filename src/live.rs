@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::{Definition, Definitions, Section};
 use crate::resource::{Digest, Name, ResourceId};
 
 /// What a runner calls one running thing: a container id, or a process group's own id.
@@ -138,4 +139,19 @@ pub struct Offer {
     pub prompts: Vec<Arc<str>>,
     pub resources: Vec<Arc<str>>,
     pub templates: Vec<Arc<str>>,
+}
+
+impl Offer {
+    /// What of it a lock holds, in the server's order.
+    pub fn definitions(&self) -> Definitions {
+        let named =
+            |section, list: &[Arc<str>]| list.iter().map(|text| Definition::new(section, text)).collect();
+        Definitions {
+            instructions: self.instructions.clone(),
+            tools: named(Section::Tools, &self.tools),
+            prompts: named(Section::Prompts, &self.prompts),
+            resources: named(Section::Resources, &self.resources),
+            templates: named(Section::Templates, &self.templates),
+        }
+    }
 }

@@ -9,6 +9,7 @@
 mod compare;
 mod judge;
 mod json;
+pub mod stale;
 mod write;
 #[cfg(test)]
 mod tests;

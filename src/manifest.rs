@@ -11,6 +11,7 @@ pub mod code;
 mod tree;
 mod read;
 mod document;
+mod edit;
 mod fields;
 mod check;
 mod ignore;
@@ -33,6 +34,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use document::parse_file;
 pub use fields::Field;
 pub use load::{assemble, load, wanted};
+pub use lock::parse as parse_lock;
 
 /// A path inside a repository: relative, `/` between parts, no `.`, `..`, empty part or NUL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -138,6 +138,8 @@ pub trait Lookup: Send + Sync {
         reference: &str,
         credentials: Option<&GitCredentials>,
     ) -> PortResult<String>;
+    /// The names of the tags of a repository.
+    async fn tags(&self, url: &str, credentials: Option<&GitCredentials>) -> PortResult<Vec<String>>;
     /// The files of a commit below `subdir`, contents included, as an uncompressed tar.
     async fn archive(
         &self,
@@ -301,6 +303,10 @@ pub trait Runner: Send + Sync {
     /// [`Runner::build`]. Process runners build nothing.
     async fn built(&self, _build: &BuildSpec) -> PortResult<bool> {
         Ok(false)
+    }
+    /// Where a registry has that very image: `name@sha256:…`; none when it was made on the engine.
+    async fn registry_digest(&self, _reference: &str) -> PortResult<Option<String>> {
+        Ok(None)
     }
     /// Builds unless an image of that digest is there; `progress` hears one line a step.
     async fn build(
@@ -492,6 +498,8 @@ pub trait Publisher: Send + Sync {
     fn status(&self, status: Arc<crate::status::Status>);
     /// Details of what failed: logs of builds and of instances that did not start.
     fn failures(&self, failures: BTreeMap<ResourceId, String>);
+    /// Counts definitions that a server changed by itself, without a commit.
+    fn definitions_changed(&self, _server: &ResourceId, _count: u64) {}
     /// Says whether anything is left to do: `Some` with how the pass ended and how long it took.
     fn quiet(&self, pass: Option<(&'static str, Duration)>);
 }

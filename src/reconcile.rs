@@ -24,7 +24,9 @@ mod rehearse;
 mod report;
 mod serve;
 mod settle;
+pub mod survey;
 pub mod trigger;
+mod trust;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +102,8 @@ pub enum Ask {
     /// Lets the plan with this hash prune above the budget.
     Approve(Digest),
     Suspend(bool),
+    /// What the locks of everything that is served would hold, without what registries know.
+    Survey(oneshot::Sender<Vec<survey::Surveyed>>),
 }
 
 type Jobs = FuturesUnordered<Pin<Box<dyn Future<Output = (Key, Done)> + Send>>>;
@@ -128,7 +132,12 @@ pub struct Reconciler {
     admission: Admission,
     questions: BTreeSet<Question>,
     resolutions: Resolutions,
+    /// Commits of Git sources that the store knew and nobody asked for yet.
+    recalled: BTreeMap<(String, String), String>,
     serving: BTreeMap<Name, Serving>,
+    standing: BTreeMap<Name, trust::Standing>,
+    /// What workloads listed when they were first seen.
+    first_seen: BTreeMap<Name, (Digest, Arc<crate::live::Offer>)>,
     tools: BTreeMap<Name, ReadyTool>,
     published: Option<whole::Published>,
     /// What the changes of the newest revision wait for before they are published together.
@@ -166,6 +175,8 @@ pub struct Reconciler {
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
     pass: trigger::Pass,
     suspended: bool,
+    /// What is surveyed, when this is a survey.
+    surveys: Option<BTreeSet<ResourceId>>,
     /// Whether any observation was taken yet.
     observed_before: bool,
     /// Whether the published status is behind what is known.
@@ -185,7 +196,7 @@ impl Reconciler {
     pub fn new(ports: Ports, floor: Floor, status: Status) -> Result<Self, PortError> {
         let mut inventory = ports.store.inventory()?;
         inventory.applied.retain(|_, applied| !applied.transient);
-        Ok(Self {
+        let mut this = Self {
             ports,
             floor,
             status,
@@ -201,7 +212,10 @@ impl Reconciler {
             admission: Admission::default(),
             questions: BTreeSet::new(),
             resolutions: Resolutions::default(),
+            recalled: BTreeMap::new(),
             serving: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            first_seen: BTreeMap::new(),
             tools: BTreeMap::new(),
             published: None,
             waits_for: BTreeSet::new(),
@@ -229,9 +243,12 @@ impl Reconciler {
             waiting: Vec::new(),
             pass: trigger::Pass::default(),
             suspended: false,
+            surveys: None,
             observed_before: false,
             stale: true,
-        })
+        };
+        this.recall_commits();
+        Ok(this)
     }
 
     /// Runs until `shutdown`; jobs under way are then cancelled and awaited by their owners.
@@ -269,13 +286,13 @@ impl Reconciler {
     /// Converges once: fetches, applies, and returns the status when nothing is left to do.
     pub async fn once(mut self) -> Status {
         self.correct_next = true;
-        self.take(Event::Fetch(Cause::Start));
         self.converge().await;
         self.status
     }
 
-    /// Settles jobs until nothing is left to do.
+    /// Fetches, and settles jobs until nothing is left to do.
     async fn converge(&mut self) {
+        self.take(Event::Fetch(Cause::Start));
         while let Some((key, done)) = self.jobs.next().await {
             self.running.remove(&key);
             self.settle(done).await;
@@ -288,7 +305,6 @@ impl Reconciler {
     pub async fn test(mut self, only: BTreeSet<ResourceId>) -> (Status, Vec<Report>) {
         self.only = Some(only);
         self.correct_next = true;
-        self.take(Event::Fetch(Cause::Start));
         self.converge().await;
         (self.status, self.reports.into_values().flatten().collect())
     }
@@ -357,6 +373,7 @@ impl Reconciler {
                 let plan = self.plan.as_ref().map_or_else(|| self.plan_now().view(), Plan::view);
                 drop(answer.send(plan));
             }
+            Ask::Survey(answer) => drop(answer.send(self.surveyed())),
             Ask::Approve(hash) => {
                 self.approved = Some(hash);
                 self.inventory.rebuilt = false;

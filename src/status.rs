@@ -176,6 +176,9 @@ pub enum ConditionType {
     Stalled,
     /// What runs, runs well.
     Healthy,
+    /// A server lists what was reviewed: what its lock holds. The reasons are those of
+    /// [`crate::lock::Verdict`].
+    Locked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -192,6 +195,7 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::Healthy => "Healthy",
+            Self::Locked => "Locked",
         }
     }
 }

@@ -62,6 +62,7 @@ pub fn reads(admin: Admin) -> Router {
 pub fn all(admin: Admin) -> Router {
     let changes = Router::new()
         .route("/api/v1/logs/{kind}/{name}", get(logs))
+        .route("/api/v1/locks", get(locks))
         .route("/api/v1/reconcile", post(reconcile))
         .route("/api/v1/suspend", post(suspend))
         .route("/api/v1/resume", post(resume))
@@ -121,6 +122,10 @@ async fn reconcile(State(admin): State<Admin>, body: Body) -> Response {
     };
     let limit = if request.wait { WAIT_TIMEOUT } else { TIMEOUT };
     answer(limit, admin.control.reconcile(request)).await
+}
+
+async fn locks(State(admin): State<Admin>) -> Response {
+    answer(PLAN_TIMEOUT, admin.control.locks()).await
 }
 
 async fn suspend(State(admin): State<Admin>) -> Response {

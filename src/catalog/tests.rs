@@ -36,6 +36,8 @@ pub(crate) fn server(name: &str) -> desired::Server {
         presented: crate::desired::Presented::default(),
         depends_on: Box::default(),
         concurrency: None,
+        trust: None,
+        files: None,
         startup_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(5),
         tests: Arc::default(),

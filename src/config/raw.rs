@@ -41,6 +41,10 @@ pub mod variable {
     pub const LOG_FORMAT: &str = "TOOLCRIB_LOG_FORMAT";
     /// `text` or `json`: the form of what commands print.
     pub const OUTPUT: &str = "TOOLCRIB_OUTPUT";
+    /// The index Python packages are looked up at.
+    pub const PYTHON_INDEX: &str = "TOOLCRIB_PYTHON_INDEX";
+    /// The registry npm packages are looked up at.
+    pub const NPM_REGISTRY: &str = "TOOLCRIB_NPM_REGISTRY";
     /// The MCP endpoint that `call` speaks to.
     pub const URL: &str = "TOOLCRIB_URL";
     /// The token that `call` and `stdio` show there: a secret, and therefore no flag.

@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::pool::Pool;
 use super::publish::Published;
-use crate::admin::{Control, PlanView, ReconcileReply, ReconcileRequest};
+use crate::admin::{Control, LockView, PlanView, ReconcileReply, ReconcileRequest};
 use crate::catalog::Catalog;
 use crate::plan;
 use crate::ports::{PortError, PortResult, Publisher as _, Runners as _};
+use crate::reconcile::survey::{self, Surveyed};
 use crate::reconcile::{Ask, Event};
 use crate::resource::ResourceId;
 use crate::status::{ResourceStatus, Status};
@@ -103,9 +104,23 @@ impl Control for DaemonControl {
         Ok(text)
     }
 
+    async fn locks(&self) -> PortResult<Vec<LockView>> {
+        let found = survey::complete(self.ask(Ask::Survey).await?, &*self.pool).await;
+        Ok(found.into_iter().map(lock_view).collect())
+    }
+
     async fn suspend(&self, suspended: bool) -> PortResult<()> {
         self.tell(Ask::Suspend(suspended)).await
     }
+}
+
+/// What was found of one resource, as the command line writes it.
+pub(super) fn lock_view(found: Surveyed) -> LockView {
+    let (lock, error) = match found.lock {
+        Ok(lock) => (Some(lock.write()), None),
+        Err(why) => (None, Some(why)),
+    };
+    LockView { resource: found.id, lock, error }
 }
 
 /// Details of failures, by resource: logs of builds and of instances that did not start.

@@ -160,6 +160,10 @@ impl Runner for Metered {
         Ok(Running { events, guard: ended.drop_guard() })
     }
 
+    async fn registry_digest(&self, reference: &str) -> PortResult<Option<String>> {
+        self.inner.registry_digest(reference).await
+    }
+
     async fn healthy(&self) -> PortResult<()> {
         self.inner.healthy().await
     }

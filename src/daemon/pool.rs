@@ -115,6 +115,12 @@ impl Pool {
         });
     }
 
+    /// All runners there are.
+    pub(super) fn all(&self) -> Vec<Arc<dyn Runner>> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.values().map(|member| Arc::clone(&member.runner)).collect()
+    }
+
     /// Ends what cannot outlive the daemon: processes, and containers of runs. Those of servers go on.
     pub(super) async fn shutdown(&self, grace: std::time::Duration) {
         let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));

@@ -15,7 +15,7 @@ use crate::policy::PolicySet;
 use crate::ports::{Clock, DeclaredRunners, Judge, Publisher};
 use crate::resource::ResourceId;
 use crate::resource::crib::Registration;
-use crate::status::{RegistrationStatus, Status};
+use crate::status::{ConditionType, RegistrationStatus, Status, get};
 use crate::telemetry::Metrics;
 
 /// What is published now.
@@ -87,12 +87,23 @@ impl Publisher for Published {
                 self.metrics.resources(kind.as_str(), ready, count);
             }
         }
+        let mut standing: BTreeMap<&str, u64> = BTreeMap::new();
+        for resource in status.resources.values() {
+            if let Some(locked) = get(&resource.conditions, ConditionType::Locked) {
+                *standing.entry(&locked.reason).or_default() += 1;
+            }
+        }
+        self.metrics.locks(&standing);
         self.status.store(status);
         self.changed.send_replace(());
     }
 
     fn failures(&self, failures: BTreeMap<ResourceId, String>) {
         self.failures.store(Arc::new(failures));
+    }
+
+    fn definitions_changed(&self, server: &ResourceId, count: u64) {
+        self.metrics.definitions_changed(server.name.as_str(), count);
     }
 
     fn quiet(&self, pass: Option<(&'static str, Duration)>) {

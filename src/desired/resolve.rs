@@ -8,7 +8,7 @@ use super::context::Context;
 use super::place::Findings;
 use super::{
     Desired, Floor, Origin, Origins, Outcome, PolicySource, Question, Resolutions, Resolved, Server, Tool,
-    files, names, policy, server, tool, toolset,
+    files, names, pin, policy, server, tool, toolset,
 };
 use crate::manifest::{Declared, Diagnostic, Manifest, Snapshot};
 use crate::resource::runner::RunnerKind;
@@ -29,6 +29,9 @@ pub fn questions(manifest: &Manifest, snapshot: &Snapshot, floor: &Floor) -> BTr
                     None => continue,
                 },
                 ServerSource::Git(git) => {
+                    if pin::pinned(manifest, declared).is_some_and(|pin| pin.commit.is_some()) {
+                        continue;
+                    }
                     questions.insert(Question::Git {
                         url: git.url.clone(),
                         reference: git.reference.clone(),
@@ -46,7 +49,8 @@ pub fn questions(manifest: &Manifest, snapshot: &Snapshot, floor: &Floor) -> BTr
         };
         let runner = context.runner(named, RunnerKind::Docker, &mut Findings::new(declared));
         if let Some(runner) = runner {
-            questions.insert(Question::Image { runner: runner.name.clone(), reference: image });
+            let reference = pin::image(manifest, declared, &image).to_owned();
+            questions.insert(Question::Image { runner: runner.name.clone(), reference });
         }
     }
     questions
@@ -250,17 +254,24 @@ fn answers_and_files(context: &Context<'_>, declared: &Declared) -> Option<Diges
         Spec::Server(spec) => match &spec.source {
             ServerSource::Git(git) => {
                 let answer = resolutions.git.get(&(git.url.clone(), git.reference.clone()));
-                Some(Digest::of("git", &answer))
+                let pin = pin::pinned(context.manifest, declared).and_then(|pin| pin.commit.as_ref());
+                Some(Digest::of("git", &(answer, pin)))
             }
             ServerSource::Command(_) => Some(files::contents(context, &declared.place.file.parent())),
-            ServerSource::Image(image) => Some(answers(context, &image.reference, spec.runner.as_ref())),
-            ServerSource::Package(package) => {
-                package.image().map(|image| answers(context, &image, spec.runner.as_ref()))
+            ServerSource::Image(image) => {
+                let asked = pin::image(context.manifest, declared, &image.reference);
+                Some(answers(context, asked, spec.runner.as_ref()))
             }
+            ServerSource::Package(package) => package.image().map(|image| {
+                answers(context, pin::image(context.manifest, declared, &image), spec.runner.as_ref())
+            }),
             _ => None,
         },
         Spec::Tool(spec) => Some(match &spec.image {
-            Some(image) => answers(context, image, spec.runner.as_ref()),
+            Some(image) => {
+                let asked = pin::image(context.manifest, declared, image);
+                answers(context, asked, spec.runner.as_ref())
+            }
             None => files::contents(context, &declared.place.file.parent()),
         }),
         _ => None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
-use super::{Digests, Location, Presented, Program, Runner, Server, Workload, files, needs};
+use super::{Digests, Location, Presented, Program, Runner, Server, Workload, files, needs, pin};
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
 use crate::resource::Digest;
@@ -31,7 +31,7 @@ pub(super) fn server(
     let located = match &spec.source {
         ServerSource::Url(url) => {
             elsewhere(spec, findings);
-            Some((Location::Remote { url: url.clone() }, None, Digest::of("remote", url.as_str())))
+            Some((Location::Remote { url: url.clone() }, None, Digest::of("remote", url.as_str()), None))
         }
         source => workload(context, declared, spec, findings).map(|(workload, build)| {
             let files = match source {
@@ -42,10 +42,10 @@ pub(super) fn server(
             };
             let digest =
                 Digest::of("workload", &(&workload, build.as_ref().map(|build| build.digest), files));
-            (Location::Runner(Arc::new(workload)), build, digest)
+            (Location::Runner(Arc::new(workload)), build, digest, files)
         }),
     };
-    let (location, build, workload) = located?;
+    let (location, build, workload, files) = located?;
     if findings.failed() || findings.pending {
         return None;
     }
@@ -71,6 +71,8 @@ pub(super) fn server(
         presented,
         depends_on: spec.depends_on.clone(),
         concurrency: spec.concurrency,
+        trust: spec.tools.trust,
+        files,
         startup_timeout: spec.startup_timeout.map_or(STARTUP_TIMEOUT, |period| period.0),
         drain_timeout: spec.drain_timeout.map_or(DRAIN_TIMEOUT, |period| period.0),
         timeout: context.timeout(spec.timeout),
@@ -161,7 +163,8 @@ fn program(
 ) -> Option<(Program, Option<Arc<BuildSpec>>)> {
     let build = match &spec.source {
         ServerSource::Image(image) => {
-            let id = context.image(&["source", "image"], &runner.name, &image.reference, findings);
+            let asked = pin::image(context.manifest, declared, &image.reference);
+            let id = context.image(&["source", "image"], &runner.name, asked, findings);
             let program = Program::Image {
                 reference: image.reference.clone(),
                 id,
@@ -182,7 +185,8 @@ fn program(
             (Some(ecosystem), _) => package(context, declared, source, ecosystem, runner, findings)?,
             (None, image) => {
                 let reference = image?;
-                let id = context.image(&["source", "package"], &runner.name, &reference, findings);
+                let asked = pin::image(context.manifest, declared, &reference);
+                let id = context.image(&["source", "package"], &runner.name, asked, findings);
                 let args = (!source.args.is_empty()).then(|| source.args.clone());
                 return Some((Program::Image { reference, id, entrypoint: None, args }, None));
             }
@@ -324,7 +328,10 @@ fn git(
     if findings.failed() {
         return None;
     }
-    let commit = match context.resolutions.git.get(&(url.clone(), source.reference.clone())) {
+    let pin = pin::pinned(context.manifest, declared).and_then(|pin| pin.commit.clone()).map(Ok);
+    let answer =
+        pin.as_ref().or_else(|| context.resolutions.git.get(&(url.clone(), source.reference.clone())));
+    let commit = match answer {
         None => {
             findings.pending = true;
             return None;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
-use super::{Digests, Tool, argv, needs, schema};
+use super::{Digests, Tool, argv, needs, pin, schema};
 use crate::manifest::{Declared, Diagnostic};
 use crate::resource::runner::RunnerKind;
 use crate::resource::tool::{ArgTemplate, ToolSpec};
@@ -44,7 +44,8 @@ pub(super) fn tool(
     };
     let image = match (&spec.image, &build) {
         (Some(reference), _) => {
-            Some((reference.clone(), context.image(&["image"], &runner.name, reference, findings)))
+            let asked = pin::image(context.manifest, declared, reference);
+            Some((reference.clone(), context.image(&["image"], &runner.name, asked, findings)))
         }
         (None, Some(build)) => Some((build.tag.clone(), None)),
         (None, None) => None,

@@ -36,6 +36,8 @@ const MAX_REFS: usize = 2_000_000;
 const MAX_REQUEST: u64 = 256 << 10;
 /// Packs after which the mirror is made anew: each fetch adds one, and each slows every lookup.
 const MAX_PACKS: usize = 64;
+/// Tags that are told: the kernel has about a thousand.
+const MAX_TAGS: usize = 20_000;
 /// The ref of the mirror that keeps what was fetched last.
 const KEPT: &str = "refs/toolcrib/followed";
 
@@ -48,6 +50,9 @@ pub(super) struct Request {
     pub(super) reference: Option<String>,
     /// Whether the files are wanted, or only the commit's id.
     pub(super) files: bool,
+    /// Whether only the names of tags are wanted.
+    #[serde(default)]
+    pub(super) tags: bool,
     /// The folder of the mirror; exists.
     pub(super) folder: PathBuf,
     pub(super) username: Option<String>,
@@ -66,6 +71,8 @@ pub(super) enum Answer {
         /// What people call the ref.
         label: String,
     },
+    /// The names of tags, without what stands before them.
+    Tags(Vec<String>),
     Failed {
         failure: Failure,
         message: String,
@@ -239,6 +246,11 @@ fn work(input: &Input) -> Result<Answer, Stop> {
         let heads = connection.list()?;
         if heads.len() > MAX_REFS {
             return Err(Stop::new(Failure::TooLarge, format!("the server shows more than {MAX_REFS} refs")));
+        }
+        if input.request.tags {
+            let tags = heads.iter().filter_map(|head| head.name().strip_prefix("refs/tags/"));
+            let tags = tags.filter(|tag| !tag.ends_with("^{}")).take(MAX_TAGS);
+            return Ok(Answer::Tags(tags.map(str::to_owned).collect()));
         }
         choose(heads, reference.as_ref())?
     };

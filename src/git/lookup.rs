@@ -79,6 +79,23 @@ impl Lookup for GitLookup {
         mirror.ask(Some(&reference), false).await.map(|resolved| resolved.commit.to_string())
     }
 
+    async fn tags(&self, url: &str, credentials: Option<&GitCredentials>) -> PortResult<Vec<String>> {
+        let url = GitUrl::parse(url, self.network.allow).map_err(refused)?;
+        if let GitUrl::Local(path) = url {
+            let names = move || {
+                Objects::new(path).with(|repo| {
+                    let names =
+                        repo.tag_names(None).map_err(|error| from_git("failed to list tags", error))?;
+                    Ok(names.iter().filter_map(|name| name.ok().flatten().map(str::to_owned)).collect())
+                })
+            };
+            return blocking(names).await;
+        }
+        let mirror = self.mirror(url, credentials);
+        let _permit = self.children.acquire().await;
+        mirror.tags().await
+    }
+
     async fn archive(
         &self,
         url: &str,

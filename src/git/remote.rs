@@ -30,8 +30,8 @@ use crate::ports::{PortError, PortResult, SecretValue, Source};
 use crate::resource::Digest;
 use crate::resource::server::GitCredentials;
 
-/// Bytes of an answer and of what a child that fell over says: both are a few lines.
-const MAX_ANSWER: u64 = 64 << 10;
+/// Bytes of an answer and of what a child that fell over says: a few lines, or the names of all tags.
+const MAX_ANSWER: u64 = 4 << 20;
 
 /// A repository elsewhere: its address, how to sign in, and where its copy is.
 pub(super) struct Mirror {
@@ -54,18 +54,44 @@ impl Mirror {
     pub(super) async fn ask(&self, reference: Option<&RefName>, files: bool) -> PortResult<Resolved> {
         let what = if files { "fetch" } else { "look up refs of" };
         let operation = format!("failed to {what} `{}`", self.url.as_str());
+        match self.exchange(&operation, reference, files, false).await? {
+            Answer::Commit { commit, label } => match Oid::from_str(&commit) {
+                Ok(commit) => Ok(Resolved { label, commit }),
+                Err(error) => Err(super::objects::from_git(operation, error)),
+            },
+            _ => Err(PortError::retry(operation).caused_by("the child answered something else")),
+        }
+    }
+
+    /// The names of all tags there.
+    pub(super) async fn tags(&self) -> PortResult<Vec<String>> {
+        let operation = format!("failed to look up tags of `{}`", self.url.as_str());
+        match self.exchange(&operation, None, false, true).await? {
+            Answer::Tags(tags) => Ok(tags),
+            _ => Err(PortError::retry(operation).caused_by("the child answered something else")),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        operation: &str,
+        reference: Option<&RefName>,
+        files: bool,
+        tags: bool,
+    ) -> PortResult<Answer> {
         let secrets = self.secrets()?;
         let request = Request {
             url: self.url.as_str().to_owned(),
             reference: reference.map(|name| name.as_str().to_owned()),
             files,
+            tags,
             folder: self.folder.clone(),
             username: self.username(),
             proxy: self.network.proxy.clone(),
             password: secrets.password.as_ref().map(|secret| secret.expose().len()),
             ssh_key: secrets.ssh_key.as_ref().map(|secret| secret.expose().len()),
         };
-        let failed = |error: std::io::Error| PortError::retry(operation.clone()).caused_by(error);
+        let failed = |error: std::io::Error| PortError::retry(operation).caused_by(error);
         let home = self.home().map_err(failed)?;
         let mut child = Group(self.command(&home).spawn().map_err(|error| {
             failed(error).hint("the daemon starts its own binary to fetch: it must still be where it was")
@@ -81,13 +107,10 @@ impl Mirror {
             Ok(Err(error)) => {
                 Err(failed(error).hint("see the log of the daemon; the next fetch tries again"))
             }
-            Ok(Ok(Answer::Commit { commit, label })) => match Oid::from_str(&commit) {
-                Ok(commit) => Ok(Resolved { label, commit }),
-                Err(error) => Err(super::objects::from_git(operation, error)),
-            },
             Ok(Ok(Answer::Failed { failure, message })) => {
                 Err(PortError::retry(operation).caused_by(message).hint(self.hint(failure)))
             }
+            Ok(Ok(answer)) => Ok(answer),
         }
     }
 

@@ -42,7 +42,7 @@ struct Block {
 type Fault = (Vec<String>, &'static str, String);
 
 /// Reads the lock of `owner`.
-pub(super) fn parse(path: &RepoPath, owner: &ResourceId, bytes: &[u8]) -> ParsedFile {
+pub fn parse(path: &RepoPath, owner: &ResourceId, bytes: &[u8]) -> ParsedFile {
     let hint = format!("restore it from Git, or write it anew with `toolcrib lock {}`", owner.name);
     let read = parse_as::<Document>(path, bytes);
     let lock = read.map_err(|faults| faults.into_iter().map(|fault| fault.or_hint(&hint)).collect());

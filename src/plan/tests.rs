@@ -46,6 +46,8 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         presented: crate::desired::Presented::default(),
         depends_on: Box::default(),
         concurrency: None,
+        trust: None,
+        files: None,
         startup_timeout: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),
         tests: Arc::default(),

@@ -15,6 +15,8 @@ use crate::resource::{Kind, Name, ResourceId};
 
 /// Reads of one snapshot: each finds at least one more file, and ignore files nest no deeper.
 const MAX_ROUNDS: usize = 32;
+/// Where the store keeps the commits that refs of Git sources named.
+const COMMITS: &str = "resolutions/git";
 
 impl Reconciler {
     /// A fetch ended.
@@ -87,7 +89,9 @@ impl Reconciler {
             }
             contents.extend(read);
         }
-        Ok(manifest::load(snapshot, self.manifest.as_ref(), &contents))
+        let mut manifest = manifest::load(snapshot, self.manifest.as_ref(), &contents);
+        self.narrow(&mut manifest);
+        Ok(manifest)
     }
 
     /// Resolves what was read with the answers there are, and takes it unless it is refused.
@@ -178,6 +182,9 @@ impl Reconciler {
         let open: Vec<Question> =
             self.questions.iter().filter(|question| !self.answered(question)).cloned().collect();
         for question in open {
+            if let Question::Git { url, reference, .. } = &question {
+                self.recalled.remove(&(url.clone(), reference.clone()));
+            }
             let ports = self.ports.clone();
             let asked = question.clone();
             self.spawn(Key::Lookup(question), None, |_| Box::pin(job::look_up(ports, asked)));
@@ -196,7 +203,8 @@ impl Reconciler {
     fn answered(&self, question: &Question) -> bool {
         match question {
             Question::Git { url, reference, .. } => {
-                self.resolutions.git.contains_key(&(url.clone(), reference.clone()))
+                let key = (url.clone(), reference.clone());
+                self.resolutions.git.contains_key(&key) && !self.recalled.contains_key(&key)
             }
             Question::Image { runner, reference } => {
                 self.resolutions.images.contains_key(&(runner.clone(), reference.clone()))
@@ -218,12 +226,37 @@ impl Reconciler {
     pub(super) fn note_answer(&mut self, question: Question, answer: Result<String, String>) -> bool {
         match question {
             Question::Git { url, reference, .. } => {
-                settle(&mut self.resolutions.git, (url, reference), answer)
+                let changed = settle(&mut self.resolutions.git, (url, reference), answer);
+                if changed {
+                    self.remember_commits();
+                }
+                changed
             }
             Question::Image { runner, reference } => {
                 settle(&mut self.resolutions.images, (runner, reference), answer)
             }
         }
+    }
+
+    /// Writes down which commits refs named, for a start when the network is away.
+    fn remember_commits(&self) {
+        let known =
+            self.resolutions.git.iter().filter_map(|(key, answer)| Some((key, answer.as_ref().ok()?)));
+        let written = serde_json::to_vec(&known.collect::<Vec<_>>());
+        if let Some(Err(error)) = written.ok().map(|bytes| self.ports.store.put(COMMITS, &bytes)) {
+            tracing::warn!(error = %error.chain(), "the commits of Git sources are not remembered");
+        }
+    }
+
+    /// What refs named when somebody last asked. Each is asked again at once; until then, and while
+    /// nobody answers, this holds.
+    pub(super) fn recall_commits(&mut self) {
+        let stored = self.ports.store.get(COMMITS).ok().flatten();
+        let known: Option<Vec<((String, String), String)>> =
+            stored.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        self.recalled = known.into_iter().flatten().collect();
+        let answers = self.recalled.iter().map(|(key, commit)| (key.clone(), Ok(commit.clone())));
+        self.resolutions.git.extend(answers);
     }
 
     pub(super) fn first_error(&self) -> Option<&PortError> {

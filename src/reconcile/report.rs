@@ -8,6 +8,7 @@ use super::backoff::What;
 use super::job::Key;
 use crate::desired::{Digests, Location};
 use crate::live::{Instance, InstanceState, Observation};
+use crate::lock::Verdict;
 use crate::manifest::{Diagnostic, Place};
 use crate::resource::{Kind, Name, ResourceId, Revision};
 use crate::status::{
@@ -154,6 +155,7 @@ impl Reconciler {
         ];
         if id.kind == Kind::Server {
             findings.push((ConditionType::Healthy, self.healthy(id)));
+            findings.extend(self.locked(id).map(|locked| (ConditionType::Locked, locked)));
         }
         findings.push((ConditionType::Ready, ready));
         findings
@@ -164,6 +166,17 @@ impl Reconciler {
         self.diagnostics
             .iter()
             .find(|diagnostic| diagnostic.is_error() && diagnostic.resource.as_ref() == Some(id))
+    }
+
+    /// How a server of the catalog stands to its lock.
+    fn locked(&self, id: &ResourceId) -> Option<Finding> {
+        let judged = &self.standing.get(&id.name)?.judged;
+        let status = match judged.verdict {
+            Verdict::Locked => ConditionStatus::True,
+            Verdict::Unverified | Verdict::Waiting => ConditionStatus::Unknown,
+            _ => ConditionStatus::False,
+        };
+        Some((status, judged.verdict.reason(), judged.message(id.name.as_str())))
     }
 
     fn healthy(&self, id: &ResourceId) -> Finding {
@@ -180,7 +193,7 @@ impl Reconciler {
         }
     }
 
-    fn ready_finding(&self, id: &ResourceId) -> Finding {
+    pub(super) fn ready_finding(&self, id: &ResourceId) -> Finding {
         use ConditionStatus::{False, True};
         if let Some(fault) = self.fault(id) {
             let place = fault.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
@@ -233,10 +246,20 @@ impl Reconciler {
                 if let Some(wait) = self.backoff.get(id).filter(|wait| wait.failures > 1) {
                     return (False, reason::CRASH_LOOP, wait.error.clone());
                 }
-                match self.unoffered.get(id) {
-                    None if self.is_held(id) => (False, reason::WAITING_FOR_OTHERS, self.awaits()),
-                    Some(why) => (False, reason::UNPUBLISHABLE, why.clone()),
-                    None => (True, reason::SERVED, format!("{} tools listed", serving.offer.tools.len())),
+                if self.is_held(id) && !self.unoffered.contains_key(id) {
+                    return (False, reason::WAITING_FOR_OTHERS, self.awaits());
+                }
+                let judged = self.standing.get(&id.name).map(|standing| &standing.judged);
+                if let Some(judged) = judged.filter(|judged| judged.verdict.withholds()) {
+                    return (False, judged.verdict.reason(), judged.message(id.name.as_str()));
+                }
+                let differs = judged.filter(|judged| judged.verdict.alarms());
+                match (self.unoffered.get(id), differs) {
+                    (Some(why), _) => (False, reason::UNPUBLISHABLE, why.clone()),
+                    (None, Some(judged)) => (True, reason::SERVED, judged.message(id.name.as_str())),
+                    (None, None) => {
+                        (True, reason::SERVED, format!("{} tools listed", serving.offer.tools.len()))
+                    }
                 }
             }
             (Some(_), _) => {

@@ -34,23 +34,18 @@ impl Reconciler {
             tracing::info!(revision = %desired.revision, waits_for = %super::serve::listed(&list), "not published before all of it is ready");
         }
         self.waits_for = waits_for;
+        let servers = self.offered(desired);
         match &self.published {
             Some(before) if !self.waits_for.is_empty() => Some(self.as_before(before, desired)),
-            _ => self.as_ready(desired),
+            _ => self.as_ready(desired, servers),
         }
     }
 
-    fn as_ready(&self, desired: &Desired) -> Option<Published> {
-        let synced = self.serving.values().filter(|serving| serving.server.synced);
-        let offered = |serving: &super::Serving| Offered {
-            server: Arc::clone(&serving.server),
-            upstream: serving.key.clone(),
-            offer: Arc::clone(&serving.offer),
-        };
+    fn as_ready(&self, desired: &Desired, servers: Vec<Offered>) -> Option<Published> {
         Some(Published {
             snapshot: Arc::clone(self.accepted.as_ref()?),
             revision: desired.revision.clone(),
-            servers: synced.map(offered).collect(),
+            servers,
             tools: self.tools.values().cloned().collect(),
         })
     }
@@ -65,7 +60,9 @@ impl Reconciler {
                 && now.server.digests.workload == offered.server.digests.workload
             {
                 offered.upstream = now.key.clone();
-                offered.offer = Arc::clone(&now.offer);
+                if let Some(standing) = self.standing.get(&id.name) {
+                    offered.offer = Arc::clone(standing.offer());
+                }
             }
             desired.servers.contains_key(&id.name) || waits(desired, id)
         });

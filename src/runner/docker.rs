@@ -163,6 +163,16 @@ fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+impl DockerRunner {
+    /// The tags of a repository's images that are on the engine.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn tags(&self, repository: &str) -> PortResult<Vec<String>> {
+        image::tags(&self.inner.engine.client().await?, repository).await
+    }
+}
+
 #[async_trait]
 impl Runner for DockerRunner {
     async fn observe(&self) -> PortResult<Vec<Instance>> {
@@ -171,6 +181,10 @@ impl Runner for DockerRunner {
 
     async fn image(&self, reference: &str) -> PortResult<String> {
         image::ensure(&self.inner.engine, self.inner.name.as_str(), reference).await
+    }
+
+    async fn registry_digest(&self, reference: &str) -> PortResult<Option<String>> {
+        image::registry_digest(&self.inner.engine.client().await?, reference).await
     }
 
     async fn built(&self, build: &BuildSpec) -> PortResult<bool> {

@@ -3,7 +3,7 @@
 //! Invariant: the number of series is bounded. Labels come from the served catalog, never from what
 //! a caller typed, and beyond [`MAX_SERIES`] values everything counts as `other`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +62,16 @@ struct RevisionLabels {
     revision: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServerLabels {
+    server: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LockLabels {
+    lock: String,
+}
+
 type Histograms = Family<ToolLabels, Histogram, fn() -> Histogram>;
 
 fn seconds() -> Histogram {
@@ -82,7 +92,10 @@ pub struct Metrics {
     entries: Family<KindLabels, Gauge>,
     served: Family<RevisionLabels, Gauge>,
     resources: Family<ResourceLabels, Gauge>,
+    changed: Family<ServerLabels, Counter>,
+    locks: Family<LockLabels, Gauge>,
     tools: Mutex<BTreeSet<String>>,
+    servers: Mutex<BTreeSet<String>>,
     last: Mutex<Option<RevisionLabels>>,
 }
 
@@ -100,7 +113,10 @@ impl Default for Metrics {
             entries: Family::default(),
             served: Family::default(),
             resources: Family::default(),
+            changed: Family::default(),
+            locks: Family::default(),
             tools: Mutex::default(),
+            servers: Mutex::default(),
             last: Mutex::default(),
             registry: Registry::default(),
         };
@@ -126,6 +142,16 @@ impl Default for Metrics {
         registry.register("catalog_entries", "Entries of the served catalog", metrics.entries.clone());
         registry.register("served_revision_info", "The revision that is served", metrics.served.clone());
         registry.register("resources", "Declared resources by readiness", metrics.resources.clone());
+        registry.register(
+            "definitions_changed",
+            "Definitions that servers changed by themselves, without a commit",
+            metrics.changed.clone(),
+        );
+        registry.register(
+            "servers_by_lock",
+            "Servers by how they stand to their lock",
+            metrics.locks.clone(),
+        );
         Self { registry, ..metrics }
     }
 }
@@ -133,7 +159,7 @@ impl Default for Metrics {
 impl Metrics {
     /// A call of a tool ended. `tool` is the published name of an entry of the catalog.
     pub fn execution(&self, tool: &str, success: bool, duration: Duration) {
-        let tool = self.bounded(tool);
+        let tool = bounded(&self.tools, tool);
         self.durations.get_or_create(&ToolLabels { tool: tool.clone() }).observe(duration.as_secs_f64());
         self.executions.get_or_create(&ExecutionLabels { tool, success: success.to_string() }).inc();
     }
@@ -184,6 +210,21 @@ impl Metrics {
         self.resources.get_or_create(&labels).set(count.try_into().unwrap_or(i64::MAX));
     }
 
+    /// A server changed definitions by itself.
+    pub fn definitions_changed(&self, server: &str, count: u64) {
+        let labels = ServerLabels { server: bounded(&self.servers, server) };
+        self.changed.get_or_create(&labels).inc_by(count);
+    }
+
+    /// How many servers stand in each way to their lock.
+    pub fn locks(&self, standing: &BTreeMap<&str, u64>) {
+        self.locks.clear();
+        for (lock, count) in standing {
+            let labels = LockLabels { lock: (*lock).to_owned() };
+            self.locks.get_or_create(&labels).set((*count).try_into().unwrap_or(i64::MAX));
+        }
+    }
+
     /// The page, in OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut page = String::new();
@@ -191,18 +232,18 @@ impl Metrics {
         let _ = encode(&mut page, &self.registry);
         page
     }
+}
 
-    /// The value of the label `tool`, of which there are at most [`MAX_SERIES`].
-    fn bounded(&self, tool: &str) -> String {
-        let mut known = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(tool) {
-            if known.len() >= MAX_SERIES {
-                return OTHER.to_owned();
-            }
-            known.insert(tool.to_owned());
+/// The value of a label, of which there are at most [`MAX_SERIES`].
+fn bounded(known: &Mutex<BTreeSet<String>>, value: &str) -> String {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if !known.contains(value) {
+        if known.len() >= MAX_SERIES {
+            return OTHER.to_owned();
         }
-        tool.to_owned()
+        known.insert(value.to_owned());
     }
+    value.to_owned()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod builds;
 mod confinement;
 mod daemon;
+mod lock;
 mod runs;
 mod servers;
 mod strangers;

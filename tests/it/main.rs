@@ -21,6 +21,7 @@ mod fuzz;
 mod git;
 mod import;
 mod init;
+mod lock;
 mod policy;
 mod probe;
 mod manifest;

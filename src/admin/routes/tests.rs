@@ -44,6 +44,10 @@ impl Control for Fixed {
         self.asked.lock().unwrap().push(format!("suspend {suspended}"));
         Ok(())
     }
+
+    async fn locks(&self) -> PortResult<Vec<crate::admin::LockView>> {
+        Ok(Vec::new())
+    }
 }
 
 fn empty_catalog() -> Catalog {

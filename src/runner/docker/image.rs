@@ -45,6 +45,26 @@ pub(super) async fn inspect(docker: &Docker, reference: &str) -> PortResult<Opti
     }))
 }
 
+/// The first name by which a registry knows the image, in the order of names.
+pub(super) async fn registry_digest(docker: &Docker, reference: &str) -> PortResult<Option<String>> {
+    let operation = || format!("failed to look for image `{reference}`");
+    let answer = ask(operation, async { found(docker.inspect_image(reference).await) }).await?;
+    let digests = answer.and_then(|image| image.repo_digests).unwrap_or_default();
+    Ok(digests.into_iter().filter(|digest| digest.contains("@sha256:")).min())
+}
+
+/// The tags of a repository's images that are on the engine.
+pub(super) async fn tags(docker: &Docker, repository: &str) -> PortResult<Vec<String>> {
+    let filters = HashMap::from([("reference".to_owned(), vec![format!("{repository}:*")])]);
+    let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+    let operation = || format!("failed to list the images of `{repository}`");
+    let images = ask(operation, docker.list_images(Some(options))).await?;
+    let names = images.into_iter().flat_map(|image| image.repo_tags);
+    let tags = names
+        .filter_map(|name| Some(name.rsplit_once(':').filter(|(name, _)| *name == repository)?.1.to_owned()));
+    Ok(tags.collect())
+}
+
 /// The image, which must be there.
 pub(super) async fn present(docker: &Docker, reference: &str) -> PortResult<Image> {
     inspect(docker, reference).await?.ok_or_else(|| missing(reference))

@@ -54,6 +54,8 @@ pub(super) const MODULES: &[Rule] = &[
     pure("plan"),
     pure("status"),
     pure("catalog"),
+    pure("relation"),
+    pure("update"),
     pure("schema"),
     pure("contract"),
     // What others write, and what they read.
