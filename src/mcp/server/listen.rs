@@ -1,19 +1,18 @@
 //! Streams that tell of changes: `subscriptions/listen`, and the GET of a session.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, Interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::request::Request;
 use super::session::{Session, lock};
-use super::{Changes, Endpoint, Payload, Refusal, respond, sse};
+use super::sse::Told as _;
+use super::{Changes, Endpoint, Payload, Refusal, sse};
 use crate::mcp::wire::{self, Id, code, meta, raw};
 
 /// Changes closer together than this are told as one: many servers turning ready in a row.
@@ -53,13 +52,11 @@ struct Subscription {
     /// The request of a modern subscription.
     id: Option<Id>,
     session: Option<Arc<Session>>,
-    queue: VecDeque<Bytes>,
-    keep_alive: Interval,
+    queue: sse::Queue,
     told: Option<Instant>,
     shutdown: CancellationToken,
     /// The session is over, or the client opened another stream.
     replaced: CancellationToken,
-    ended: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -86,7 +83,7 @@ pub(super) fn stream(endpoint: &Endpoint, session: &Arc<Session>) -> Result<Resp
     // Earlier versions have no events without data.
     let primed = session.version >= wire::LEGACY;
     let first = if primed { sse::priming(&format!("{:016x}", rand::random::<u64>())) } else { sse::COMMENT };
-    subscription.queue.push_back(first);
+    subscription.queue.push(first);
     subscription.session = Some(Arc::clone(session));
     subscription.catch_up();
     Ok(subscription.into_response())
@@ -111,49 +108,12 @@ impl Subscription {
             filter,
             id: id.cloned(),
             session: None,
-            queue: VecDeque::new(),
-            keep_alive: respond::keep_alive(),
+            queue: sse::Queue::new(),
             told: None,
             shutdown: endpoint.shutdown.clone(),
             replaced: CancellationToken::new(),
-            ended: false,
             _permit: permit,
         })
-    }
-
-    fn into_response(self) -> Response<Payload> {
-        let told = futures::stream::unfold(self, |mut subscription| async move {
-            let part = subscription.next().await?;
-            Some((part, subscription))
-        });
-        respond::events(Payload::stream(told))
-    }
-
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(part) = self.queue.pop_front() {
-                return Some(part);
-            }
-            if self.ended {
-                return None;
-            }
-            // Cancel-safe: a watch keeps its newest value, tokens stay cancelled, a tick is only late.
-            tokio::select! {
-                biased;
-                () = self.replaced.cancelled() => return None,
-                () = self.shutdown.cancelled() => self.end(),
-                changed = self.changes.changed() => match changed {
-                    Ok(()) => {
-                        if let Some(told) = self.told {
-                            tokio::time::sleep_until(told + GAP).await;
-                        }
-                        self.catch_up();
-                    }
-                    Err(_) => self.end(),
-                },
-                _ = self.keep_alive.tick() => self.queue.push_back(sse::COMMENT),
-            }
-        }
     }
 
     /// Tells what changed since the client last heard.
@@ -182,15 +142,41 @@ impl Subscription {
     }
 
     fn say(&mut self, method: &str, params: Option<&str>) {
-        self.queue.push_back(sse::event([wire::notification(method, params).as_bytes()]));
+        self.queue.push(sse::event([wire::notification(method, params).as_bytes()]));
     }
 
     /// A modern subscription ends with the response to its request.
     fn end(&mut self) {
-        self.ended = true;
+        self.queue.end();
         if let Some(id) = &self.id {
             let result = format!("{{\"resultType\":\"complete\",{}}}", tag(id));
-            self.queue.push_back(sse::event([wire::response(id, &result).as_bytes()]));
+            self.queue.push(sse::event([wire::response(id, &result).as_bytes()]));
         }
+    }
+}
+
+impl sse::Told for Subscription {
+    fn queue(&mut self) -> &mut sse::Queue {
+        &mut self.queue
+    }
+
+    async fn more(&mut self) -> bool {
+        // Cancel-safe: a watch keeps its newest value, tokens stay cancelled.
+        tokio::select! {
+            biased;
+            () = self.replaced.cancelled() => return false,
+            () = self.shutdown.cancelled() => self.end(),
+            changed = self.changes.changed() => match changed {
+                Ok(()) => {
+                    if let Some(told) = self.told {
+                        tokio::time::sleep_until(told + GAP).await;
+                    }
+                    self.catch_up();
+                }
+                Err(_) => self.end(),
+            },
+            () = self.queue.quiet() => {}
+        }
+        true
     }
 }

@@ -1,7 +1,6 @@
 //! One call to one response: JSON when the result comes first, a stream of events when anything else
 //! does.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +11,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::task::TaskTracker;
 
 use super::request::{Level, Request};
+use super::sse::Told as _;
 use super::{Payload, Reply, reply, sse};
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::CallEvent;
@@ -116,7 +115,9 @@ fn last(mut call: Call, outcome: Outcome) -> Response<Payload> {
     };
     let rest: Vec<_> = said.collect();
     let mut telling = Telling::begin(call, first);
-    telling.queue.extend(rest);
+    for part in rest {
+        telling.queue.push(part);
+    }
     telling.end(outcome);
     telling.into_response()
 }
@@ -167,50 +168,37 @@ pub(super) fn events(payload: Payload) -> Response<Payload> {
 /// A call told event by event, its response last.
 struct Telling {
     call: Call,
-    queue: VecDeque<Bytes>,
-    keep_alive: Interval,
-    ended: bool,
+    queue: sse::Queue,
 }
 
-pub(super) fn keep_alive() -> Interval {
-    let mut interval = tokio::time::interval_at(Instant::now() + sse::KEEP_ALIVE, sse::KEEP_ALIVE);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
+impl sse::Told for Telling {
+    fn queue(&mut self) -> &mut sse::Queue {
+        &mut self.queue
+    }
+
+    async fn more(&mut self) -> bool {
+        // Cancel-safe: as in `answer`.
+        tokio::select! {
+            biased;
+            Some(event) = hear(&mut self.call.events) => self.tell(&event),
+            outcome = &mut self.call.outcome => self.end(outcome),
+            () = self.queue.quiet() => {}
+        }
+        true
+    }
 }
 
 impl Telling {
     fn begin(call: Call, first: Bytes) -> Self {
-        Self { call, queue: VecDeque::from([first]), keep_alive: keep_alive(), ended: false }
-    }
-
-    fn into_response(self) -> Response<Payload> {
-        let told = futures::stream::unfold(self, |mut telling| async move {
-            let part = telling.next().await?;
-            Some((part, telling))
-        });
-        events(Payload::stream(told))
-    }
-
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(part) = self.queue.pop_front() {
-                return Some(part);
-            }
-            if self.ended {
-                return None;
-            }
-            // Cancel-safe: as in `answer`.
-            tokio::select! {
-                biased;
-                Some(event) = hear(&mut self.call.events) => self.tell(&event),
-                outcome = &mut self.call.outcome => self.end(outcome),
-                _ = self.keep_alive.tick() => self.queue.push_back(sse::COMMENT),
-            }
-        }
+        let mut queue = sse::Queue::new();
+        queue.push(first);
+        Self { call, queue }
     }
 
     fn tell(&mut self, event: &CallEvent) {
-        self.queue.extend(notification(&self.call.request, self.call.level, event));
+        if let Some(part) = notification(&self.call.request, self.call.level, event) {
+            self.queue.push(part);
+        }
     }
 
     /// What was said before the end is told before the response.
@@ -218,11 +206,11 @@ impl Telling {
         while let Some(Ok(event)) = self.call.events.as_mut().map(mpsc::Receiver::try_recv) {
             self.tell(&event);
         }
-        self.ended = true;
+        self.queue.end();
         let request = &self.call.request;
         // A cancelled request gets no response.
         let Some(outcome) = outcome else { return };
-        self.queue.push_back(match outcome.and_then(|reply| reply::success(request, reply)) {
+        self.queue.push(match outcome.and_then(|reply| reply::success(request, reply)) {
             Ok(parts) => sse::event(parts.iter().map(AsRef::as_ref)),
             Err(error) => sse::event([reply::failure(Some(&request.id), &error).as_bytes()]),
         });
