@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, PlanView};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::http::opa::Opa;
 use crate::ports::{Clock as _, Judge, PortError, PortResult, Publisher as _, Store as _};
 use crate::reconcile::{Cause, Event, Reconciler};
@@ -204,9 +204,9 @@ pub async fn plan(config: Config, cancel: CancellationToken) -> Result<PlanView,
 ///
 /// # Errors
 /// When there is no TLS.
-pub fn judge() -> PortResult<Arc<dyn Judge>> {
+pub fn judge(environment: &Environment) -> PortResult<Arc<dyn Judge>> {
     // Nothing is told apart by its secrets here: any key will do.
-    let secrets = LocalSecrets::new(rand::random());
+    let secrets = LocalSecrets::new(rand::random(), environment.lookup());
     Ok(Arc::new(Opa::new(Arc::new(secrets))?))
 }
 

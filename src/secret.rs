@@ -4,11 +4,13 @@
 //! Invariant: no error, log or digest holds a value; [`mac`] is keyed and goes to the inventory
 //! alone. Not here: who may use which secret.
 
-#![expect(clippy::disallowed_methods, reason = "reads the daemon's environment and files: an effect")]
+#![expect(clippy::disallowed_methods, reason = "reads files: an effect")]
 
 mod redact;
 
+use std::ffi::OsString;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -22,15 +24,19 @@ pub use redact::Redactor;
 pub const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 /// Secrets of the daemon's own machine: its environment and absolute files.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct LocalSecrets {
     key: [u8; 32],
+    variable: Arc<Variable>,
 }
+
+/// The raw value of a variable of the daemon's environment.
+pub type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl LocalSecrets {
     /// `key` is the installation's own, random, and kept in its store alone.
-    pub fn new(key: [u8; 32]) -> Self {
-        Self { key }
+    pub fn new(key: [u8; 32], variable: Arc<Variable>) -> Self {
+        Self { key, variable }
     }
 }
 
@@ -41,16 +47,16 @@ impl Secrets for LocalSecrets {
 
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue> {
         match reference {
-            SecretRef::Env(name) => from_env(name),
+            SecretRef::Env(name) => from_env(name, &*self.variable),
             SecretRef::File(path) => from_file(path),
         }
     }
 }
 
-fn from_env(name: &str) -> PortResult<SecretValue> {
+fn from_env(name: &str, variable: &Variable) -> PortResult<SecretValue> {
     use std::os::unix::ffi::OsStringExt as _;
     let fits = !name.is_empty() && !name.contains(['=', '\0']);
-    let value = fits.then(|| std::env::var_os(name)).flatten().ok_or_else(|| {
+    let value = fits.then(|| variable(name)).flatten().ok_or_else(|| {
         PortError::stalled(format!("secret `env: {name}` is not set"))
             .hint(format!("start the daemon with the environment variable `{name}`"))
     })?;
@@ -111,6 +117,11 @@ mod tests {
     use crate::ports::Material;
     use crate::resource::EnvValue;
 
+    /// In an empty environment.
+    fn local() -> LocalSecrets {
+        LocalSecrets::new([0; 32], Arc::new(|_| None))
+    }
+
     #[test]
     fn reads_files() {
         let folder = tempfile::tempdir().unwrap();
@@ -127,7 +138,7 @@ mod tests {
             (b"", b""),
         ] {
             let path = write("secret", bytes);
-            let value = LocalSecrets::new([0; 32]).resolve(&SecretRef::File(path)).ok().unwrap();
+            let value = local().resolve(&SecretRef::File(path)).ok().unwrap();
             assert_eq!(value.expose(), expected);
         }
         let large = write("large", &vec![b'x'; (1 << 20) + 1]);
@@ -137,7 +148,7 @@ mod tests {
             ("/nowhere/token", "secret `file: /nowhere/token` cannot be read"),
             (folder.path().to_str().unwrap(), "is not a file"),
         ] {
-            let error = LocalSecrets::new([0; 32]).resolve(&SecretRef::File(path.to_owned())).err().unwrap();
+            let error = local().resolve(&SecretRef::File(path.to_owned())).err().unwrap();
             assert!(error.operation.contains(part), "{}", error.operation);
             assert!(error.hint.is_some());
         }
@@ -147,7 +158,7 @@ mod tests {
     fn names_what_is_missing() {
         let env =
             BTreeMap::from([("TOKEN".to_owned(), EnvValue::Secret(SecretRef::Env("NOT_SET_9".to_owned())))]);
-        let error = Material::resolve(&LocalSecrets::new([0; 32]), &env, &BTreeMap::new()).err().unwrap();
+        let error = Material::resolve(&local(), &env, &BTreeMap::new()).err().unwrap();
         assert_eq!(
             error.operation,
             "failed to resolve environment variable `TOKEN`: secret `env: NOT_SET_9` is not set"

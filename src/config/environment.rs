@@ -10,6 +10,9 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct Environment(Arc<BTreeMap<OsString, OsString>>);
 
+/// The raw value of one variable.
+pub type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
 impl Environment {
     /// The environment of this process, as it is now.
     pub fn capture() -> Self {
@@ -24,6 +27,12 @@ impl Environment {
     /// The raw value.
     pub fn get_os(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// Answers for single variables, for whom the rest is no concern of.
+    pub fn lookup(&self) -> Arc<Lookup> {
+        let environment = self.clone();
+        Arc::new(move |name| environment.get_os(name).map(OsStr::to_owned))
     }
 
     /// The value, when it is set and UTF-8.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metered::Metered;
+use crate::config::Environment;
 use crate::desired;
 use crate::ports::{DeclaredRunners, PortResult, Runner, RunnerPool, Runners};
 use crate::reconcile::{Cause, Event};
@@ -28,6 +29,7 @@ const SWEEP_AGAIN: Duration = Duration::from_secs(15);
 pub(super) struct Setting {
     pub(super) state: std::path::PathBuf,
     pub(super) owner: Name,
+    pub(super) environment: Environment,
     /// Where the engine is unless a runner says: `DOCKER_HOST`, or the usual socket.
     pub(super) docker_host: String,
     /// Whether the daemon before ended in order, so that streams may be taken over.
@@ -63,7 +65,11 @@ impl Pool {
         let (mut process, mut docker) = (None, None);
         let runner: Arc<dyn Runner> = match declared.kind {
             RunnerKind::Process => {
-                let config = process::Config::local(declared.name.clone(), &self.setting.state);
+                let config = process::Config::local(
+                    declared.name.clone(),
+                    &self.setting.state,
+                    &*self.setting.environment.lookup(),
+                );
                 let runner = Arc::new(ProcessRunner::new(config)?);
                 process = Some(Arc::clone(&runner));
                 runner

@@ -65,7 +65,8 @@ pub async fn probe(
         }
         Undeclared::Command { argv, dir } => {
             let state = environment.state_home().join(format!("probe-{}", std::process::id()));
-            let runner = ProcessRunner::new(process::Config::local(name.clone(), &state))?;
+            let runner =
+                ProcessRunner::new(process::Config::local(name.clone(), &state, &*environment.lookup()))?;
             let program = Program::Command { argv, dir: dir.display().to_string() };
             let found = attempt(&runner, "process", program).await;
             runner.shutdown(GRACE).await;

@@ -19,7 +19,7 @@ pub fn network(config: &Config) -> Network {
         timeout: git::TIMEOUT,
         allow: Allow { local: config.floor.local_git, http: false },
         // Only resolves: nothing is told apart by tags where repositories are fetched.
-        secrets: Arc::new(LocalSecrets::new([0; 32])),
+        secrets: Arc::new(LocalSecrets::new([0; 32], config.environment.lookup())),
     }
 }
 

@@ -61,13 +61,15 @@ impl World {
         store.put(CLEAN, b"")?;
         // On the disk before anything runs: after a kill, the next start must not find a clean end.
         store.flush()?;
-        let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets::new(key(&store)?));
+        let secrets: Arc<dyn Secrets> =
+            Arc::new(LocalSecrets::new(key(&store)?, config.environment.lookup()));
         let source = super::source::open(config)?;
         let metrics = Arc::new(Metrics::default());
         let setting = Setting {
             metrics: Arc::clone(&metrics),
             state: config.state.clone(),
             owner: config.owner.clone(),
+            environment: config.environment.clone(),
             docker_host: config.environment.get("DOCKER_HOST").unwrap_or(DOCKER_SOCKET).to_owned(),
             clean,
         };

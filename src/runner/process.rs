@@ -51,17 +51,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// The runner's part of the daemon's state folder, and what the daemon's environment says.
-    pub fn local(runner: Name, state: &Path) -> Self {
+    /// The runner's part of the daemon's state folder, and what the daemon's environment says, which
+    /// `variable` answers for.
+    pub fn local(runner: Name, state: &Path, variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let state = state.join("processes").join(runner.as_str());
         let installation = Digest::of_bytes(state.as_os_str().as_encoded_bytes()).short();
-        let shared = [std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), Some("/dev/shm".into())];
+        let shared = [variable("XDG_RUNTIME_DIR").map(PathBuf::from), Some("/dev/shm".into())];
         let memory = shared.into_iter().flatten().find(|folder| is_memory(folder));
         Self {
             runner,
             state,
             launcher: "/proc/self/exe".into(),
-            path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+            path: variable("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
             memory: memory.map(|folder| folder.join(format!("toolcrib-{installation}"))),
             installation,
         }

@@ -101,7 +101,7 @@ impl Eval {
             None => self.question(point, &loaded)?,
         };
         let said = if rules.remotes(point).next().is_some() {
-            judged(&*daemon::judge()?, &rules, point, &question).await
+            judged(&*daemon::judge(&context.environment)?, &rules, point, &question).await
         } else {
             Vec::new()
         };

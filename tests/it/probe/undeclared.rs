@@ -46,7 +46,7 @@ async fn a_command_is_asked_over_stdio_then_http_and_leaves_nothing() {
     let state = tempfile::tempdir().expect("a folder");
     let config = Config {
         launcher: env!("CARGO_BIN_EXE_toolcrib").into(),
-        ..Config::local(Name::parse("here").expect("a name"), state.path())
+        ..Config::local(Name::parse("here").expect("a name"), state.path(), &|name| std::env::var_os(name))
     };
     let runner = ProcessRunner::new(config).unwrap_or_else(|error| panic!("{}", error.chain()));
     let cancel = CancellationToken::new();

@@ -30,7 +30,9 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let config = Config {
             launcher: env!("CARGO_BIN_EXE_toolcrib").into(),
-            ..Config::local(Name::parse("local").unwrap(), &folder.path().join("state"))
+            ..Config::local(Name::parse("local").unwrap(), &folder.path().join("state"), &|name| {
+                std::env::var_os(name)
+            })
         };
         let runner = Arc::new(ProcessRunner::new(config.clone()).ok().unwrap());
         Self { folder, config, runner, count: AtomicUsize::new(0) }
