@@ -20,12 +20,11 @@ use bytes::Bytes;
 use proptest::prelude::{any, prop, prop_assume, proptest};
 use sha2::{Digest as _, Sha256};
 use toolcrib::contract;
-use toolcrib::desired::{
-    self, Desired, Floor, Location, PolicyModule, PolicySource, Program, Question, Resolutions, Resolved,
-};
+use toolcrib::desired::{self, Desired, Floor, Location, Program, Question, Resolutions, Resolved};
 use toolcrib::manifest::{self, BlobId, Manifest, Mode, RepoPath, Snapshot, TreeEntry, parse_file};
+use toolcrib::policy::PolicySet;
 use toolcrib::policy::admit::Admission;
-use toolcrib::policy::{self, PolicySet};
+use toolcrib::reconcile::rules_of;
 use toolcrib::resource::policy::Point;
 use toolcrib::resource::{EnvValue, ResourceId, Revision};
 
@@ -135,7 +134,7 @@ fn given(env: &BTreeMap<String, EnvValue>, files: &BTreeMap<String, EnvValue>) -
 fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     let mut text = String::new();
     let mut diagnostics: Vec<_> = manifest.diagnostics.iter().chain(&resolved.diagnostics).cloned().collect();
-    let policies = resolved.desired.policies.values().map(|source| rules(source)).collect();
+    let policies = resolved.desired.policies.values().map(|source| rules_of(source)).collect();
     let mut desired = resolved.desired.clone();
     diagnostics.extend(match PolicySet::compile(policies) {
         Ok(rules) => Admission::default().admit(&Arc::new(rules), manifest, &mut desired),
@@ -299,28 +298,10 @@ fn the_examples_are_without_fault() {
         assert!(said.is_empty(), "{}: {}", folder.display(), said.join("\n"));
         let offered = resolved.desired.tools.len() + resolved.desired.servers.len();
         assert!(offered >= 2 && !resolved.refused, "{}", folder.display());
-        let rules = resolved.desired.policies.values().map(|source| rules(source)).collect();
+        let rules = resolved.desired.policies.values().map(|source| rules_of(source)).collect();
         if let Err(faults) = PolicySet::compile(rules) {
             panic!("{}: {faults:?}", folder.display());
         }
-    }
-}
-
-pub(crate) fn rules(source: &PolicySource) -> policy::Source {
-    let module = |module: &PolicyModule| policy::Module {
-        file: module.file.clone(),
-        line: module.line,
-        text: Arc::clone(&module.text),
-    };
-    policy::Source {
-        id: source.id.clone(),
-        place: source.place.clone(),
-        package: source.package.clone(),
-        version: source.version,
-        modules: source.modules.iter().map(module).collect(),
-        opa: source.opa.clone(),
-        points: source.points.clone(),
-        enforcement: source.enforcement,
     }
 }
 
@@ -332,7 +313,7 @@ fn the_example_policy_decides_as_its_readme_says() {
     read_folder(&root, &root, &mut files);
     let floor = Floor { process: true, privileges: false, local_git: false };
     let (_, resolved) = resolve(&repository(files), &floor, None);
-    let set = PolicySet::compile(resolved.desired.policies.values().map(|source| rules(source)).collect());
+    let set = PolicySet::compile(resolved.desired.policies.values().map(|source| rules_of(source)).collect());
     let set = set.unwrap_or_else(|faults| panic!("{faults:?}"));
     for (read_only, path, group, cluster, allowed) in [
         (true, ".", "local", "staging", true),

@@ -13,7 +13,7 @@ use crate::support::{Daemon, TestEnv, wait_for};
 /// Until everything is built the first time: packages come over the network.
 const BUILT: Duration = Duration::from_mins(10);
 /// Until everything is found again or replaced: six interpreters start on a shared machine.
-const STARTED: Duration = Duration::from_mins(3);
+pub(super) const STARTED: Duration = Duration::from_mins(3);
 /// How the owners of this test begin.
 const OWNERS: &str = "it-daemon-";
 const CANARY: &str = "canary-16180";
@@ -21,8 +21,8 @@ const CANARY: &str = "canary-16180";
 const FIXTURE: &str = include_str!("../../fixtures/weather/server.py");
 
 /// An environment with an owner of its own on the engine.
-struct Crib {
-    env: TestEnv,
+pub(super) struct Crib {
+    pub(super) env: TestEnv,
     other: Repo,
     owner: String,
     runtime: tokio::runtime::Runtime,
@@ -30,33 +30,49 @@ struct Crib {
 }
 
 impl Crib {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let engine = Docker::connect_with_unix(&host(), 60, API_DEFAULT_VERSION).unwrap();
         let engine = runtime.block_on(engine.negotiate_version()).unwrap();
-        let owner = format!("{OWNERS}{}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let owner = format!("{OWNERS}{}-{count}", std::process::id());
         Self { env: TestEnv::new(), other: Repo::new(), owner, runtime, engine }
     }
 
-    fn daemon(&self) -> Daemon {
+    pub(super) fn daemon(&self) -> Daemon {
+        Daemon::start(self.command())
+    }
+
+    /// `run`, with an owner of this test.
+    pub(super) fn command(&self) -> std::process::Command {
         let state = self.env.state();
         let args = ["run", "--repo", ".", "--state", state.to_str().unwrap(), "--name", &self.owner];
         let more =
             ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--output", "json", "--allow-local-git"];
         let mut command = self.env.command(&[&args[..], &more[..]].concat());
         command.env("IT_TOKEN", CANARY);
-        Daemon::start(command)
+        command
     }
 
-    /// Container ids by server, several where there are several.
-    fn containers(&self) -> BTreeMap<String, Vec<String>> {
+    fn listed(&self) -> Vec<bollard::models::ContainerSummary> {
         let label = format!("dev.toolcrib/owner={}", self.owner);
         let filters = std::collections::HashMap::from([("label".to_owned(), vec![label])]);
         let options = bollard::query_parameters::ListContainersOptionsBuilder::default();
         let options = options.all(true).filters(&filters).build();
-        let listed = self.runtime.block_on(self.engine.list_containers(Some(options))).unwrap();
+        self.runtime.block_on(self.engine.list_containers(Some(options))).unwrap()
+    }
+
+    /// Everything of this owner, and whether it runs.
+    pub(super) fn seen(&self) -> std::collections::BTreeSet<(String, bool)> {
+        let running = Some(bollard::models::ContainerSummaryStateEnum::RUNNING);
+        self.listed().into_iter().map(|one| (one.id.unwrap(), one.state == running)).collect()
+    }
+
+    /// Container ids by server, several where there are several.
+    fn containers(&self) -> BTreeMap<String, Vec<String>> {
         let mut found = BTreeMap::<_, Vec<_>>::new();
-        for container in listed {
+        for container in self.listed() {
             let labels = container.labels.unwrap();
             if labels["dev.toolcrib/role"] == "server" {
                 found.entry(labels["dev.toolcrib/name"].clone()).or_default().push(container.id.unwrap());
@@ -66,16 +82,20 @@ impl Crib {
     }
 
     /// Waits until every server of `expected` has exactly one container and nothing else has any.
-    fn settled(&self, daemon: &Daemon, expected: &[&str]) -> BTreeMap<String, Vec<String>> {
+    pub(super) fn settled(&self, daemon: &Daemon, expected: &[&str]) -> BTreeMap<String, Vec<String>> {
         let mut last = BTreeMap::new();
         let until = std::time::Instant::now() + STARTED;
-        while std::time::Instant::now() < until {
+        wait_for("containers to settle", STARTED * 2, || {
             last = self.containers();
-            if last.keys().eq(expected) && last.values().all(|ids| ids.len() == 1) {
-                return last;
-            }
-        }
-        panic!("containers: {last:?}, expected one each of {expected:?}\n{}", daemon.log());
+            let settled = last.keys().eq(expected) && last.values().all(|ids| ids.len() == 1);
+            let log = || daemon.log();
+            assert!(
+                settled || std::time::Instant::now() < until,
+                "containers: {last:?}, expected one each of {expected:?}\n{}",
+                log()
+            );
+            settled.then(|| last.clone())
+        })
     }
 
     /// Images of earlier runs of this test. Those of this one stay: they hold the engine's cache of
@@ -181,12 +201,13 @@ fn all_answer(crib: &Crib, daemon: &Daemon, limit: Duration) {
         ("clock_get_current_time", json!({"timezone": "UTC"}), "UTC"),
         ("everything_echo", json!({"message": "a package"}), "a package"),
     ] {
-        while !names(daemon).iter().any(|name| name == tool) {
+        wait_for(tool, limit * 2, || {
+            let there = names(daemon).iter().any(|name| name == tool);
             let server = tool.split('_').next().unwrap();
             let status = || resource(&crib.env, daemon, &format!("Server/{server}"));
-            assert!(std::time::Instant::now() < until, "{tool}: {}\n{}", status(), daemon.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            assert!(there || std::time::Instant::now() < until, "{tool}: {}\n{}", status(), daemon.log());
+            there.then_some(())
+        });
         let result = call(daemon, tool, arguments);
         assert!(result["isError"] != true && text(&result).contains(part), "{tool}: {result}");
     }
