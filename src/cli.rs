@@ -221,7 +221,7 @@ impl Command {
 
     /// How its work is shown. Those that run long tell their steps in the log.
     fn shows(&self, global: &Global, file: &Settings) -> Show {
-        let works = self.long_running() || matches!(self, Self::Probe(_) | Self::Plan(_));
+        let works = self.long_running() || matches!(self, Self::Probe(_) | Self::Plan(_) | Self::Call(_));
         let json = global.log_format.as_deref().or(file.log_format.as_deref()) == Some("json");
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !dumb && !json;

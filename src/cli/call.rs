@@ -3,21 +3,23 @@
 use std::fmt::Write as _;
 pub(super) mod arguments;
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tracing::Instrument as _;
 
 use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::mcp::{Ask, Endpoint};
-use super::render::harmless;
+use super::render::{harmless, notice};
 use super::target::Target;
 use super::token::authorization;
 use crate::config::raw::variable;
 use crate::resource::Period;
 use crate::status::Status;
+use crate::telemetry::progress;
 
 /// Pages of `tools/list` that are looked through for the tool.
 const MAX_PAGES: usize = 100;
@@ -71,7 +73,8 @@ impl Call {
             ("arguments".to_owned(), Value::Object(arguments)),
         ]);
         let ask = Ask { method: "tools/call", name: Some(&self.tool), params, limit };
-        let result = endpoint.ask(ask, &mut tell).await?;
+        let calling = progress::work(format_args!("calling {}", self.tool));
+        let result = endpoint.ask(ask, &mut tell).instrument(calling).await?;
         let failed = result.get("isError").and_then(Value::as_bool).unwrap_or(false);
         if context.out.is_json() {
             context.out.json(&result)?;
@@ -128,21 +131,25 @@ impl Call {
     }
 }
 
-/// Shows progress and log messages on standard error, one line each.
+/// Shows how far the call is, and prints log messages on standard error. What a tool prints is shown
+/// while it runs; it is printed with the result.
 fn tell(message: &Value) {
     let params = &message["params"];
-    let text = match message["method"].as_str() {
-        Some("notifications/progress") => params["message"].as_str().map(str::to_owned),
-        Some("notifications/message") => match &params["data"] {
-            Value::String(text) => Some(text.clone()),
-            Value::Null => None,
-            data => Some(data.to_string()),
-        },
-        _ => None,
-    };
-    if let Some(text) = text {
-        // Nobody reads: the result still counts.
-        let _ = writeln!(std::io::stderr().lock(), "{}", harmless(text.trim_end()));
+    match (message["method"].as_str(), &params["data"]) {
+        (Some("notifications/progress"), _) => {
+            if let Some(text) = params["message"].as_str() {
+                progress::step(text.trim_end());
+            }
+        }
+        (Some("notifications/message"), Value::Object(data)) if data.contains_key("stream") => {
+            progress::step(data.get("text").and_then(Value::as_str).unwrap_or_default().trim_end());
+        }
+        (Some("notifications/message"), Value::Null) => {}
+        (Some("notifications/message"), data) => {
+            let text = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
+            notice(&format!("{}\n", harmless(text.trim_end())));
+        }
+        _ => {}
     }
 }
 

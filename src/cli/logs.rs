@@ -9,7 +9,7 @@ use http::Method;
 use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
-use super::render::harmless;
+use super::render::{harmless, notice};
 use super::target::Target;
 use crate::resource::ResourceId;
 
@@ -38,6 +38,9 @@ impl Logs {
         if context.out.is_json() {
             context.out.json(&serde_json::json!({"resource": id, "log": log}))?;
         } else {
+            if log.trim().is_empty() {
+                notice(&format!("nothing is logged of {id}; what a tool prints is in its result\n"));
+            }
             let shown = if std::io::stdout().is_terminal() { harmless(&log) } else { log.into_owned() };
             context.out.text(&shown)?;
         }

@@ -105,7 +105,7 @@ impl Out {
 /// Says something on standard error, beside what is printed.
 pub fn notice(text: &str) {
     // There is nowhere else to say it.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _ = progress::interject(|| std::io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// Characters between two columns.

@@ -81,7 +81,12 @@ fn one(entry: &Value) -> String {
     let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice);
     let mut table = Table::new(["ARGUMENT", "TYPE", "REQUIRED", "DESCRIPTION"]);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let values = property["enum"].as_array().map(|values| {
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            values.iter().map(text).collect::<Vec<_>>().join(" | ")
+        });
         let kind = match &property["type"] {
+            _ if values.is_some() => values.unwrap_or_default(),
             Value::String(kind) => kind.clone(),
             Value::Null => "any".to_owned(),
             other => other.to_string(),

@@ -140,7 +140,10 @@ impl fmt::Display for PlanView {
             self.hash.short()
         )?;
         if !self.drift.is_empty() {
-            writeln!(f, "Drift is left as it is (`sync.drift: report`). To correct it: toolcrib reconcile")?;
+            writeln!(
+                f,
+                "Drift is left as it is (`sync.drift: report`). To correct it: toolcrib reconcile, or apply without a daemon"
+            )?;
         }
         match &self.approvable {
             Some(hash) => writeln!(f, "To prune what is held back: toolcrib reconcile --approve {hash}"),

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use toolcrib::reconcile::rules_of;
 use toolcrib::catalog::ParamHeader;
 use toolcrib::config::Settings;
 use toolcrib::convert;
@@ -27,7 +28,7 @@ use toolcrib::resource::{Cpu, Digest, Kind, Memory, Name, Period, ResourceId};
 use toolcrib::schema::Schemas;
 
 use super::engine::Target;
-use crate::manifest::{cases, repository, resolve, rules};
+use crate::manifest::{cases, repository, resolve};
 
 fn target(
     seeds: Vec<Vec<u8>>,
@@ -266,7 +267,7 @@ pub(super) fn rego() -> Target {
                 (path("a.rego"), (Mode::File, bytes.to_vec())),
             ]));
             let (_, resolved) = resolve(&repository, &FLOOR, None);
-            let sources = resolved.desired.policies.values().map(|source| rules(source)).collect();
+            let sources = resolved.desired.policies.values().map(|source| rules_of(source)).collect();
             match PolicySet::compile(sources) {
                 Ok(set) => {
                     let input = json!({

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::{Just, Strategy, prop, proptest};
 use serde_json::{Value, json};
+use toolcrib::reconcile::rules_of;
 use toolcrib::desired::{Digests, Floor, Resolved};
 use toolcrib::live::{Inventory, Live};
 use toolcrib::manifest::{Diagnostic, Manifest, Mode, RepoPath};
 use toolcrib::plan::{self, Input};
 use toolcrib::policy::PolicySet;
 
-use super::{Repository, cases, load, read_folder, repository, resolve, rules};
+use super::{Repository, cases, load, read_folder, repository, resolve};
 
 const FLOOR: Floor = Floor { process: true, privileges: false, local_git: false };
 
@@ -19,7 +20,7 @@ const FLOOR: Floor = Floor { process: true, privileges: false, local_git: false 
 fn told(manifest: &Manifest, resolved: &Resolved) -> Value {
     let mut diagnostics: Vec<Diagnostic> =
         manifest.diagnostics.iter().chain(&resolved.diagnostics).cloned().collect();
-    let policies = resolved.desired.policies.values().map(|source| rules(source)).collect();
+    let policies = resolved.desired.policies.values().map(|source| rules_of(source)).collect();
     diagnostics.extend(PolicySet::compile(policies).err().into_iter().flatten());
     diagnostics.sort();
     json!({"diagnostics": diagnostics, "made": made(resolved)})
