@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::{Just, Strategy, prop, proptest};
 use serde_json::{Value, json};
-use toolcrib::reconcile::rules_of;
 use toolcrib::desired::{Digests, Floor, Resolved};
 use toolcrib::live::{Inventory, Live};
 use toolcrib::manifest::{Diagnostic, Manifest, Mode, RepoPath};
 use toolcrib::plan::{self, Input};
 use toolcrib::policy::PolicySet;
+use toolcrib::reconcile::rules_of;
 
 use super::{Repository, cases, load, read_folder, repository, resolve};
 
