@@ -31,10 +31,10 @@ pub(super) struct Crib {
 
 impl Crib {
     pub(super) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let engine = Docker::connect_with_unix(&host(), 60, API_DEFAULT_VERSION).unwrap();
         let engine = runtime.block_on(engine.negotiate_version()).unwrap();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let owner = format!("{OWNERS}{}-{count}", std::process::id());
         Self { env: TestEnv::new(), other: Repo::new(), owner, runtime, engine }
