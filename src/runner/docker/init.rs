@@ -38,6 +38,10 @@ pub(super) const FOLDER: &str = "/.toolcrib";
 /// The program there.
 pub(super) const PATH: &str = "/.toolcrib/crib-init";
 
+/// Held while a container of this process fills a volume, by all its runners: several may be of one
+/// engine and owner, and a sweep of one must not take away what another makes.
+pub(super) static FILLING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The volume on this engine, once it is known to hold the program.
 #[derive(Default)]
 pub(super) struct Init(tokio::sync::Mutex<bool>);
@@ -96,6 +100,7 @@ impl Init {
     pub(super) async fn ensure(&self, docker: &Docker, owner: &str) -> PortResult<()> {
         let mut ready = self.0.lock().await;
         if !*ready {
+            let _filling = FILLING.lock().await;
             let image = import(docker).await?;
             if !fill(docker, owner, &image).await? {
                 ask(operation, async {

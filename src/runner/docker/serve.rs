@@ -13,15 +13,12 @@ use super::container::{Container, Stdin, file_path};
 use super::engine::{ask, found};
 use super::session::Session;
 use super::tail::Tail;
-use super::{Inner, frame, image, labels, launch, lock, network};
+use super::{Inner, frame, image, init, labels, launch, lock, network};
 use crate::desired::{Program, Workload};
 use crate::live::{Instance, InstanceId, InstanceState};
 use crate::ports::{Channel, Identity, Material, PortError, PortResult};
 use crate::resource::EnvValue;
 use crate::resource::server::Transport;
-
-/// Seconds that filling a volume may take: a container for that is younger while it is needed.
-const FILLING: u64 = 60;
 
 /// Marks a container as being started for as long as it lives.
 struct Starting<'a> {
@@ -253,14 +250,13 @@ impl Inner {
     /// Removes the containers of runs and of volume filling that a dead daemon left.
     pub(super) async fn sweep(&self) -> PortResult<()> {
         let docker = self.engine.client().await?;
-        let young = i64::try_from(super::now().saturating_sub(FILLING)).unwrap_or(i64::MAX);
+        // What fills a volume has no name of its own: none of this process is there meanwhile.
+        let _filling = init::FILLING.lock().await;
         for role in ["run", "init"] {
             for container in self.list(role).await? {
                 let name = container.labels.as_ref().and_then(labels::name);
                 let running = name.is_some_and(|name| lock(&self.starting).contains(name));
-                // A volume is filled in a moment; one that another runner of this daemon fills now is left.
-                let filling = role == "init" && container.created.is_some_and(|created| created > young);
-                if let (Some(id), false) = (container.id, running || filling) {
+                if let (Some(id), false) = (container.id, running) {
                     launch::remove(&docker, &id).await?;
                 }
             }
