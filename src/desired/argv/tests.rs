@@ -20,7 +20,15 @@ fn parameters() -> Map<String, Value> {
 }
 
 fn templates(args: &Value) -> Vec<ArgTemplate> {
-    serde_json::from_value(args.clone()).unwrap()
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let one = |arg: &Value| match arg.as_object() {
+        None => ArgTemplate::Text(text(arg)),
+        Some(when) => ArgTemplate::When {
+            parameter: text(&when["if"]),
+            args: when["args"].as_array().unwrap().iter().map(text).collect(),
+        },
+    };
+    args.as_array().unwrap().iter().map(one).collect()
 }
 
 #[expect(clippy::unwrap_in_result, reason = "the error is that of filling")]
