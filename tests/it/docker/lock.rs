@@ -3,9 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::follow::{ask, wait_for_names};
+use crate::follow::{ask, names};
 use crate::git::repo::Repo;
-use crate::support::TestEnv;
+use crate::support::{TestEnv, wait_for};
+
+/// Until it is built: its packages come over the network.
+const BUILT: Duration = Duration::from_mins(10);
 
 const HEAD: &str = r#"
 apiVersion: toolcrib.dev/v1alpha1
@@ -60,7 +63,9 @@ fn a_lock_pins_the_commit_it_was_made_with_and_making_it_leaves_nothing() {
     assert!(moved.stdout.contains("Says something else."), "{}", moved.all());
     let name = format!("it-lock-{}", std::process::id());
     let daemon = env.daemon(&["--name", &name, "--allow-local-git"]);
-    wait_for_names(&daemon, &["fromgit_hello", "hello"]);
+    wait_for("what is locked to be built and served", BUILT, || {
+        (names(&daemon) == ["fromgit_hello", "hello"]).then_some(())
+    });
     let listed = ask(&daemon, "tools/list", json!({}));
     assert_eq!(listed["tools"][0]["description"], "Says hello.", "{listed}");
     let (ended, log) = daemon.terminate();
