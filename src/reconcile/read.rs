@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::job::{self, Key};
-use super::{Event, Reconciler};
+use super::{Event, Reconciler, rehearse};
 use crate::contract;
 use crate::desired::{self, Desired, PolicyModule, PolicySource, Question};
 use crate::manifest::{self, Manifest, Snapshot};
@@ -60,8 +60,9 @@ impl Reconciler {
         let snapshot = Arc::new(snapshot);
         let mut manifest = self.manifest(&snapshot).await?;
         if let Some(only) = &self.only {
+            let needed = rehearse::with_dependencies(only, &manifest);
             let runs = |id: &ResourceId| matches!(id.kind, Kind::Server | Kind::Tool);
-            manifest.resources.retain(|id, _| !runs(id) || only.contains(id));
+            manifest.resources.retain(|id, _| !runs(id) || needed.contains(id));
         }
         let files: Vec<_> = desired::blobs(&manifest, &snapshot)
             .into_iter()

@@ -3,6 +3,7 @@
 //! A server is tested when it has answered and before it is served; a tool when it can be run. What
 //! passed is remembered by digest, so that no pass and no restart tests the same version again.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,10 @@ use super::{Ports, Reconciler};
 use crate::catalog::ReadyTool;
 use crate::contract::{self, Failed, Report};
 use crate::desired::{Desired, Location, Server};
+use crate::manifest::Manifest;
 use crate::ports::{CallContext, PortError, PortResult};
 use crate::resource::contract::ContractTest;
-use crate::resource::{Digest, EnvValue, ResourceId};
+use crate::resource::{Digest, EnvValue, Kind, ResourceId, Spec};
 use crate::schema::Schemas;
 
 /// All tests of one version together: a revision waits for them.
@@ -269,6 +271,20 @@ pub(super) fn digest(desired: Option<&Desired>, id: &ResourceId, workload: Diges
         Some(server) => contract::digest(&server.digests, &server.tests),
         None => workload,
     }
+}
+
+/// These, and the servers they wait for.
+pub(super) fn with_dependencies(only: &BTreeSet<ResourceId>, manifest: &Manifest) -> BTreeSet<ResourceId> {
+    let mut needed = only.clone();
+    let mut open: Vec<ResourceId> = only.iter().cloned().collect();
+    while let Some(id) = open.pop() {
+        let Some(Spec::Server(spec)) = manifest.resources.get(&id).map(|declared| &declared.spec) else {
+            continue;
+        };
+        let servers = spec.depends_on.iter().map(|name| ResourceId::new(Kind::Server, name.clone()));
+        open.extend(servers.filter(|id| needed.insert(id.clone())));
+    }
+    needed
 }
 
 /// The tests that failed, when that is why.
