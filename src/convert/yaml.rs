@@ -344,6 +344,8 @@ fn is_plain(text: &str, flow: bool) -> bool {
         && !text.ends_with([' ', ':'])
         && !text.contains(odd)
         && !text.contains(": ")
+        // Between braces both end what stands before them.
+        && !(flow && (text.contains(":?") || text.contains("? ")))
         && !text.contains(" #")
         && !text.starts_with("---")
         && !text.starts_with("...")

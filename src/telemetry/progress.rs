@@ -276,11 +276,11 @@ mod tests {
         let page = Page::default();
         let board = Board::new(Show::Terminal, Box::new(page.clone()));
         let subscriber = tracing_subscriber::registry().with(Shown(Arc::clone(&board)));
-        let later = Instant::now() + Duration::from_secs(3);
         tracing::subscriber::with_default(subscriber, || {
             let building = work("building `Server/x`");
             building.in_scope(|| step("Step 1/2 : FROM\u{1b}x"));
             let starting = work("starting `Server/y`");
+            let later = Instant::now() + Duration::from_secs(3);
             board.lock().draw(Instant::now());
             assert_eq!(page.take(), "", "too brief");
             board.lock().draw(later);

@@ -95,11 +95,16 @@ fn what_looks_like_something_else_is_quoted() {
         "a\n\n",
         "a  \nb",
         "#a",
+        "0:?",
+        "a? b",
     ] {
+        let mut inline = Map::inline();
+        inline.put(text, "key").put("v", text);
         let mut map = Map::new();
-        map.put("k", text).put("l", vec![text.to_owned(), "x".to_owned()]).put(text, "key");
+        map.put("k", text).put("l", vec![text.to_owned(), "x".to_owned()]).put("m", inline).put(text, "key");
         let written = super::text(&map);
-        assert_eq!(read(&written), json!({"k": text, "l": [text, "x"], text: "key"}), "{written}");
+        let expected = json!({"k": text, "l": [text, "x"], "m": {text: "key", "v": text}, text: "key"});
+        assert_eq!(read(&written), expected, "{written}");
     }
 }
 

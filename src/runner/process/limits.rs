@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -102,6 +103,10 @@ pub fn limits_child(arguments: &[OsString]) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// How long a program may be busy being written: others need milliseconds from fork to execution.
+const BUSY: Duration = Duration::from_secs(2);
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
 enum Failure {
     Usage,
     Orphan,
@@ -118,8 +123,15 @@ fn become_program(arguments: &[OsString]) -> Result<std::convert::Infallible, Fa
     if limits.parent.is_some_and(|parent| parent != std::os::unix::process::parent_id()) {
         return Err(Failure::Orphan);
     }
-    let error = std::process::Command::new(program).args(rest).exec();
-    Err(Failure::Exec(program.to_string_lossy().into_owned(), error))
+    let until = Instant::now() + BUSY;
+    loop {
+        let error = std::process::Command::new(program).args(rest).exec();
+        // A file just checked out: a child forked while it was written holds it until it executes.
+        if error.kind() != std::io::ErrorKind::ExecutableFileBusy || Instant::now() >= until {
+            return Err(Failure::Exec(program.to_string_lossy().into_owned(), error));
+        }
+        std::thread::sleep(BUSY_PAUSE);
+    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,9 @@ fn literals() -> Literals {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             let inside = path.components().any(|part| {
-                ["manifest", "desired", "policy", "lock"].iter().any(|module| part.as_os_str() == *module)
+                ["manifest", "desired", "policy", "lock", "contract"]
+                    .iter()
+                    .any(|module| part.as_os_str() == *module)
             });
             if path.is_dir() {
                 open.push(path);
