@@ -295,7 +295,8 @@ mod tests {
             drop(starting);
             assert!(page.take().starts_with("\x1b[2A\r\x1b[J"));
             drop(building);
-            assert_eq!((board.lock().work.len(), board.lock().drawn), (0, 0));
+            let state = board.lock();
+            assert_eq!((state.work.len(), state.drawn), (0, 0));
         });
     }
 
