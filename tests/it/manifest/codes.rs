@@ -67,9 +67,10 @@ fn literals() -> Literals {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             let inside = path.components().any(|part| {
+                let module = Path::new(part.as_os_str()).file_stem();
                 ["manifest", "desired", "policy", "lock", "contract"]
                     .iter()
-                    .any(|module| part.as_os_str() == *module)
+                    .any(|one| module == Some((*one).as_ref()))
             });
             if path.is_dir() {
                 open.push(path);
