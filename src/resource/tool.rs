@@ -96,7 +96,7 @@ pub struct ToolSpec {
     pub files: BTreeMap<String, EnvValue>,
     /// Volumes of the runner by the path at which they are mounted. Not supported by this version.
     ///
-    /// Default: none. Example: `{/root/.terraform.d/plugin-cache: terraform}`.
+    /// Default: none. Example: `{/var/cache/terraform: terraform}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Volumes,
     /// Hosts it may reach, as `host` or `host:port`. Not supported by this version.
