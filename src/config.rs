@@ -25,6 +25,8 @@ pub use raw::{ConfigError, Settings};
 
 /// Where MCP is served unless said otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7800";
+/// The endpoint there, as clients on this machine reach it.
+pub const DEFAULT_MCP: &str = "http://127.0.0.1:7800/mcp";
 /// Where admin reads are served unless said otherwise.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:7801";
 /// How often a remote repository is asked for news. Often enough to feel prompt, rare enough that a

@@ -13,6 +13,7 @@ use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::render::Table;
+use crate::config::DEFAULT_MCP;
 use crate::config::Environment;
 use crate::config::raw::variable;
 use crate::convert::connect::{Base, Client, EditError, Place, Reach, Scope};
@@ -39,7 +40,7 @@ pub(super) struct Connect {
         value_name = "URL",
         env = variable::URL,
         hide_env_values = true,
-        default_value = "http://127.0.0.1:7800/mcp"
+        default_value = DEFAULT_MCP
     )]
     url: String,
     /// What the entry is called.

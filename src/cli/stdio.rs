@@ -4,6 +4,7 @@ use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::token::authorization;
+use crate::config::DEFAULT_MCP;
 use crate::config::raw::variable;
 use crate::mcp::client::{ForwardError, forward};
 
@@ -26,7 +27,7 @@ pub(super) struct Stdio {
         value_name = "URL",
         env = variable::URL,
         hide_env_values = true,
-        default_value = "http://127.0.0.1:7800/mcp"
+        default_value = DEFAULT_MCP
     )]
     url: String,
 }

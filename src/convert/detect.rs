@@ -70,9 +70,10 @@ fn is_toml_table(line: Option<&str>) -> bool {
     })
 }
 
-fn json(text: &str) -> Result<Value, ConvertError> {
-    // Comments and trailing commas only: what else is not JSON is a mistake.
-    let options = jsonc_parser::ParseOptions {
+/// JSON as configurations of programs are written: with comments and trailing commas, and in all else
+/// as the standard has it.
+pub(super) fn lenient() -> jsonc_parser::ParseOptions {
+    jsonc_parser::ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
         allow_loose_object_property_names: false,
@@ -83,8 +84,11 @@ fn json(text: &str) -> Result<Value, ConvertError> {
         allow_bare_decimal_point_numbers: false,
         allow_extended_string_escapes: false,
         allow_non_finite_numbers: false,
-    };
-    jsonc_parser::parse_to_serde_value::<Value>(text, &options)
+    }
+}
+
+fn json(text: &str) -> Result<Value, ConvertError> {
+    jsonc_parser::parse_to_serde_value::<Value>(text, &lenient())
         .map_err(|error| ConvertError::Syntax { format: "JSON", source: SyntaxError(error.to_string()) })
 }
 

@@ -1,27 +1,14 @@
 //! One entry in a JSON file with comments, everything else untouched.
 
-use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode};
 use serde_json::Value;
 
 use super::EditError;
 use crate::convert::SyntaxError;
+use crate::convert::detect::lenient;
 
 fn parse(text: &str) -> Result<(CstRootNode, CstObject), EditError> {
-    // Clients take comments and trailing commas; what else they take is not told, and left alone.
-    let options = ParseOptions {
-        allow_comments: true,
-        allow_trailing_commas: true,
-        allow_loose_object_property_names: false,
-        allow_missing_commas: false,
-        allow_single_quoted_strings: false,
-        allow_hexadecimal_numbers: false,
-        allow_unary_plus_numbers: false,
-        allow_bare_decimal_point_numbers: false,
-        allow_extended_string_escapes: false,
-        allow_non_finite_numbers: false,
-    };
-    let root = CstRootNode::parse(text, &options)
+    let root = CstRootNode::parse(text, &lenient())
         .map_err(|error| EditError::Syntax { format: "JSON", source: SyntaxError(error.to_string()) })?;
     let top = root.object_value_or_create().ok_or_else(|| EditError::NotObject("the file".to_owned()))?;
     Ok((root, top))
