@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::lock::{Definition, Definitions, Section};
-use crate::resource::{Digest, Name, ResourceId};
+use crate::resource::crib::Sync;
+use crate::resource::{Digest, Kind, Name, ResourceId};
 
 /// What a runner calls one running thing: a container id, or a process group's own id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,8 +85,26 @@ pub struct Inventory {
     /// What each server was last brought to: what differs from that now, though the same is wanted,
     /// is drift.
     pub applied: BTreeMap<Name, Applied>,
+    /// What guarded prunes in the revision applied last; none before there was one.
+    pub guard: Option<Guard>,
     /// Rebuilt from labels after a loss: prunes ask for approval.
     pub rebuilt: bool,
+}
+
+/// What a repository says against its own prunes. A revision that lifts it is held to it until it
+/// is applied, so that no commit removes a guard and what it guarded at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guard {
+    pub protect: Vec<Kind>,
+    /// In percent of what runs.
+    pub budget: u8,
+}
+
+impl Guard {
+    pub fn of(sync: &Sync) -> Self {
+        Self { protect: sync.protect.clone(), budget: sync.prune_budget }
+    }
 }
 
 /// The state a server was last proven in.

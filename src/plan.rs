@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::BuildSpec;
 use crate::desired::{Desired, Server};
-use crate::live::{Fault, Instance, InstanceId, Inventory, Live, UpstreamKey};
+use crate::live::{Fault, Guard, Instance, InstanceId, Inventory, Live, UpstreamKey};
 use crate::resource::{Digest, Name, ResourceId};
 
 /// Everything a plan depends on.
@@ -63,6 +63,8 @@ pub struct Plan {
     pub hash: Digest,
     /// Where prunes wait for approval: the hash of the plan that has them.
     pub approvable: Option<Digest>,
+    /// What guards prunes from now on; none while the revision is not applied as far as prunes go.
+    pub guard: Option<Guard>,
 }
 
 /// One idempotent thing to do. `needs` are indices of steps that come first.
@@ -119,6 +121,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         standing.insert(&server.id.name, now);
     }
     prune::orphans(input, instances, &mut plan);
+    plan.guard = prune::settled(input, &plan).then(|| Guard::of(&input.desired.sync));
     plan.hash = display::hash(&plan.steps);
     plan
 }
@@ -131,6 +134,7 @@ pub fn empty() -> Plan {
         drift: Vec::new(),
         hash: display::hash(&[]),
         approvable: None,
+        guard: None,
     }
 }
 

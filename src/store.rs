@@ -31,6 +31,8 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 
 /// The key of what servers were last brought to.
 const APPLIED: &str = "applied";
+/// The key of what guards prunes.
+const GUARD: &str = "guard";
 
 /// The store of one state directory.
 pub struct Redb {
@@ -212,6 +214,10 @@ impl Store for Redb {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
             None => std::collections::BTreeMap::new(),
         };
+        inventory.guard = match self.get(GUARD)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
+            None => None,
+        };
         Ok(inventory)
     }
 
@@ -224,8 +230,11 @@ impl Store for Redb {
         }
         let applied = serde_json::to_vec(&inventory.applied)
             .map_err(|cause| self.error("failed to write the inventory", cause))?;
+        let guard = serde_json::to_vec(&inventory.guard)
+            .map_err(|cause| self.error("failed to write the inventory", cause))?;
         self.write("failed to write the inventory", Durability::Immediate, |write| {
             write.open_table(VALUES)?.insert(APPLIED, applied.as_slice())?;
+            write.open_table(VALUES)?.insert(GUARD, guard.as_slice())?;
             write.open_table(META)?.insert("rebuilt", u64::from(inventory.rebuilt))?;
             let mut table = write.open_table(INVENTORY)?;
             table.retain(|name, _| inventory.entries.contains_key(name))?;

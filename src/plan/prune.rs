@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Action, Blocked, Change, Input, Plan, Step};
-use crate::live::{Instance, Observation};
+use crate::live::{Guard, Instance, Observation};
 use crate::resource::{Name, ResourceId};
 
 /// Prunes up to this many need no share of the whole: small repositories change whole.
@@ -27,9 +27,7 @@ pub(super) fn orphans(input: &Input<'_>, instances: BTreeMap<Name, Vec<&Instance
     let stops: Vec<Step> = claimed.iter().map(|instance| stop(instance)).collect();
     let whole: Vec<Step> = plan.steps.iter().chain(&stops).cloned().collect();
     let hash = super::display::hash(&whole);
-    let protect = &input.desired.sync.protect;
-    let protected = claimed.iter().any(|instance| protect.contains(&instance.resource.kind));
-    match refusal(input, claimed.len(), protected).filter(|_| input.approved != Some(hash)) {
+    match refusal(input, &claimed).filter(|_| input.approved != Some(hash)) {
         Some(why) => {
             plan.approvable = (!input.errors).then_some(hash);
             for instance in claimed {
@@ -49,16 +47,24 @@ fn stop(instance: &Instance) -> Step {
     }
 }
 
-/// Why `count` prunes may not happen without approval.
-fn refusal(input: &Input<'_>, count: usize, protected: bool) -> Option<String> {
-    if count == 0 {
+/// Why these prunes may not happen without approval.
+fn refusal(input: &Input<'_>, claimed: &[&Instance]) -> Option<String> {
+    if claimed.is_empty() {
         return None;
     }
     if input.errors {
         return Some("not pruned while the revision has errors".to_owned());
     }
-    if protected {
+    let now = Guard::of(&input.desired.sync);
+    let before = input.inventory.guard.as_ref().unwrap_or(&now);
+    let protects =
+        |guard: &Guard| claimed.iter().any(|instance| guard.protect.contains(&instance.resource.kind));
+    if protects(&now) {
         return Some("not pruned: a protected kind is among them, and waits for approval".to_owned());
+    }
+    if protects(before) {
+        let why = "not pruned: a kind is among them that the revision applied before protects";
+        return Some(format!("{why}, and waits for approval"));
     }
     if input.inventory.rebuilt {
         return Some("not pruned: the inventory was rebuilt from labels and waits for approval".to_owned());
@@ -68,8 +74,24 @@ fn refusal(input: &Input<'_>, count: usize, protected: bool) -> Option<String> {
         Observation::Unknown(_) => 0,
     };
     let all: usize = input.live.runners.values().map(count_of).sum();
-    let budget = (all * usize::from(input.desired.sync.prune_budget) / 100).max(ALWAYS);
-    (count > budget).then(|| format!("{count} prunes are above the budget of {budget} and wait for approval"))
+    let count = claimed.len();
+    let budget = |guard: &Guard| (all * usize::from(guard.budget) / 100).max(ALWAYS);
+    let (old, new) = (budget(before), budget(&now));
+    let whose = if old < new { " of the revision applied before" } else { "" };
+    let budget = old.min(new);
+    (count > budget)
+        .then(|| format!("{count} prunes are above the budget of {budget}{whose} and wait for approval"))
+}
+
+/// Whether nothing is left to prune, or to be asked about: then the revision's own guard is in force.
+pub(super) fn settled(input: &Input<'_>, plan: &Plan) -> bool {
+    let prunes = |step: &Step| matches!(step.action, Action::Stop { change: Change::Prune, .. });
+    let known = |seen: &Observation| matches!(seen, Observation::Present(_));
+    !input.errors
+        && input.desired.pending.is_empty()
+        && plan.approvable.is_none()
+        && input.live.runners.values().all(known)
+        && !plan.steps.iter().any(prunes)
 }
 
 fn block(plan: &mut Plan, resource: &ResourceId, reason: String) {

@@ -390,3 +390,40 @@ fn a_protected_kind_is_pruned_only_with_approval() {
     assert!(held.is_empty() && held.blocked[0].reason.contains("protected"), "{}", held.view());
     assert_eq!(world.plan_with(&without, false, held.approvable).steps.len(), 1);
 }
+
+#[test]
+fn a_revision_is_held_to_the_guard_of_the_one_applied_before_until_nothing_is_left_to_prune() {
+    let mut world = World::default();
+    let all: Vec<_> = (0..8).map(|index| server(&format!("s{index}"), 1, Strategy::Surge)).collect();
+    for server in &all {
+        let name = format!("{}-1", server.id.name);
+        world.add(server, &name, true, InstanceState::Running);
+        world.connect(server, &name);
+    }
+    let mut strict = desired(all.clone());
+    strict.sync.protect = vec![Kind::Server];
+    strict.sync.prune_budget = 0;
+    world.inventory.guard = world.plan(&strict).guard;
+    assert_eq!(world.inventory.guard, Some(Guard { protect: vec![Kind::Server], budget: 0 }));
+
+    // Lifts the protection, and removes what it protected.
+    let mut loose = desired([]);
+    loose.sync.prune_budget = 100;
+    let held = world.plan(&loose);
+    assert!(held.is_empty() && held.guard.is_none(), "{}", held.view());
+    assert!(held.blocked[0].reason.contains("the revision applied before protects"), "{}", held.view());
+    let approved = world.plan_with(&loose, false, held.approvable);
+    assert!(approved.steps.len() == 8 && approved.guard.is_none(), "{}", approved.view());
+
+    world.inventory.guard = Some(Guard { protect: Vec::new(), budget: 0 });
+    let held = world.plan(&loose);
+    let why = "8 prunes are above the budget of 5 of the revision applied before";
+    assert!(held.is_empty() && held.blocked[0].reason.starts_with(why), "{}", held.view());
+
+    // Lifted by a revision of its own, which has nothing to prune: in force for the next.
+    let mut lifted = desired(all);
+    lifted.sync.prune_budget = 100;
+    assert_eq!(world.plan_with(&lifted, true, None).guard, None);
+    world.inventory.guard = world.plan(&lifted).guard;
+    assert_eq!(world.plan(&loose).steps.len(), 8);
+}

@@ -50,10 +50,14 @@ impl Reconciler {
         self.rebuild_inventory();
         self.note_crashes();
         let gone = self.forget_gone();
-        if gone {
+        let plan = self.plan_for_drift();
+        let guarded = plan.guard.is_some() && self.inventory.guard != plan.guard;
+        if guarded {
+            self.inventory.guard.clone_from(&plan.guard);
+        }
+        if gone || guarded {
             self.save_inventory();
         }
-        let plan = self.plan_for_drift();
         self.launch(&plan);
         self.stale = true;
     }

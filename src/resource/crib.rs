@@ -165,6 +165,8 @@ pub struct BaseImages {
 pub struct Sync {
     /// How much of what runs one pass may prune without approval, in percent; five things always.
     ///
+    /// The smaller of this and that of the revision applied before.
+    ///
     /// Default: 30. Example: `10`.
     pub prune_budget: u8,
     /// What is done about a workload that differs from what was applied. Default: correct. Example: `report`.
@@ -172,6 +174,9 @@ pub struct Sync {
     /// When what is ready is shown to clients. Default: asReady. Example: `whole`.
     pub publish: Publish,
     /// Kinds whose instances are never pruned without approval.
+    ///
+    /// What the revision applied before protected is still protected while this one is applied: a commit
+    /// cannot lift the protection and remove what it protected.
     ///
     /// Default: none. Example: `[Server]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

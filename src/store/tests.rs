@@ -18,6 +18,7 @@ fn inventory(names: &[&str]) -> Inventory {
     Inventory {
         entries: names.iter().map(|name| ((*name).to_owned(), entry(name))).collect(),
         applied: names.iter().map(|name| (Name::parse(name).unwrap(), applied(name))).collect(),
+        guard: Some(crate::live::Guard { protect: vec![crate::resource::Kind::Server], budget: 10 }),
         rebuilt: false,
     }
 }

@@ -140,3 +140,42 @@ fn a_whole_revision_is_published_in_one_swap_and_removals_at_once() {
     assert_eq!(text(&version), "two");
     wait_for("the old instance to go", SOON, || (!pids(&env, &daemon).contains(&before)).then_some(()));
 }
+
+#[test]
+fn a_commit_cannot_lift_the_protection_that_it_violates() {
+    let env = TestEnv::new();
+    let guarded = greeter("hello") + &gated(None, "") + &crib("protect: [Server]");
+    env.repo().write("crib.yaml", &guarded).commit("protected");
+    let daemon = env.daemon(&[]);
+    wait_for_names(&daemon, &["greet", "weather_echo"]);
+    wait_for("the instance", SOON, || pids(&env, &daemon).first().copied());
+
+    let gone = greeter("hello") + &crib("protect: []");
+    env.repo().write("crib.yaml", &gone).commit("lifts the protection and removes the server");
+    wait_for_names(&daemon, &["greet"]);
+    let plan = || env.run(&["plan", "--admin", daemon.admin_address(), "--output", "json"]).json();
+    let held = wait_for("the prune to be held", SOON, || {
+        let plan = plan()["plan"].take();
+        (!plan["approvable"].is_null()).then_some(plan)
+    });
+    assert!(held["blocked"].to_string().contains("the revision applied before protects"), "{held}");
+    let state = env.state();
+    let state = state.to_str().unwrap();
+    let approve = held["approvable"].as_str().unwrap();
+    let said = env.run(&["reconcile", "--wait", "--approve", approve, "--state", state]);
+    assert_eq!(said.code, 0, "{}\n{}", said.all(), daemon.log());
+    wait_for("the prune", SOON, || daemon.log().contains("stopped").then_some(()));
+
+    // Lifted by a commit of its own, nothing is asked.
+    env.repo().write("crib.yaml", &guarded).commit("protected again");
+    wait_for_names(&daemon, &["greet", "weather_echo"]);
+    let lifted = greeter("hello") + &gated(None, "") + &crib("protect: []");
+    env.repo().write("crib.yaml", &lifted).commit("lifts the protection");
+    let commit = env.repo().git(&["rev-parse", "HEAD"]);
+    wait_for("the commit to be served", SOON, || daemon.log().contains(&commit).then_some(()));
+    let said = env.run(&["reconcile", "--wait", "--state", state]);
+    assert_eq!(said.code, 0, "{}\n{}", said.all(), daemon.log());
+    env.repo().write("crib.yaml", &gone).commit("removes the server");
+    wait_for_names(&daemon, &["greet"]);
+    wait_for("the second prune", SOON, || (daemon.log().matches("stopped").count() == 2).then_some(()));
+}
