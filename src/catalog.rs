@@ -9,6 +9,7 @@ mod definition;
 mod edit;
 mod header;
 mod page;
+mod part;
 mod settle;
 mod template;
 mod view;
@@ -29,6 +30,7 @@ pub use compose::{Input, Offered, Report, ReportKind, compose};
 pub use header::ParamHeader;
 use page::Pages;
 pub use page::{Cursor, PAGE_ENTRIES};
+pub use part::Part;
 pub use view::View;
 
 /// One published state of the endpoint, known by (revision, generation).
@@ -49,6 +51,10 @@ pub struct Catalog {
     pub completions: bool,
     /// Where a resource is read that no list names: the only server that has resources.
     unlisted: Option<Arc<Entry>>,
+    /// In the order of servers.
+    voices: Arc<[part::Voice]>,
+    /// Toolsets by name.
+    parts: BTreeMap<Arc<str>, part::Division>,
     pages: [Pages; 4],
 }
 
@@ -167,29 +173,39 @@ impl Catalog {
     /// Made at the first request, and shared with later catalogs while it is the same.
     pub fn page(&self, list: List, offset: usize) -> Option<(Bytes, Option<Cursor>)> {
         let (bytes, next) = self.pages.get(list as usize)?.at(offset)?;
-        let cursor = |offset| Cursor {
-            revision: self.revision.short().to_owned(),
-            generation: self.generation,
-            offset,
-        };
-        Some((bytes, next.map(cursor)))
+        Some((bytes, next.map(|offset| self.cursor(offset))))
+    }
+
+    fn cursor(&self, offset: usize) -> Cursor {
+        Cursor { revision: self.revision.short().to_owned(), generation: self.generation, offset }
     }
 
     /// Who answers for a resource: the entry of that URI, else the first template that fits, else the
-    /// only server that has resources.
-    pub fn resource(&self, uri: &str) -> Option<&Arc<Entry>> {
-        let template = || self.templates.values().find(|entry| template::fits(&entry.name, uri));
-        self.resources.get(uri).or_else(template).or(self.unlisted.as_ref())
+    /// only server that has resources. With `toolset`, of what it takes.
+    pub fn resource(&self, uri: &str, toolset: Option<&desired::Toolset>) -> Option<&Arc<Entry>> {
+        let takes = |entry: &Entry, name: &str| {
+            toolset.is_none_or(|toolset| toolset.takes(&entry.owner, entry.labels(), name))
+        };
+        if let Some(entry) = self.resources.get(uri) {
+            return takes(entry, uri).then_some(entry);
+        }
+        let fits = |entry: &&Arc<Entry>| template::fits(&entry.name, uri) && takes(entry, &entry.name);
+        let unlisted = || self.unlisted.as_ref().filter(|entry| takes(entry, uri));
+        self.templates.values().find(fits).or_else(unlisted)
     }
 
     /// What a client sees differently here than in `before`.
     pub fn changed_since(&self, before: &Self) -> Changed {
-        let [tools, prompts, resources, templates] = &self.pages;
-        let [old_tools, old_prompts, old_resources, old_templates] = &before.pages;
-        Changed {
-            tools: tools != old_tools,
-            prompts: prompts != old_prompts,
-            resources: resources != old_resources || templates != old_templates,
-        }
+        changed(&self.pages, &before.pages)
+    }
+}
+
+fn changed(pages: &[Pages; 4], before: &[Pages; 4]) -> Changed {
+    let [tools, prompts, resources, templates] = pages;
+    let [old_tools, old_prompts, old_resources, old_templates] = before;
+    Changed {
+        tools: tools != old_tools,
+        prompts: prompts != old_prompts,
+        resources: resources != old_resources || templates != old_templates,
     }
 }

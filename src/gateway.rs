@@ -10,6 +10,7 @@ mod call;
 mod catalogs;
 mod limit;
 mod relay;
+mod sight;
 mod views;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, List, ParamHeader};
+use crate::desired::Toolset;
 use crate::http::{self, Body, Router};
 use crate::mcp::client::Upstreams;
-use crate::mcp::server::{About, Changes, Endpoint, Handler, Method, Reply, Request};
+use crate::mcp::server::{About, Changes, Endpoint, Handler, Method, Reply, Request, Scope, Unserved};
 use crate::mcp::wire::{ErrorObject, code};
 use crate::policy::Principal;
 use crate::ports::{CallContext, ToolExecutor};
@@ -68,9 +70,11 @@ impl Gateway {
 
     /// Rules that decide from the next request on.
     pub fn set_rules(&self, rules: Arc<Rules>) {
-        let changed = self.views.differ(&self.catalogs.current(), &self.rules.load(), &rules);
-        self.rules.store(rules);
-        self.catalogs.tell(changed);
+        let (catalog, before) = (self.catalogs.current(), self.rules.load_full());
+        let differ = |toolset: Option<&Toolset>| self.views.differ(&catalog, toolset, &before, &rules);
+        self.rules.store(Arc::clone(&rules));
+        let changed = self.catalogs.differences(differ);
+        self.catalogs.tell(&changed);
     }
 
     /// The endpoint over HTTP. `shutdown` ends its streams.
@@ -79,20 +83,22 @@ impl Gateway {
     }
 
     fn list(&self, request: &Request, list: List, member: &'static str) -> Result<Reply, ErrorObject> {
-        let (catalog, offset) = self.catalogs.of(request.cursor.as_deref())?;
+        let (sight, offset) = self.catalogs.of(&request.scope, request.cursor.as_deref())?;
         let rules = self.rules.load();
-        let private = rules.asks_of_lists();
-        let page = if private {
-            self.views.get(list, &catalog, &rules, &request.principal).page(offset)
+        let asks = rules.asks_of_lists();
+        let page = if asks {
+            self.views.get(list, &sight, &rules, &request.principal).page(offset)
         } else {
-            catalog.page(list, offset)
+            sight.page(list, offset)
         };
         let (items, next) = page.ok_or_else(catalogs::expired)?;
+        // Nor may others keep what is only for some.
+        let private = asks || sight.toolset.as_ref().is_some_and(|toolset| toolset.access.is_some());
         Ok(Reply::List { member, items, next: next.map(|next| next.encode()), private })
     }
 }
 
-/// `/mcp`. Whoever was authenticated is in the request's extensions; else it has to be a loopback
+/// `/mcp`, `/mcp/<toolset>` and `/mcp@<revision>`. Whoever was authenticated is in the request's extensions; else it has to be a loopback
 /// listener, where everybody is the local principal.
 pub fn router(endpoint: Arc<Endpoint>) -> Router {
     let local = Arc::new(authorize::local());
@@ -101,9 +107,7 @@ pub fn router(endpoint: Arc<Endpoint>) -> Router {
         let (endpoint, principal) = (Arc::clone(&endpoint), Arc::clone(known.unwrap_or(&local)));
         async move { endpoint.handle(request, principal).await.map(Body::new) }
     };
-    // The address with a slash is in many configurations of clients.
-    let routes = Router::new().route("/mcp", http::any(answer.clone())).route("/mcp/", http::any(answer));
-    routes.fallback(http::any(async || (::http::StatusCode::NOT_FOUND, "MCP is served at /mcp\n")))
+    Router::new().fallback(http::any(answer))
 }
 
 #[async_trait]
@@ -130,18 +134,36 @@ impl Handler for Gateway {
         }
     }
 
-    fn changes(&self) -> watch::Receiver<Changes> {
-        self.catalogs.changes()
+    fn admit(&self, scope: &Scope, user: &Principal) -> Result<(), Unserved> {
+        if *scope == Scope::All {
+            return Ok(());
+        }
+        match self.catalogs.sight(scope) {
+            Ok(sight) => match &sight.toolset {
+                Some(toolset) if !toolset.admits(&user.name, &user.groups) => {
+                    let (name, user) = (&toolset.id.name, &user.name);
+                    let why = format!("the access of toolset `{name}` does not include `{user}`");
+                    Err(Unserved::Forbidden(why))
+                }
+                _ => Ok(()),
+            },
+            Err(absent) => Err(Unserved::Absent(absent)),
+        }
     }
 
-    fn about(&self) -> About {
-        let catalog = self.catalogs.current();
-        About { instructions: catalog.instructions.clone(), completions: catalog.completions }
+    fn changes(&self, scope: &Scope) -> watch::Receiver<Changes> {
+        self.catalogs.changes(scope)
     }
 
-    fn param_headers(&self, tool: &str, user: &Principal) -> Arc<[ParamHeader]> {
-        let (catalog, rules) = (self.catalogs.current(), self.rules.load());
-        let seen = catalog.tools.get(tool).filter(|entry| !rules.hides(List::Tools, entry, user));
+    fn about(&self, scope: &Scope) -> About {
+        self.catalogs.sight(scope).map(|sight| sight.about()).unwrap_or_default()
+    }
+
+    fn param_headers(&self, scope: &Scope, tool: &str, user: &Principal) -> Arc<[ParamHeader]> {
+        let (Ok(sight), rules) = (self.catalogs.sight(scope), self.rules.load()) else {
+            return Arc::default();
+        };
+        let seen = sight.get(List::Tools, tool).filter(|entry| !rules.hides(List::Tools, entry, user));
         seen.map(|entry| Arc::clone(&entry.headers)).unwrap_or_default()
     }
 }

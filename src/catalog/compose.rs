@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use super::definition::Definition;
 use super::edit::edits;
 use super::page::Pages;
+use super::part::{self, Voice};
 use super::settle::{Candidate, settle};
 use super::{Catalog, Entry, List, ReadyTool, Route, header};
 use crate::desired::{self, Filter, Location, Program};
@@ -21,7 +21,7 @@ use crate::resource::{Kind, ResourceId, Revision};
 const MAX_NAME: usize = 64;
 /// Bytes of instructions of one server, and of all: a client puts them into every conversation.
 const SERVER_INSTRUCTIONS: usize = 4 << 10;
-const ALL_INSTRUCTIONS: usize = 16 << 10;
+pub(super) const ALL_INSTRUCTIONS: usize = 16 << 10;
 
 /// All that a catalog is made of.
 pub struct Input<'a> {
@@ -73,6 +73,7 @@ pub fn compose(input: &Input<'_>) -> (Catalog, Vec<Report>) {
         let before = input.previous.and_then(|previous| previous.pages.get(list as usize));
         Pages::cut(entries.values().map(|entry| Arc::clone(&entry.definition)), before)
     };
+    let voices = voices(input);
     let catalog = Catalog {
         revision: input.revision.clone(),
         generation: input.previous.map_or(0, |previous| previous.generation) + 1,
@@ -86,8 +87,10 @@ pub fn compose(input: &Input<'_>) -> (Catalog, Vec<Report>) {
         prompts,
         resources,
         templates,
-        instructions: instructions(input.servers),
-        completions: published(input).any(|offered| has(offered, |capabilities| capabilities.completions)),
+        instructions: part::together(voices.iter()),
+        completions: voices.iter().any(|voice| voice.completions),
+        voices,
+        parts: BTreeMap::new(),
         unlisted: unlisted(input),
     };
     (catalog, reports)
@@ -400,22 +403,23 @@ fn instructions_of(offered: &Offered) -> Option<Cow<'_, str>> {
     (!said.is_empty()).then_some(said)
 }
 
-fn instructions(servers: &[Offered]) -> Option<Arc<str>> {
-    let mut servers: Vec<_> = servers.iter().filter(|offered| offered.server.synced).collect();
-    servers.sort_by(|a, b| a.server.id.cmp(&b.server.id));
-    let mut all = String::new();
-    for offered in servers {
+/// What each server says and can do, in the order of servers.
+fn voices(input: &Input<'_>) -> Arc<[Voice]> {
+    let voice = |offered: &Offered| {
         debug_assert_eq!(offered.server.id.kind, Kind::Server);
-        let Some(text) = instructions_of(offered) else { continue };
-        if !all.is_empty() {
-            all.push_str("\n\n");
+        let said = instructions_of(offered);
+        let under_its_name =
+            |text: &str| format!("# {}\n\n{}", offered.server.id.name, cut(text, SERVER_INSTRUCTIONS));
+        Voice {
+            server: offered.server.id.clone(),
+            instructions: said.as_deref().map(under_its_name).map(Arc::from),
+            completions: has(offered, |capabilities| capabilities.completions),
         }
-        let _ = write!(all, "# {}\n\n{}", offered.server.id.name, cut(&text, SERVER_INSTRUCTIONS));
-    }
-    (!all.is_empty()).then(|| cut(&all, ALL_INSTRUCTIONS).into())
+    };
+    published(input).map(voice).collect()
 }
 
 /// The longest beginning of at most `max` bytes that is whole characters.
-fn cut(text: &str, max: usize) -> &str {
+pub(super) fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }

@@ -268,7 +268,7 @@ fn resources_keep_their_uris_and_find_their_servers() {
         offered(server(name), offer)
     };
     let (catalog, reports) = first(&[with("b", "x://1", "b://{id}"), with("a", "x://1", "a://{id}")]);
-    let owner = |uri: &str| catalog.resource(uri).map(|entry| entry.owner.to_string());
+    let owner = |uri: &str| catalog.resource(uri, None).map(|entry| entry.owner.to_string());
     assert_eq!(owner("x://1").as_deref(), Some("Server/a"));
     assert_eq!(owner("b://7").as_deref(), Some("Server/b"));
     assert_eq!(owner("c://7"), None, "two servers could have it");
@@ -276,7 +276,7 @@ fn resources_keep_their_uris_and_find_their_servers() {
     assert_eq!(catalog.instructions.as_deref(), Some("# a\n\nuse a\n\n# b\n\nuse b"));
     assert!(catalog.completions);
     let (alone, _) = first(&[with("b", "x://1", "b://{id}")]);
-    assert!(alone.resource("c://7").is_some(), "the only server may have more than it lists");
+    assert!(alone.resource("c://7", None).is_some(), "the only server may have more than it lists");
 }
 
 proptest::proptest! {

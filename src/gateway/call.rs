@@ -7,7 +7,7 @@ use super::audit::{Outcome, Timed};
 use super::authorize::{Rules, Verdict};
 use super::limit::{Busy, Leave};
 use super::{Gateway, Reply, invalid, relay, tool_error};
-use crate::catalog::{Entry, ReadyTool, Route};
+use crate::catalog::{Entry, List, ReadyTool, Route};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{ErrorObject, raw};
 use crate::ports::CallContext;
@@ -23,7 +23,7 @@ pub(super) async fn call(
 ) -> Result<Reply, ErrorObject> {
     let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
     let unknown = || invalid(format!("unknown tool `{name}`"));
-    let target = relay::target(gateway, |catalog| catalog.tools.get(name)).ok_or_else(unknown)?;
+    let target = relay::target(gateway, request, |sight| sight.get(List::Tools, name)).ok_or_else(unknown)?;
     let entry = &target.entry;
     let rules = gateway.rules.load_full();
     let needed = rules.asks() || matches!(entry.route, Route::Tool(_));

@@ -1,7 +1,7 @@
 //! The catalog that is served, and those that were until lately.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::invalid;
+use super::sight::Sight;
 use crate::catalog::{Catalog, Changed, Cursor, List};
-use crate::mcp::server::Changes;
+use crate::desired::Toolset;
+use crate::mcp::server::{Changes, Scope};
 use crate::mcp::wire::ErrorObject;
 
 /// Catalogs kept after they were replaced, so that listings under way finish on theirs. They share
@@ -22,6 +24,8 @@ const RETENTION: Duration = Duration::from_mins(1);
 /// from page to page.
 const RETAINED_IN_A_BURST: usize = 64;
 const BURST: Duration = Duration::from_secs(10);
+/// Digits of a commit that name it at least, as Git has it.
+const MIN_COMMIT: usize = 4;
 
 /// The current catalog, swapped whole.
 pub struct Catalogs {
@@ -29,6 +33,17 @@ pub struct Catalogs {
     /// With the time of their replacement, oldest first.
     retained: Mutex<VecDeque<(Arc<Catalog>, Instant)>>,
     changes: watch::Sender<Changes>,
+    /// Of each toolset that somebody follows. Dropped with the toolset, which ends their streams.
+    of_toolsets: Mutex<BTreeMap<Arc<str>, watch::Sender<Changes>>>,
+    /// Of what never changes.
+    still: watch::Sender<Changes>,
+}
+
+/// What changed: of everything, and of each toolset that somebody follows.
+#[derive(Default)]
+pub(super) struct Differences {
+    all: Changed,
+    toolsets: BTreeMap<Arc<str>, Changed>,
 }
 
 impl Catalogs {
@@ -37,6 +52,8 @@ impl Catalogs {
             current: ArcSwap::from_pointee(first),
             retained: Mutex::default(),
             changes: watch::Sender::new(Changes::default()),
+            of_toolsets: Mutex::default(),
+            still: watch::Sender::new(Changes::default()),
         }
     }
 
@@ -52,43 +69,155 @@ impl Catalogs {
         let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current.load_full();
         let changed = next.changed_since(&before);
-        self.current.store(next);
+        self.current.store(Arc::clone(&next));
+        // From here on: whoever follows a toolset only now sees the new catalog anyway.
+        self.close_toolsets(&next, &before);
+        let differences = self.differences(|toolset| match toolset {
+            None => changed,
+            Some(toolset) => {
+                let name = toolset.id.name.as_str();
+                let parts = next.part(name).zip(before.part(name));
+                parts.map(|(part, before)| part.changed_since(before)).unwrap_or_default()
+            }
+        });
         let now = Instant::now();
         retained.push_back((before, now));
         while retained.front().is_some_and(|(_, since)| is_over(retained.len(), now - *since)) {
             retained.pop_front();
         }
         drop(retained);
-        self.tell(changed);
+        self.tell(&differences);
         changed
     }
 
-    /// Tells subscribers which lists they see differently.
-    pub(super) fn tell(&self, changed: Changed) {
-        if changed.any() {
-            self.changes.send_modify(|changes| {
-                changes.tools += u64::from(changed.tools);
-                changes.prompts += u64::from(changed.prompts);
-                changes.resources += u64::from(changed.resources);
-            });
-        }
+    /// Toolsets that are gone, or open to others than before, are no longer followed: clients come
+    /// back, and are told.
+    fn close_toolsets(&self, next: &Catalog, before: &Catalog) {
+        let access =
+            |catalog: &Catalog, name: &str| catalog.toolset(name).map(|toolset| toolset.access.clone());
+        self.followed().retain(|name, _| {
+            let now = access(next, name);
+            now.is_some() && now == access(before, name)
+        });
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<Changes> {
-        self.changes.subscribe()
-    }
-
-    /// The catalog in which a listing began, and the place where it goes on.
-    pub(super) fn of(&self, cursor: Option<&str>) -> Result<(Arc<Catalog>, usize), ErrorObject> {
+    /// What `differs` says of everything, and of each toolset that somebody follows.
+    pub(super) fn differences(&self, differs: impl Fn(Option<&Toolset>) -> Changed) -> Differences {
+        let names: Vec<_> = self.followed().keys().cloned().collect();
         let current = self.current();
-        let Some(text) = cursor else { return Ok((current, 0)) };
-        let cursor = Cursor::decode(text).ok_or_else(expired)?;
-        if is_of(&current, &cursor) {
-            return Ok((current, cursor.offset));
+        let of = |name: Arc<str>| {
+            let changed = differs(Some(&**current.toolset(&name)?));
+            Some((name, changed))
+        };
+        Differences { all: differs(None), toolsets: names.into_iter().filter_map(of).collect() }
+    }
+
+    /// Tells subscribers which lists they see differently.
+    pub(super) fn tell(&self, differences: &Differences) {
+        count(&self.changes, differences.all);
+        let followed = self.followed();
+        for (name, changed) in &differences.toolsets {
+            if let Some(changes) = followed.get(name) {
+                count(changes, *changed);
+            }
         }
+    }
+
+    pub(super) fn changes(&self, scope: &Scope) -> watch::Receiver<Changes> {
+        match scope {
+            Scope::All => self.changes.subscribe(),
+            Scope::Revision(_) => self.still.subscribe(),
+            Scope::Toolset(name) => {
+                let mut followed = self.followed();
+                // Looked at under the lock: a toolset that goes later takes its stream with it.
+                match self.current().toolset(name) {
+                    Some(_) => followed.entry(Arc::clone(name)).or_default().subscribe(),
+                    None => watch::Sender::default().subscribe(),
+                }
+            }
+        }
+    }
+
+    fn followed(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, watch::Sender<Changes>>> {
+        self.of_toolsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The catalog that an endpoint serves. None: of a revision that is not served any more.
+    pub(super) fn at(&self, scope: &Scope) -> Option<Arc<Catalog>> {
+        match scope {
+            Scope::All | Scope::Toolset(_) => Some(self.current()),
+            Scope::Revision(commit) => self.pinned(commit).ok(),
+        }
+    }
+
+    /// What is seen at an endpoint.
+    ///
+    /// # Errors
+    /// Why there is no such endpoint.
+    pub(super) fn sight(&self, scope: &Scope) -> Result<Sight, String> {
+        let catalog = match scope {
+            Scope::All | Scope::Toolset(_) => self.current(),
+            Scope::Revision(commit) => self.pinned(commit)?,
+        };
+        Sight::of(catalog, scope).ok_or_else(|| match scope {
+            Scope::Toolset(name) => {
+                format!("there is no toolset `{name}`: declare a `Toolset` of that name, or use /mcp")
+            }
+            Scope::All | Scope::Revision(_) => "there is no such endpoint".to_owned(),
+        })
+    }
+
+    /// The newest catalog of a commit, named by its first digits.
+    fn pinned(&self, commit: &str) -> Result<Arc<Catalog>, String> {
+        let commit = commit.to_ascii_lowercase();
+        if commit.len() < MIN_COMMIT || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(format!(
+                "`{commit}` is no commit: at least {MIN_COMMIT} of its digits follow `/mcp@`"
+            ));
+        }
+        let current = self.current();
         let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = retained.iter().find(|(catalog, _)| is_of(catalog, &cursor));
-        found.map(|(catalog, _)| (Arc::clone(catalog), cursor.offset)).ok_or_else(expired)
+        let newest_first = std::iter::once(&current).chain(retained.iter().rev().map(|(catalog, _)| catalog));
+        let mut found = newest_first.filter(|catalog| catalog.revision.commit.starts_with(&commit));
+        let Some(first) = found.next() else {
+            return Err(format!(
+                "no catalog of commit `{commit}` is kept: of those that were replaced the last {RETAINED} are, for {} s; use /mcp",
+                RETENTION.as_secs()
+            ));
+        };
+        match found.find(|catalog| catalog.revision.commit != first.revision.commit) {
+            Some(other) => Err(format!(
+                "`{commit}` begins the names of two commits that are kept, {} and {}: write more digits",
+                first.revision.commit, other.revision.commit
+            )),
+            None => Ok(Arc::clone(first)),
+        }
+    }
+
+    /// What is seen where a listing began, and the place where it goes on.
+    pub(super) fn of(&self, scope: &Scope, cursor: Option<&str>) -> Result<(Sight, usize), ErrorObject> {
+        let gone = |_| invalid("this endpoint is not served any more");
+        let Some(text) = cursor else { return Ok((self.sight(scope).map_err(gone)?, 0)) };
+        let cursor = Cursor::decode(text).ok_or_else(expired)?;
+        let now = self.at(scope).ok_or_else(expired)?;
+        let began = if is_of(&now, &cursor) {
+            now
+        } else {
+            let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = retained.iter().find(|(catalog, _)| is_of(catalog, &cursor));
+            found.map(|(catalog, _)| Arc::clone(catalog)).ok_or_else(expired)?
+        };
+        Ok((Sight::of(began, scope).ok_or_else(expired)?, cursor.offset))
+    }
+}
+
+fn count(changes: &watch::Sender<Changes>, changed: Changed) {
+    if changed.any() {
+        changes.send_modify(|changes| {
+            changes.tools += u64::from(changed.tools);
+            changes.prompts += u64::from(changed.prompts);
+            changes.resources += u64::from(changed.resources);
+        });
     }
 }
 

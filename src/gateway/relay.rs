@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::audit::Outcome;
+use super::sight::Sight;
 use super::{Gateway, Reply, call, invalid, tool_error};
-use crate::catalog::{Catalog, Entry, List, Route};
+use crate::catalog::{Entry, List, Route};
 use crate::mcp::client::{CallError, Held};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
@@ -22,17 +23,23 @@ pub(super) struct Target {
     connection: Option<Held>,
 }
 
-/// Finds an entry of the current catalog. Between the look at the catalog and the look at the
+/// Finds an entry at the endpoint of a request. Between the look at the catalog and the look at the
 /// connection an instance may be replaced; then the newer catalog knows the other one.
-pub(super) fn target(gateway: &Gateway, find: impl Fn(&Catalog) -> Option<&Arc<Entry>>) -> Option<Target> {
-    let mut catalog = gateway.catalogs.current();
+pub(super) fn target(
+    gateway: &Gateway,
+    request: &Request,
+    find: impl Fn(&Sight) -> Option<&Arc<Entry>>,
+) -> Option<Target> {
+    let scope = &request.scope;
+    let mut catalog = gateway.catalogs.at(scope)?;
     loop {
-        let entry = Arc::clone(find(&catalog)?);
+        let sight = Sight::of(Arc::clone(&catalog), scope)?;
+        let entry = Arc::clone(find(&sight)?);
         let Route::Server { upstream, .. } = &entry.route else {
             return Some(Target { entry, connection: None });
         };
         let connection = gateway.upstreams.hold(upstream);
-        let newest = gateway.catalogs.current();
+        let newest = gateway.catalogs.at(scope)?;
         if connection.is_some() || Arc::ptr_eq(&catalog, &newest) {
             return Some(Target { entry, connection });
         }
@@ -73,7 +80,7 @@ pub(super) async fn prompt(
 ) -> Result<Reply, ErrorObject> {
     let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
     let unknown = || invalid(format!("unknown prompt `{name}`"));
-    let target = target(gateway, |catalog| catalog.prompts.get(name)).ok_or_else(unknown)?;
+    let target = target(gateway, request, |sight| sight.get(List::Prompts, name)).ok_or_else(unknown)?;
     if gateway.rules.load().hides(List::Prompts, &target.entry, request.user()) {
         return Err(unknown());
     }
@@ -88,8 +95,9 @@ pub(super) async fn resource(
 ) -> Result<Reply, ErrorObject> {
     let uri = request.name.as_deref().ok_or_else(|| invalid("`params.uri` is no string"))?;
     let (rules, user) = (gateway.rules.load_full(), request.user());
-    let seen = |catalog: &Catalog, entry: &Entry| !rules.hides_uri(catalog, uri, entry, user);
-    let found = target(gateway, |catalog| catalog.resource(uri).filter(|entry| seen(catalog, entry)));
+    let found = target(gateway, request, |sight| {
+        sight.resource(uri).filter(|entry| !rules.hides_uri(&sight.catalog, uri, entry, user))
+    });
     let Some(target) = found else {
         let code = if request.era == Era::Modern { code::INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
         return Err(ErrorObject::new(code, format!("unknown resource `{uri}`")));
@@ -110,7 +118,7 @@ pub(super) async fn complete(
     match kind.as_ref() {
         "ref/prompt" => {
             let name = raw::get_str(reference, "name").ok_or_else(|| invalid("`ref.name` is no string"))?;
-            let target = target(gateway, |catalog| catalog.prompts.get(name.as_ref()));
+            let target = target(gateway, request, |sight| sight.get(List::Prompts, &name));
             let target = target.ok_or_else(|| unknown(&name))?;
             if gateway.rules.load().hides(List::Prompts, &target.entry, request.user()) {
                 return Err(unknown(&name));
@@ -124,9 +132,9 @@ pub(super) async fn complete(
         "ref/resource" => {
             let uri = raw::get_str(reference, "uri").ok_or_else(|| invalid("`ref.uri` is no string"))?;
             let (rules, user) = (gateway.rules.load_full(), request.user());
-            let target = target(gateway, |catalog| {
-                let found = catalog.templates.get(uri.as_ref()).or_else(|| catalog.resource(&uri));
-                found.filter(|entry| !rules.hides_uri(catalog, &uri, entry, user))
+            let target = target(gateway, request, |sight| {
+                let found = sight.get(List::Templates, &uri).or_else(|| sight.resource(&uri));
+                found.filter(|entry| !rules.hides_uri(&sight.catalog, &uri, entry, user))
             });
             let target = target.ok_or_else(|| unknown(&uri))?;
             relayed(&target, request, params, context).await

@@ -97,6 +97,7 @@ impl World {
             name: raw::get_str(&params, key).map(std::borrow::Cow::into_owned),
             cursor: raw::get_str(&params, "cursor").map(std::borrow::Cow::into_owned),
             principal: Arc::new(authorize::local()),
+            scope: Scope::All,
             params: Some(params),
             meta: crate::mcp::server::Meta::default(),
             method,
@@ -340,9 +341,31 @@ async fn a_listing_ends_in_the_catalog_in_which_it_began() {
 }
 
 #[tokio::test]
+async fn a_revision_is_served_under_its_commit_while_its_catalog_is_kept() {
+    let world = World::new();
+    let of = |n: u32| [offered(server("s"), tools(&[&format!("t{n}")]))];
+    let sight = |n: u32| world.gateway.catalogs.sight(&Scope::Revision(revision(n).commit.into()));
+    for n in 1..=3 {
+        world.publish(n, &of(n), &[]);
+    }
+    for n in 1..=3 {
+        let sight = sight(n).expect("kept");
+        assert!(sight.get(List::Tools, &format!("s_t{n}")).is_some(), "{n}");
+    }
+    world.publish(1, &of(11), &[]);
+    assert!(sight(1).expect("served").get(List::Tools, "s_t11").is_some(), "the newest of a commit");
+    for n in 4..=80 {
+        world.publish(n, &of(n), &[]);
+    }
+    assert!(sight(79).is_ok(), "replaced just now");
+    let why = sight(2).err().expect("gone");
+    assert!(why.contains("is kept: of those that were replaced the last 8 are, for 60 s"), "{why}");
+}
+
+#[tokio::test]
 async fn only_changes_that_can_be_seen_are_told() {
     let world = World::new();
-    let mut changes = world.gateway.changes();
+    let mut changes = world.gateway.changes(&Scope::All);
     let of = |names: &[&str]| [offered(server("s"), tools(names))];
     let one = of(&["a"]);
     assert!(world.publish(1, &one, &[]).tools);
@@ -382,7 +405,7 @@ async fn what_rules_refuse_reaches_nobody_and_what_they_hide_is_not_there() {
     let files = offered(server("files"), tools(&["read", "remove"]));
     world.connect(&files).await;
     world.publish(1, &[files], &[tool(r#"{"type":"object"}"#)]);
-    let mut changes = world.gateway.changes();
+    let mut changes = world.gateway.changes(&Scope::All);
     changes.mark_unchanged();
 
     let refusing = rules(
@@ -445,7 +468,7 @@ async fn prompts_resources_and_templates_are_hidden_as_tools_are() {
     let files = offered(server("files"), offer);
     world.connect(&files).await;
     world.publish(1, &[files], &[]);
-    let mut changes = world.gateway.changes();
+    let mut changes = world.gateway.changes(&Scope::All);
     changes.mark_unchanged();
     world.gateway.set_rules(rules(&[Point::List], "deny if { contains(input.entry.name, \"secret\") }"));
     let seen = *changes.borrow_and_update();

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::authorize::Rules;
-use crate::catalog::{Catalog, Changed, List, View};
+use super::sight::Sight;
+use crate::catalog::{Catalog, Changed, Entry, List, View};
+use crate::desired::Toolset;
 use crate::policy::Principal;
 
 /// Views kept: of the four lists of as many principals as list at the same time, and of the catalogs
@@ -18,7 +20,7 @@ pub(super) struct Views(Mutex<VecDeque<Made>>);
 
 struct Made {
     list: List,
-    catalog: Arc<Catalog>,
+    sight: Sight,
     rules: Arc<Rules>,
     principal: Arc<Principal>,
     view: Arc<View>,
@@ -28,13 +30,13 @@ impl Views {
     pub(super) fn get(
         &self,
         list: List,
-        catalog: &Arc<Catalog>,
+        sight: &Sight,
         rules: &Arc<Rules>,
         principal: &Arc<Principal>,
     ) -> Arc<View> {
         let is_it = |made: &&Made| {
             made.list == list
-                && Arc::ptr_eq(&made.catalog, catalog)
+                && made.sight.is(sight)
                 && Arc::ptr_eq(&made.rules.policies, &rules.policies)
                 && made.principal == *principal
         };
@@ -42,11 +44,11 @@ impl Views {
         if let Some(view) = found {
             return view;
         }
-        let view = Arc::new(made(list, catalog, rules, principal));
+        let view = Arc::new(made(list, &sight.catalog, sight.toolset.as_deref(), rules, principal));
         let mut views = self.lock();
         views.push_back(Made {
             list,
-            catalog: Arc::clone(catalog),
+            sight: sight.clone(),
             rules: Arc::clone(rules),
             principal: Arc::clone(principal),
             view: Arc::clone(&view),
@@ -57,8 +59,15 @@ impl Views {
         view
     }
 
-    /// The lists that somebody who has listed lately, or anybody local, sees differently under `after`.
-    pub(super) fn differ(&self, catalog: &Catalog, before: &Rules, after: &Rules) -> Changed {
+    /// The lists that somebody who has listed lately, or anybody local, sees differently under `after`;
+    /// of a toolset, or of everything.
+    pub(super) fn differ(
+        &self,
+        catalog: &Catalog,
+        toolset: Option<&Toolset>,
+        before: &Rules,
+        after: &Rules,
+    ) -> Changed {
         let same = Arc::ptr_eq(&before.policies, &after.policies);
         if same || (!before.asks_of_lists() && !after.asks_of_lists()) {
             return Changed::default();
@@ -70,7 +79,7 @@ impl Views {
             }
         }
         let differs = |list: List| {
-            let seen = |rules: &Rules, who: &Principal| made(list, catalog, rules, who);
+            let seen = |rules: &Rules, who: &Principal| made(list, catalog, toolset, rules, who);
             principals.iter().any(|who| !seen(before, who).shows_the_same(&seen(after, who)))
         };
         Changed {
@@ -85,6 +94,15 @@ impl Views {
     }
 }
 
-fn made(list: List, catalog: &Catalog, rules: &Rules, principal: &Principal) -> View {
-    catalog.view(list, |entry| !rules.hides(list, entry, principal))
+fn made(
+    list: List,
+    catalog: &Catalog,
+    toolset: Option<&Toolset>,
+    rules: &Rules,
+    principal: &Principal,
+) -> View {
+    let takes = |entry: &Entry| {
+        toolset.is_none_or(|toolset| toolset.takes(&entry.owner, entry.labels(), &entry.name))
+    };
+    catalog.view(list, |entry| takes(entry) && !rules.hides(list, entry, principal))
 }

@@ -15,6 +15,7 @@ mod modern;
 mod reply;
 mod request;
 mod respond;
+mod scope;
 mod session;
 mod sse;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use body::Payload;
 pub use handler::{About, Changes, Handler};
 pub use reply::Reply;
 pub use request::{Level, Meta, Method, Request};
+pub use scope::{Scope, Unserved};
 
 /// Bytes of one request: what the SDKs take, and several times what a model can write.
 pub const MAX_BODY: usize = 4 << 20;
@@ -89,7 +91,14 @@ impl Endpoint {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let asked = Asked { headers: parts.headers, principal };
+        let Some(scope) = Scope::of_path(parts.uri.path()) else {
+            let message = "MCP is served at /mcp, /mcp/<toolset> and /mcp@<revision>";
+            return Refusal::status(StatusCode::NOT_FOUND, message).into_response();
+        };
+        if let Err(unserved) = self.handler.admit(&scope, &principal) {
+            return Refusal::from(unserved).into_response();
+        }
+        let asked = Asked { headers: parts.headers, principal, scope };
         let answered = match parts.method {
             Verb::POST => self.post(&asked, body).await,
             Verb::GET => legacy::get(self, &asked),
@@ -117,7 +126,7 @@ impl Endpoint {
         })?;
         match message {
             Message::Request { id, method, params } => {
-                let request = request::read(id, &method, params, &asked.principal)?;
+                let request = request::read(id, &method, params, asked)?;
                 drop(bytes);
                 if headers::is_modern(&asked.headers, &request)? {
                     modern::request(self, asked, request).await
@@ -140,6 +149,7 @@ impl Endpoint {
 struct Asked {
     headers: HeaderMap,
     principal: Arc<Principal>,
+    scope: Scope,
 }
 
 /// A request that is not served, as HTTP says so.
@@ -171,6 +181,15 @@ impl Refusal {
             response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("POST, GET, DELETE"));
         }
         response
+    }
+}
+
+impl From<Unserved> for Refusal {
+    fn from(unserved: Unserved) -> Self {
+        match unserved {
+            Unserved::Absent(why) => Self::status(StatusCode::NOT_FOUND, &why),
+            Unserved::Forbidden(why) => Self::status(StatusCode::FORBIDDEN, &why),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Reconciler {
             }
             text.push_str(&report.message);
         }
-        let catalog = Arc::new(catalog);
+        let catalog = Arc::new(catalog.divided(&desired.toolsets, previous.as_deref()));
         self.tell(previous.as_deref(), &catalog);
         self.ports.publisher.register(&desired.register);
         self.ports.publisher.publish(catalog, Arc::clone(&self.policies), &desired.runners);

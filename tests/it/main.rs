@@ -13,6 +13,7 @@ mod cli;
 mod connect;
 mod contract;
 mod docker;
+mod endpoints;
 mod examples;
 mod export;
 mod gateway_unit;

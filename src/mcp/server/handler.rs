@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{Reply, Request};
+use super::{Reply, Request, Scope, Unserved};
 use crate::catalog::ParamHeader;
 use crate::mcp::wire::ErrorObject;
 use crate::policy::Principal;
@@ -17,14 +17,20 @@ pub trait Handler: Send + Sync {
     /// Answers a request. [`CallContext::events`] is there when the client can hear them.
     async fn request(&self, request: &Request, context: &CallContext) -> Result<Reply, ErrorObject>;
 
-    /// Counts changes of what clients see.
-    fn changes(&self) -> watch::Receiver<Changes>;
+    /// Whether there is such an endpoint, and this principal may use it. Asked before anything else.
+    ///
+    /// # Errors
+    /// Why not.
+    fn admit(&self, scope: &Scope, user: &Principal) -> Result<(), Unserved>;
+
+    /// Counts changes of what clients of an endpoint see. Its end is the end of the endpoint.
+    fn changes(&self, scope: &Scope) -> watch::Receiver<Changes>;
 
     /// What `initialize` and `server/discover` tell.
-    fn about(&self) -> About;
+    fn about(&self, scope: &Scope) -> About;
 
     /// The parameters of a tool that clients mirror into headers; none of a tool that is hidden.
-    fn param_headers(&self, tool: &str, user: &Principal) -> Arc<[ParamHeader]>;
+    fn param_headers(&self, scope: &Scope, tool: &str, user: &Principal) -> Arc<[ParamHeader]>;
 }
 
 /// How often each list has changed since the daemon started. A watch of it holds only the newest, so

@@ -88,13 +88,14 @@ fn initialize(endpoint: &Endpoint, asked: &Asked, request: &Request) -> Result<R
     };
     // A version that is not known gets the newest; the client decides whether it can speak that.
     let version = wire::LEGACY_VERSIONS.into_iter().find(|version| *version == asks).unwrap_or(wire::LEGACY);
-    let heard = *endpoint.handler.changes().borrow();
-    let Some(session) = endpoint.sessions.open(version, &asked.principal, heard) else {
+    let heard = *endpoint.handler.changes(&asked.scope).borrow();
+    let Some(session) = endpoint.sessions.open(version, asked, heard) else {
         let message = "too many sessions are open; try again later";
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Err(Refusal::error(status, Some(&request.id), code::INTERNAL_ERROR, message));
     };
-    let mut response = answer(request, Ok(reply::initialized(&endpoint.handler.about(), version)));
+    let mut response =
+        answer(request, Ok(reply::initialized(&endpoint.handler.about(&asked.scope), version)));
     if let Ok(id) = HeaderValue::from_str(&session.id) {
         response.headers_mut().insert(headers::SESSION, id);
     }
@@ -178,5 +179,5 @@ fn session(endpoint: &Endpoint, asked: &Asked, id: Option<&Id>) -> Result<Arc<Se
     };
     let unknown =
         || refuse(StatusCode::NOT_FOUND, "there is no such session (any more): say `initialize` again");
-    endpoint.sessions.get(named, &asked.principal).ok_or_else(unknown)
+    endpoint.sessions.get(named, asked).ok_or_else(unknown)
 }

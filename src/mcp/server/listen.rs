@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::request::Request;
 use super::session::{Session, lock};
 use super::sse::Told as _;
-use super::{Changes, Endpoint, Payload, Refusal, sse};
+use super::{Changes, Endpoint, Payload, Refusal, Scope, sse};
 use crate::mcp::wire::{self, Id, code, meta, raw};
 
 /// Changes closer together than this are told as one: many servers turning ready in a row.
@@ -68,7 +68,7 @@ pub(super) fn subscribe(endpoint: &Endpoint, request: &Request) -> Result<Respon
         Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get()).map_err(|_| invalid())?,
         _ => return Err(invalid()),
     };
-    let mut subscription = Subscription::open(endpoint, filter, Some(&request.id))?;
+    let mut subscription = Subscription::open(endpoint, &request.scope, filter, Some(&request.id))?;
     let params = format!("{{{},\"notifications\":{}}}", tag(&request.id), filter.to_json());
     subscription.say("notifications/subscriptions/acknowledged", Some(&params));
     Ok(subscription.into_response())
@@ -76,7 +76,7 @@ pub(super) fn subscribe(endpoint: &Endpoint, request: &Request) -> Result<Respon
 
 /// Answers the GET of a session.
 pub(super) fn stream(endpoint: &Endpoint, session: &Arc<Session>) -> Result<Response<Payload>, Refusal> {
-    let mut subscription = Subscription::open(endpoint, Filter::ALL, None)?;
+    let mut subscription = Subscription::open(endpoint, &session.scope, Filter::ALL, None)?;
     subscription.replaced = session.open_stream();
     // What changed while no stream was open is told on this one.
     subscription.heard = *lock(&session.heard);
@@ -95,12 +95,12 @@ fn tag(id: &Id) -> String {
 }
 
 impl Subscription {
-    fn open(endpoint: &Endpoint, filter: Filter, id: Option<&Id>) -> Result<Self, Refusal> {
+    fn open(endpoint: &Endpoint, scope: &Scope, filter: Filter, id: Option<&Id>) -> Result<Self, Refusal> {
         let permit = Arc::clone(&endpoint.streams).try_acquire_owned().map_err(|_| {
             let message = "too many streams are open; try again later";
             Refusal::error(StatusCode::SERVICE_UNAVAILABLE, id, code::INTERNAL_ERROR, message)
         })?;
-        let mut changes = endpoint.handler.changes();
+        let mut changes = endpoint.handler.changes(scope);
         let heard = *changes.borrow_and_update();
         Ok(Self {
             changes,

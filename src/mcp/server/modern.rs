@@ -23,7 +23,8 @@ pub(super) async fn request(
     let streams = headers::accepts_events(&asked.headers);
     match request.method {
         Method::Discover => {
-            let answered = reply::success(&request, reply::discovered(&endpoint.handler.about()));
+            let answered =
+                reply::success(&request, reply::discovered(&endpoint.handler.about(&request.scope)));
             return Ok(match answered {
                 Ok(parts) => respond::json(StatusCode::OK, Payload::Parts(parts)),
                 Err(error) => respond::failed(&request, &error),
@@ -45,7 +46,7 @@ pub(super) async fn request(
             request.method = method;
         }
         Method::ToolsCall => {
-            let of_tool = |name| endpoint.handler.param_headers(name, &request.principal);
+            let of_tool = |name| endpoint.handler.param_headers(&request.scope, name, &request.principal);
             let annotated = request.name.as_deref().map(of_tool);
             headers::params_agree(&asked.headers, &request, annotated.as_deref().unwrap_or_default())?;
         }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Refusal;
+use super::{Asked, Refusal, Scope};
 use crate::mcp::wire::{Era, Id, code, raw};
 use crate::policy::Principal;
 
@@ -22,6 +22,8 @@ pub struct Request {
     pub name: Option<String>,
     pub cursor: Option<String>,
     pub principal: Arc<Principal>,
+    /// The endpoint it was sent to.
+    pub scope: Scope,
     pub meta: Meta,
 }
 
@@ -188,7 +190,7 @@ pub(super) fn read(
     id: Id,
     method: &str,
     params: Option<&RawValue>,
-    principal: &Arc<Principal>,
+    asked: &Asked,
 ) -> Result<Request, Refusal> {
     let malformed =
         |what: &str| Refusal::error(StatusCode::BAD_REQUEST, Some(&id), code::INVALID_PARAMS, what);
@@ -217,7 +219,8 @@ pub(super) fn read(
         era: Era::Legacy,
         name: text(named),
         cursor,
-        principal: Arc::clone(principal),
+        principal: Arc::clone(&asked.principal),
+        scope: asked.scope.clone(),
         params: params.map(RawValue::to_owned),
         meta: Meta {
             protocol_version: own(meta.protocol_version),

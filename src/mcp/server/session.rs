@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Changes;
 use super::request::Level;
+use super::{Asked, Changes, Scope};
 use crate::mcp::wire::Id;
 use crate::policy::Principal;
 
@@ -44,6 +44,8 @@ pub(super) struct Session {
     /// The protocol version that was agreed.
     pub(super) version: &'static str,
     pub(super) principal: Arc<Principal>,
+    /// The endpoint it was opened at: at others there is no such session.
+    pub(super) scope: Scope,
     /// Ends what is open when the session ends.
     pub(super) ended: CancellationToken,
     /// Which changes the client has heard of, or need not hear of.
@@ -66,19 +68,15 @@ impl Sessions {
     }
 
     /// A new one; none when there is no room.
-    pub(super) fn open(
-        &self,
-        version: &'static str,
-        principal: &Arc<Principal>,
-        heard: Changes,
-    ) -> Option<Arc<Session>> {
+    pub(super) fn open(&self, version: &'static str, asked: &Asked, heard: Changes) -> Option<Arc<Session>> {
         let now = self.now();
         // 128 bits of the operating system's generator: not to be guessed.
         let id: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
         let session = Arc::new(Session {
             id: Arc::clone(&id),
             version,
-            principal: Arc::clone(principal),
+            principal: Arc::clone(&asked.principal),
+            scope: asked.scope.clone(),
             ended: CancellationToken::new(),
             heard: Mutex::new(heard),
             used: AtomicU64::new(now),
@@ -104,11 +102,14 @@ impl Sessions {
         Some(session)
     }
 
-    /// The session of that id, if it is this principal's. To anybody else there is none.
-    pub(super) fn get(&self, id: &str, principal: &Principal) -> Option<Arc<Session>> {
+    /// The session of that id, if it is this principal's at this endpoint. To anybody else there is none.
+    pub(super) fn get(&self, id: &str, asked: &Asked) -> Option<Arc<Session>> {
         let now = self.now();
         let mut sessions = lock(&self.by_id);
-        let session = sessions.get(id).filter(|session| *session.principal == *principal)?;
+        let session = sessions.get(id)?;
+        if session.principal != asked.principal || session.scope != asked.scope {
+            return None;
+        }
         if session.end_if_idle(now, self.limits.idle) {
             sessions.remove(id);
             return None;

@@ -74,15 +74,23 @@ impl Handler for Fixture {
         }
     }
 
-    fn changes(&self) -> watch::Receiver<Changes> {
+    fn admit(&self, scope: &Scope, _: &Principal) -> Result<(), Unserved> {
+        match scope {
+            Scope::Toolset(name) if &**name == "closed" => Err(Unserved::Forbidden("closed to you".into())),
+            Scope::Toolset(name) if &**name != "data" => Err(Unserved::Absent("no such toolset".into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn changes(&self, _: &Scope) -> watch::Receiver<Changes> {
         self.changes.subscribe()
     }
 
-    fn about(&self) -> About {
+    fn about(&self, _: &Scope) -> About {
         About { instructions: Some("be \"kind\"".into()), completions: true }
     }
 
-    fn param_headers(&self, tool: &str, _: &Principal) -> Arc<[ParamHeader]> {
+    fn param_headers(&self, _: &Scope, tool: &str, _: &Principal) -> Arc<[ParamHeader]> {
         let header = ParamHeader { header: "mcp-param-region".into(), path: vec!["region".to_owned()] };
         if tool == "mine" { Arc::new([header]) } else { Arc::default() }
     }

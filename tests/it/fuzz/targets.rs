@@ -17,7 +17,7 @@ use toolcrib::desired::{Floor, argv};
 use toolcrib::git::{Allow, GitUrl, RefName};
 use toolcrib::lock;
 use toolcrib::manifest::{Mode, RepoPath, parse_file};
-use toolcrib::mcp::server::{About, Changes, Endpoint, Handler, Reply, Request};
+use toolcrib::mcp::server::{About, Changes, Endpoint, Handler, Reply, Request, Scope, Unserved};
 use toolcrib::mcp::wire::{self, ErrorObject, raw};
 use toolcrib::policy::{PolicySet, Principal};
 use toolcrib::ports::CallContext;
@@ -398,13 +398,16 @@ impl Handler for Nothing {
     async fn request(&self, _: &Request, _: &CallContext) -> Result<Reply, ErrorObject> {
         Ok(Reply::Whole("{}".into()))
     }
-    fn changes(&self) -> watch::Receiver<Changes> {
+    fn admit(&self, _: &Scope, _: &Principal) -> Result<(), Unserved> {
+        Ok(())
+    }
+    fn changes(&self, _: &Scope) -> watch::Receiver<Changes> {
         self.0.subscribe()
     }
-    fn about(&self) -> About {
+    fn about(&self, _: &Scope) -> About {
         About::default()
     }
-    fn param_headers(&self, _: &str, _: &Principal) -> Arc<[ParamHeader]> {
+    fn param_headers(&self, _: &Scope, _: &str, _: &Principal) -> Arc<[ParamHeader]> {
         Arc::from([])
     }
 }

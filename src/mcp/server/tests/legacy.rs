@@ -108,8 +108,9 @@ async fn sessions_are_bounded_and_busy_ones_stay() {
     let minute = Duration::from_mins(1);
     let sessions =
         |idle, idle_when_full| session::Sessions::new(session::Limits { max: 2, idle, idle_when_full });
-    let principal = Arc::new(Principal::default());
-    let open = |sessions: &session::Sessions| sessions.open("2025-11-25", &principal, Changes::default());
+    let asked = |scope| Asked { headers: HeaderMap::new(), principal: Arc::default(), scope };
+    let all = asked(Scope::All);
+    let open = |sessions: &session::Sessions| sessions.open("2025-11-25", &all, Changes::default());
 
     let fresh = sessions(minute, minute);
     let (first, second) = (open(&fresh).expect("room"), open(&fresh).expect("room"));
@@ -127,9 +128,11 @@ async fn sessions_are_bounded_and_busy_ones_stay() {
     let over = sessions(Duration::ZERO, Duration::ZERO);
     let (listening, idle) = (open(&over).expect("room"), open(&over).expect("room"));
     let stream = listening.open_stream();
-    assert!(over.get(&idle.id, &principal).is_none());
-    assert!(over.get(&listening.id, &principal).is_some(), "somebody listens");
+    assert!(over.get(&idle.id, &all).is_none());
+    assert!(over.get(&listening.id, &all).is_some(), "somebody listens");
+    let elsewhere = asked(Scope::Toolset("data".into()));
+    assert!(over.get(&listening.id, &elsewhere).is_none(), "it was opened at another endpoint");
     stream.cancel();
-    assert!(over.get(&listening.id, &principal).is_none());
+    assert!(over.get(&listening.id, &all).is_none());
     drop(call);
 }

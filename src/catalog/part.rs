@@ -1,0 +1,110 @@
+//! The part of a catalog that a toolset selects: its own lists, instructions and capabilities.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::compose::{ALL_INSTRUCTIONS, cut};
+use super::page::Pages;
+use super::{Catalog, Changed, Cursor, List, selected};
+use crate::desired::Toolset;
+use crate::resource::{Name, ResourceId};
+
+/// What one server says, and can do, beside its lists.
+#[derive(Clone, Debug)]
+pub(super) struct Voice {
+    pub(super) server: ResourceId,
+    /// Under its name; bounded.
+    pub(super) instructions: Option<Arc<str>>,
+    pub(super) completions: bool,
+}
+
+/// What a toolset's endpoint serves.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub instructions: Option<Arc<str>>,
+    /// Whether some server in it completes arguments.
+    pub completions: bool,
+    pages: [Pages; 4],
+}
+
+/// A toolset, and its part once somebody asked for it.
+#[derive(Clone, Debug)]
+pub(super) struct Division {
+    toolset: Arc<Toolset>,
+    made: OnceLock<Part>,
+}
+
+impl Catalog {
+    /// With the named parts that can be asked for. What somebody asked for in `previous` is made at
+    /// once, and shares what did not change.
+    #[must_use]
+    pub fn divided(mut self, toolsets: &BTreeMap<Name, Arc<Toolset>>, previous: Option<&Self>) -> Self {
+        let mut parts = BTreeMap::new();
+        for (name, toolset) in toolsets {
+            let made = OnceLock::new();
+            let before = previous.and_then(|previous| previous.parts.get(name.as_str())?.made.get());
+            if let Some(before) = before {
+                let _ = made.set(self.part_of(toolset, Some(before)));
+            }
+            parts.insert(Arc::from(name.as_str()), Division { toolset: Arc::clone(toolset), made });
+        }
+        self.parts = parts;
+        self
+    }
+
+    pub fn toolset(&self, name: &str) -> Option<&Arc<Toolset>> {
+        self.parts.get(name).map(|division| &division.toolset)
+    }
+
+    /// Names of the toolsets that are served, in order.
+    pub fn toolsets(&self) -> impl Iterator<Item = &str> {
+        self.parts.keys().map(AsRef::as_ref)
+    }
+
+    /// What a toolset serves. None: there is no such toolset.
+    pub fn part(&self, name: &str) -> Option<&Part> {
+        let division = self.parts.get(name)?;
+        Some(division.made.get_or_init(|| self.part_of(&division.toolset, None)))
+    }
+
+    /// As [`Catalog::page`], of a part.
+    pub fn page_of(&self, part: &Part, list: List, offset: usize) -> Option<(Bytes, Option<Cursor>)> {
+        let (bytes, next) = part.pages.get(list as usize)?.at(offset)?;
+        Some((bytes, next.map(|offset| self.cursor(offset))))
+    }
+
+    fn part_of(&self, toolset: &Toolset, before: Option<&Part>) -> Part {
+        let mut owners = BTreeSet::new();
+        let mut pages = |list: List| {
+            let definitions = selected(toolset, self, list).map(|entry| {
+                owners.insert(&entry.owner);
+                Arc::clone(&entry.definition)
+            });
+            Pages::cut(definitions, before.and_then(|before| before.pages.get(list as usize)))
+        };
+        let pages =
+            [pages(List::Tools), pages(List::Prompts), pages(List::Resources), pages(List::Templates)];
+        let voices = || self.voices.iter().filter(|voice| owners.contains(&voice.server));
+        let instructions = match toolset.instructions.as_deref() {
+            Some(own) => Some(Arc::from(own.trim())).filter(|text: &Arc<str>| !text.is_empty()),
+            None => together(voices()),
+        };
+        Part { instructions, completions: voices().any(|voice| voice.completions), pages }
+    }
+}
+
+impl Part {
+    /// What a client sees differently here than in `before`.
+    pub fn changed_since(&self, before: &Self) -> Changed {
+        super::changed(&self.pages, &before.pages)
+    }
+}
+
+/// The instructions of several servers, one after the other.
+pub(super) fn together<'a>(voices: impl Iterator<Item = &'a Voice>) -> Option<Arc<str>> {
+    let said: Vec<&str> = voices.filter_map(|voice| voice.instructions.as_deref()).collect();
+    let all = said.join("\n\n");
+    (!all.is_empty()).then(|| cut(&all, ALL_INSTRUCTIONS).into())
+}
