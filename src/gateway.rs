@@ -71,8 +71,9 @@ impl Gateway {
     /// Rules that decide from the next request on.
     pub fn set_rules(&self, rules: Arc<Rules>) {
         let (catalog, before) = (self.catalogs.current(), self.rules.load_full());
+        self.rules.store(rules);
+        let rules = self.rules.load();
         let differ = |toolset: Option<&Toolset>| self.views.differ(&catalog, toolset, &before, &rules);
-        self.rules.store(Arc::clone(&rules));
         let changed = self.catalogs.differences(differ);
         self.catalogs.tell(&changed);
     }

@@ -69,8 +69,9 @@ impl Catalogs {
         let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current.load_full();
         let changed = next.changed_since(&before);
-        self.current.store(Arc::clone(&next));
+        self.current.store(next);
         // From here on: whoever follows a toolset only now sees the new catalog anyway.
+        let next = self.current();
         self.close_toolsets(&next, &before);
         let differences = self.differences(|toolset| match toolset {
             None => changed,
@@ -211,9 +212,9 @@ impl Catalogs {
     }
 }
 
-fn count(changes: &watch::Sender<Changes>, changed: Changed) {
+fn count(told: &watch::Sender<Changes>, changed: Changed) {
     if changed.any() {
-        changes.send_modify(|changes| {
+        told.send_modify(|changes| {
             changes.tools += u64::from(changed.tools);
             changes.prompts += u64::from(changed.prompts);
             changes.resources += u64::from(changed.resources);
