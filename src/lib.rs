@@ -56,6 +56,7 @@
 // Pure: no async, clock, files, network, process, logging.
 pub mod resource;
 pub mod wording;
+pub mod schema;
 pub mod lock;
 pub mod manifest;
 pub mod reference;
@@ -68,7 +69,6 @@ pub mod status;
 pub mod catalog;
 pub mod relation;
 pub mod update;
-pub mod schema;
 pub mod contract;
 pub mod convert;
 pub mod review;

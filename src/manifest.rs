@@ -18,6 +18,7 @@ mod ignore;
 mod layers;
 mod load;
 mod lock;
+pub mod schema;
 pub mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};

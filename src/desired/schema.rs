@@ -8,6 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::place::Findings;
+use crate::manifest::schema::{TYPES, problems, type_hint};
 use crate::manifest::suggest::nearest;
 use crate::resource::tool::ToolSpec;
 
@@ -60,8 +61,6 @@ const KEYWORDS: [&str; 42] = [
     "readOnly",
 ];
 
-const TYPES: [&str; 7] = ["string", "integer", "number", "boolean", "array", "object", "null"];
-
 /// The input schema of a tool.
 pub(super) struct Input {
     /// As it is published.
@@ -111,7 +110,24 @@ fn short(parameters: &Map<String, Value>, findings: &mut Findings<'_>) -> Input 
         schema.retain(|key, _| !OURS.contains(&key.as_str()));
         published.insert(name.clone(), Value::Object(schema));
     }
-    Input { schema: object(published, required), properties }
+    let schema = object(published, required);
+    whole(&schema, findings);
+    Input { schema, properties }
+}
+
+/// Faults of the schema that the parameters make, at the parameter that has them.
+fn whole(schema: &Value, findings: &mut Findings<'_>) {
+    for problem in problems(schema) {
+        let Some((_, below)) = problem.path.split_first().filter(|(first, _)| *first == "properties") else {
+            continue;
+        };
+        // Types of parameters were looked at before.
+        if problem.of_type && below.get(1).is_some_and(|key| key == "type") && below.len() < 4 {
+            continue;
+        }
+        let path: Vec<&str> = std::iter::once("parameters").chain(below.iter().map(String::as_str)).collect();
+        findings.error(&path, "invalid-schema", problem.message, &problem.hint);
+    }
 }
 
 /// One parameter, with its type filled in.
@@ -179,19 +195,7 @@ fn kinds(name: &str, kind: Option<&Value>, findings: &mut Findings<'_>) {
             continue;
         }
         let kind = kind.unwrap_or_default();
-        let meant = match kind {
-            "str" | "text" => Some("string"),
-            "int" => Some("integer"),
-            "float" | "double" => Some("number"),
-            "bool" => Some("boolean"),
-            "list" => Some("array"),
-            "map" | "dict" => Some("object"),
-            other => nearest(other, TYPES),
-        };
-        let hint = match meant {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("the types are {}", TYPES.join(", ")),
-        };
+        let hint = type_hint(kind);
         let message = format!("`{kind}` is not a type");
         findings.error(&["parameters", name, "type"], "unknown-value", message, &hint);
     }

@@ -96,6 +96,11 @@ pub const CODES: &[Code] = &[
         "Say what the tool does and what its parameters are, and leave to its user what to do with it.",
     ),
     code(
+        "invalid-schema",
+        "A JSON Schema is none by the rules of its own draft, or refers to what is not in it.",
+        "Correct it at the place that is named. Without `$schema` the draft is 2020-12.",
+    ),
+    code(
         "invalid-value",
         "A value has the right type, and cannot be used.",
         "The message says what is wanted in this field.",

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::schema::problems;
 use super::Check;
 use crate::resource::Packed;
 use crate::resource::tool::ToolSpec;
@@ -68,6 +69,11 @@ fn schemas(check: &mut Check<'_, '_>, spec: &ToolSpec) {
     let input = spec.input_schema.as_ref().map(Packed::unpack);
     for (field, schema) in [("inputSchema", &input), ("outputSchema", &spec.output_schema)] {
         let Some(schema) = schema else { continue };
+        for problem in problems(schema) {
+            let path: Vec<&str> =
+                std::iter::once(field).chain(problem.path.iter().map(String::as_str)).collect();
+            check.fault(&path, "invalid-schema", problem.message, &problem.hint);
+        }
         let object = schema.as_object().and_then(|schema| schema.get("type"));
         if object.and_then(Value::as_str) != Some("object") {
             let message = format!("`{field}` does not describe an object");

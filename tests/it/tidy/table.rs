@@ -44,6 +44,7 @@ const fn composition(name: &'static str, also: &'static [&'static str]) -> Rule 
 pub(super) const MODULES: &[Rule] = &[
     pure("resource"),
     pure("wording"),
+    pure("schema"),
     pure("lock"),
     pure("manifest"),
     pure("reference"),
@@ -56,7 +57,6 @@ pub(super) const MODULES: &[Rule] = &[
     pure("catalog"),
     pure("relation"),
     pure("update"),
-    pure("schema"),
     pure("contract"),
     // What others write, and what they read.
     pure("convert"),
