@@ -4,9 +4,11 @@
 //! metrics, and two health checks. Invariant: whoever cannot open the socket (mode 0600) can change
 //! nothing. Not here: MCP.
 
+pub mod audit;
 pub mod listen;
 pub mod routes;
 pub mod view;
+pub mod why;
 
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ use crate::catalog::Catalog;
 use crate::ports::PortResult;
 use crate::resource::ResourceId;
 use crate::status::Status;
+use audit::{AuditQuery, AuditRecord};
+use why::{WhyQuery, WhyReply};
 
 /// What the daemon can be asked and told.
 #[async_trait]
@@ -32,6 +36,10 @@ pub trait Control: Send + Sync {
     async fn logs(&self, resource: &ResourceId) -> PortResult<String>;
     /// Holds passes back, or lets them go on.
     async fn suspend(&self, suspended: bool) -> PortResult<()>;
+    /// Records of calls, oldest first.
+    async fn audit(&self, query: AuditQuery) -> PortResult<Vec<AuditRecord>>;
+    /// Why a tool is listed, hidden, refused or missing for somebody.
+    async fn why(&self, query: WhyQuery) -> PortResult<WhyReply>;
     /// What the locks of everything that is served would hold.
     async fn locks(&self) -> PortResult<Vec<LockView>>;
 }

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod render;
 
 mod apply;
+mod audit;
 mod call;
 mod client;
 mod completions;
@@ -43,6 +44,7 @@ mod tree;
 mod update;
 mod validate;
 mod version;
+mod why;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -141,6 +143,8 @@ enum Command {
     #[command(name = "lock")]
     Lock(lock::LockCommand),
     Logs(logs::Logs),
+    Audit(audit::Audit),
+    Why(why::Why),
     Reconcile(reconcile::Reconcile),
     Explain(explain::Explain),
     Doctor(doctor::Doctor),
@@ -268,6 +272,8 @@ impl Command {
             Self::Probe(command) => command.execute(context).await,
             Self::Lock(command) => Box::pin(command.execute(context)).await,
             Self::Logs(command) => command.execute(context).await,
+            Self::Audit(command) => command.execute(context).await,
+            Self::Why(command) => command.execute(context).await,
             Self::Reconcile(command) => command.execute(context).await,
             Self::Doctor(command) => command.execute(context).await,
             Self::Explain(command) => command.execute(context),

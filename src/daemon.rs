@@ -12,6 +12,7 @@ mod register;
 pub mod source;
 mod triggers;
 pub mod update;
+mod why;
 mod world;
 
 use std::net::SocketAddr;
@@ -79,6 +80,11 @@ impl From<PortError> for DaemonError {
     }
 }
 
+/// The time now, since the Unix epoch.
+pub fn now() -> Duration {
+    SystemClock.now()
+}
+
 /// Follows, serves, and returns when `shutdown` was cancelled and everything is drained.
 /// `on_ready` is called once, after the first catalog is served.
 ///
@@ -103,6 +109,7 @@ pub async fn run(
         published: Arc::clone(&world.published),
         events: events.clone(),
         pool: Arc::clone(&world.pool),
+        journal: Arc::clone(&world.journal),
     });
     let admin = admin::routes::Admin { control, metrics: Arc::clone(&world.published.metrics) };
     let public = config.public_url.as_deref().and_then(|url| url.parse().ok());

@@ -12,6 +12,7 @@ mod limit;
 mod relay;
 mod sight;
 mod views;
+mod why;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use crate::schema::Schemas;
 pub use audit::{CallRecord, Observer, Outcome};
 pub use authorize::Rules;
 pub use catalogs::Catalogs;
+pub use why::Prospect;
 
 /// What stands between clients and everything that is offered.
 pub struct Gateway {

@@ -2,7 +2,7 @@
 //!
 //! Input: the modules of all `Policy` resources, and one document for each question. Output:
 //! [`Decision`]. Each policy answers in its package: `allow`, `deny`, `visible`, `allowed_runners`,
-//! `limits`. Invariant: any `deny` wins; if any policy defines `allow` for the point, one must hold;
+//! `limits`, `recorded`. Invariant: any `deny` wins; if any policy defines `allow` for the point, one must hold;
 //! undefined is no decision; an evaluation error refuses. Nothing here reads time, files or network,
 //! and no rule can.
 //!
@@ -96,6 +96,27 @@ pub struct Decision {
     pub allowed_runners: Option<BTreeSet<String>>,
     /// Limits by name, the smallest number that any policy gives.
     pub limits: BTreeMap<String, f64>,
+    /// Which arguments the record of a call may hold: what all policies that say so agree on. None
+    /// says so: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
+}
+
+/// Arguments that may be recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Recorded {
+    All,
+    Only(BTreeSet<String>),
+}
+
+impl Recorded {
+    pub fn holds(&self, argument: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(argument),
+        }
+    }
 }
 
 impl Decision {

@@ -1,9 +1,10 @@
 //! What the daemon says about itself: log lines and metrics.
 //!
 //! Input: events of `tracing` and calls to [`Metrics`]. Output: lines on standard error, and one
-//! page in OpenMetrics. Invariant: a secret is never handed to either. Not here: status, which is
+//! page in OpenMetrics; records of calls on the disk. Invariant: a secret is never handed to either. Not here: status, which is
 //! data of its own.
 
+pub mod journal;
 pub mod metrics;
 pub mod progress;
 
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+pub use journal::Journal;
 pub use metrics::Metrics;
 pub use progress::Show;
 

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::view::view;
 use super::{Control, Failure, ReconcileRequest};
@@ -63,6 +64,8 @@ pub fn all(admin: Admin) -> Router {
     let changes = Router::new()
         .route("/api/v1/logs/{kind}/{name}", get(logs))
         .route("/api/v1/locks", get(locks))
+        .route("/api/v1/audit", post(audit))
+        .route("/api/v1/why", post(why))
         .route("/api/v1/reconcile", post(reconcile))
         .route("/api/v1/suspend", post(suspend))
         .route("/api/v1/resume", post(resume))
@@ -112,13 +115,32 @@ async fn logs(State(admin): State<Admin>, Path((kind, name)): Path<(String, Stri
     }
 }
 
-async fn reconcile(State(admin): State<Admin>, body: Body) -> Response {
+/// What is asked for, or the answer that it cannot be read.
+async fn asked<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
     let bytes = to_bytes(body, MAX_BODY_BYTES).await.unwrap_or_default();
-    let request: ReconcileRequest = match serde_json::from_slice(&bytes) {
+    serde_json::from_slice(&bytes).map_err(|error| {
+        failure(StatusCode::BAD_REQUEST, &format!("the body is not a request: {error}"), None)
+    })
+}
+
+async fn audit(State(admin): State<Admin>, body: Body) -> Response {
+    match asked(body).await {
+        Ok(query) => answer(TIMEOUT, admin.control.audit(query)).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn why(State(admin): State<Admin>, body: Body) -> Response {
+    match asked(body).await {
+        Ok(query) => answer(TIMEOUT, admin.control.why(query)).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn reconcile(State(admin): State<Admin>, body: Body) -> Response {
+    let request: ReconcileRequest = match asked(body).await {
         Ok(request) => request,
-        Err(error) => {
-            return failure(StatusCode::BAD_REQUEST, &format!("the body is not a request: {error}"), None);
-        }
+        Err(refusal) => return refusal,
     };
     let limit = if request.wait { WAIT_TIMEOUT } else { TIMEOUT };
     answer(limit, admin.control.reconcile(request)).await

@@ -19,7 +19,7 @@ use crate::admin::Failure;
 /// A daemon is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer from memory, of 10,000 tools at most.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of one answer: the catalog of 10,000 tools has about 20 MB.
 const MAX_ANSWER: usize = 256 << 20;
 

@@ -8,6 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::pool::Pool;
 use super::publish::Published;
+use crate::admin::audit::{AuditQuery, AuditRecord, Found};
+use crate::admin::why::{WhyQuery, WhyReply};
 use crate::admin::{Control, LockView, PlanView, ReconcileReply, ReconcileRequest};
 use crate::catalog::Catalog;
 use crate::plan;
@@ -16,12 +18,14 @@ use crate::reconcile::survey::{self, Surveyed};
 use crate::reconcile::{Ask, Event};
 use crate::resource::ResourceId;
 use crate::status::{ResourceStatus, Status};
+use crate::telemetry::Journal;
 
 /// The daemon as the admin endpoint sees it.
 pub(super) struct DaemonControl {
     pub(super) published: Arc<Published>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) pool: Arc<Pool>,
+    pub(super) journal: Arc<Journal>,
 }
 
 impl DaemonControl {
@@ -102,6 +106,20 @@ impl Control for DaemonControl {
             text.push_str(failure);
         }
         Ok(text)
+    }
+
+    async fn audit(&self, query: AuditQuery) -> PortResult<Vec<AuditRecord>> {
+        let journal = Arc::clone(&self.journal);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut found = Found::new(query);
+            journal.read(|line| found.line(line)).map(|()| found.records())
+        });
+        let failed = || PortError::retry("failed to read the records of calls");
+        reading.await.map_err(|error| failed().caused_by(error))?.map_err(|error| failed().caused_by(error))
+    }
+
+    async fn why(&self, query: WhyQuery) -> PortResult<WhyReply> {
+        Ok(super::why::why(&self.published.gateway, &self.published.status.load_full(), query).await)
     }
 
     async fn locks(&self) -> PortResult<Vec<LockView>> {

@@ -9,15 +9,17 @@ use tokio_util::task::TaskTracker;
 
 use super::pool::{Pool, Setting};
 use super::publish::{Published, SystemClock};
+use crate::admin::audit::AuditRecord;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::execute::Executor;
-use crate::gateway::{Gateway, Observer, Outcome};
+use crate::gateway::{CallRecord, Gateway, Observer, Outcome};
 use crate::http::opa::Opa;
 
 use crate::mcp::client::Upstreams;
 use crate::ports::{
-    Lookup, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source, Store, ToolExecutor,
+    Clock as _, Lookup, PortError, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source,
+    Store, ToolExecutor,
 };
 use crate::probe::Probe;
 use crate::reconcile::{Event, Ports};
@@ -25,10 +27,13 @@ use crate::registrar::Registrar;
 use crate::resource::{Name, Revision};
 use crate::secret::LocalSecrets;
 use crate::store::Redb;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Journal, Metrics};
 
 /// Where the store says whether the last daemon ended in order.
 pub(super) const CLEAN: &str = "clean";
+
+/// Where records of calls are, below the state directory.
+const JOURNAL: &str = "audit";
 
 /// Where the store keeps the key under which secrets are told apart.
 const KEY: &str = "installation-key";
@@ -47,6 +52,7 @@ pub(super) struct World {
     pub(super) probes: Arc<Probe>,
     pub(super) executor: Arc<dyn ToolExecutor>,
     pub(super) pool: Arc<Pool>,
+    pub(super) journal: Arc<Journal>,
     pub(super) published: Arc<Published>,
 }
 
@@ -79,7 +85,12 @@ impl World {
         let executor: Arc<dyn ToolExecutor> = Arc::new(Executor::new(runners, Arc::clone(&secrets)));
         let first =
             Catalog::empty(Revision { reference: String::new(), commit: String::new(), dirty: false });
-        let gateway = Gateway::new(first, Arc::clone(&upstreams), Arc::clone(&executor), observer(&metrics));
+        let journal = Journal::open(&config.state.join(JOURNAL)).map_err(|error| {
+            PortError::stalled("failed to open the records of calls in the state directory").caused_by(error)
+        })?;
+        let journal = Arc::new(journal);
+        let gateway =
+            Gateway::new(first, Arc::clone(&upstreams), Arc::clone(&executor), observer(&metrics, &journal));
         let published = Published {
             gateway,
             status: ArcSwap::default(),
@@ -101,6 +112,7 @@ impl World {
             probes: Arc::new(Probe::new(upstreams)),
             executor,
             pool,
+            journal,
             published: Arc::new(published),
         })
     }
@@ -142,10 +154,54 @@ fn key(store: &Redb) -> PortResult<[u8; 32]> {
     Ok(key)
 }
 
-/// Calls as metrics.
-fn observer(metrics: &Arc<Metrics>) -> Observer {
-    let metrics = Arc::clone(metrics);
+/// Calls as metrics and as records.
+fn observer(metrics: &Arc<Metrics>, journal: &Arc<Journal>) -> Observer {
+    let (metrics, journal) = (Arc::clone(metrics), Arc::clone(journal));
     Arc::new(move |call| {
-        metrics.execution(&call.entry.name, call.outcome == Outcome::Success, call.duration);
+        if let Some(entry) = call.entry {
+            metrics.execution(&entry.name, call.outcome == Outcome::Success, call.duration);
+        }
+        // A record is JSON whatever it says.
+        if let Ok(line) = serde_json::to_string(&record(call)) {
+            journal.keep(line);
+        }
     })
+}
+
+fn record(call: &CallRecord<'_>) -> AuditRecord {
+    let CallRecord {
+        principal,
+        scope,
+        tool,
+        entry,
+        decision,
+        rule,
+        audited,
+        arguments,
+        runner,
+        outcome,
+        duration,
+        request_bytes,
+        response_bytes,
+    } = *call;
+    AuditRecord {
+        time: SystemClock.now().into(),
+        user: principal.name.clone(),
+        groups: principal.groups.clone(),
+        endpoint: scope.to_string(),
+        tool: tool.to_owned(),
+        resource: entry.map(|entry| entry.owner.to_string()),
+        revision: entry.map(|entry| entry.revision.to_string()),
+        digest: entry.map(|entry| entry.digests().workload.to_string()),
+        runner: runner.map(str::to_owned),
+        decision: decision.to_owned(),
+        rule: rule.map(str::to_owned),
+        audited: audited.to_vec(),
+        outcome: outcome.as_str().to_owned(),
+        duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        request_bytes,
+        response_bytes,
+        arguments: arguments.cloned(),
+        lost: None,
+    }
 }

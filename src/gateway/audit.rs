@@ -1,12 +1,29 @@
-//! One record for each call: who, what, where it went, how it ended. Never its arguments.
+//! One record for each call: who, what, where it went, what was decided, how it ended.
+//!
+//! Of its arguments only what a policy's `recorded` names, bounded, and never what is a secret by its
+//! name or schema.
 
 #![expect(clippy::disallowed_methods, reason = "calls are timed")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
+
+use super::authorize::{Judged, Verdict, runner_of};
 use crate::catalog::Entry;
-use crate::mcp::server::Request;
+use crate::manifest::credential;
+use crate::mcp::server::{Request, Scope};
+use crate::policy::{Principal, Recorded};
+
+/// Characters of one recorded argument; longer ones are cut and say so.
+const MAX_VALUE: usize = 200;
+/// Arguments that one record holds.
+const MAX_ARGUMENTS: usize = 32;
+/// Characters of a name that nothing has.
+const MAX_UNKNOWN: usize = 64;
+/// What stands where a secret would.
+const MASKED: &str = "[secret]";
 
 /// Hears of each call when it has ended.
 pub type Observer = Arc<dyn Fn(&CallRecord<'_>) + Send + Sync>;
@@ -14,8 +31,22 @@ pub type Observer = Arc<dyn Fn(&CallRecord<'_>) + Send + Sync>;
 /// A call that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct CallRecord<'a> {
-    pub principal: &'a str,
-    pub entry: &'a Entry,
+    pub principal: &'a Principal,
+    /// The endpoint it came to.
+    pub scope: &'a Scope,
+    /// The name that was called; bounded.
+    pub tool: &'a str,
+    /// None: there is no such tool at that endpoint.
+    pub entry: Option<&'a Entry>,
+    /// `allowed`, `refused`, `hidden` or `unknown`.
+    pub decision: &'static str,
+    /// The rules that refuse, in their words.
+    pub rule: Option<&'a str>,
+    /// What policies with `enforcement: audit` would have refused.
+    pub audited: &'a [String],
+    /// Those that may be recorded.
+    pub arguments: Option<&'a Map<String, Value>>,
+    pub runner: Option<&'a str>,
     pub outcome: Outcome,
     pub duration: Duration,
     /// Bytes of the parameters and of the result.
@@ -31,7 +62,7 @@ pub enum Outcome {
     ToolError,
     /// The arguments do not fit the schema.
     Invalid,
-    /// A rule refused it.
+    /// A rule refused it, or there is no such tool for whoever asked.
     Refused,
     /// The server answered with an error of the protocol.
     ServerError,
@@ -60,16 +91,52 @@ impl Outcome {
 pub(super) struct Timed<'a> {
     began: Instant,
     request: &'a Request,
-    entry: &'a Entry,
+    tool: &'a str,
+    entry: Option<&'a Entry>,
     observer: &'a Observer,
+    decision: &'static str,
+    rule: Option<String>,
+    audited: Vec<String>,
+    arguments: Option<Map<String, Value>>,
     outcome: Outcome,
     response_bytes: usize,
 }
 
 impl<'a> Timed<'a> {
-    pub(super) fn begin(request: &'a Request, entry: &'a Entry, observer: &'a Observer) -> Self {
-        let outcome = Outcome::Cancelled;
-        Self { began: Instant::now(), request, entry, observer, outcome, response_bytes: 0 }
+    pub(super) fn begin(
+        request: &'a Request,
+        tool: &'a str,
+        entry: Option<&'a Entry>,
+        observer: &'a Observer,
+    ) -> Self {
+        Self {
+            began: Instant::now(),
+            request,
+            tool,
+            entry,
+            observer,
+            decision: if entry.is_some() { "undecided" } else { "unknown" },
+            rule: None,
+            audited: Vec::new(),
+            arguments: None,
+            outcome: if entry.is_some() { Outcome::Cancelled } else { Outcome::Refused },
+            response_bytes: 0,
+        }
+    }
+
+    /// Notes what was decided, and of the arguments what may be recorded.
+    pub(super) fn judged(&mut self, judged: &Judged, arguments: &Map<String, Value>) {
+        self.decision = match &judged.verdict {
+            Verdict::Allowed => "allowed",
+            Verdict::Hidden => "hidden",
+            Verdict::Refused(why) => {
+                self.rule = Some(why.clone());
+                "refused"
+            }
+        };
+        self.audited.clone_from(&judged.audited);
+        let schema = self.entry.and_then(Entry::input_schema);
+        self.arguments = judged.recorded.as_ref().map(|recorded| shown(recorded, arguments, schema));
     }
 
     pub(super) fn end(mut self, outcome: Outcome, response_bytes: usize) {
@@ -80,9 +147,20 @@ impl<'a> Timed<'a> {
 
 impl Drop for Timed<'_> {
     fn drop(&mut self) {
+        let tool = match self.entry {
+            Some(entry) => &entry.name,
+            None => self.tool.get(..self.tool.floor_char_boundary(MAX_UNKNOWN)).unwrap_or_default(),
+        };
         let record = CallRecord {
-            principal: &self.request.user().name,
+            principal: self.request.user(),
+            scope: &self.request.scope,
+            tool,
             entry: self.entry,
+            decision: self.decision,
+            rule: self.rule.as_deref(),
+            audited: &self.audited,
+            arguments: self.arguments.as_ref(),
+            runner: self.entry.and_then(runner_of).map(crate::resource::Name::as_str),
             outcome: self.outcome,
             duration: self.began.elapsed(),
             request_bytes: self.request.params.as_ref().map_or(0, |params| params.get().len()),
@@ -90,10 +168,11 @@ impl Drop for Timed<'_> {
         };
         tracing::info!(
             target: "toolcrib::audit",
-            tool = &*self.entry.name,
-            resource = %self.entry.owner,
-            revision = &*self.entry.revision,
-            principal = record.principal,
+            tool = record.tool,
+            resource = record.entry.map(|entry| tracing::field::display(&entry.owner)),
+            revision = record.entry.map(|entry| &*entry.revision),
+            principal = record.principal.name,
+            decision = record.decision,
             outcome = record.outcome.as_str(),
             duration_us = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
             request_bytes = record.request_bytes,
@@ -101,5 +180,74 @@ impl Drop for Timed<'_> {
             "call"
         );
         (self.observer)(&record);
+    }
+}
+
+/// The arguments that may be recorded, short ones as they are, secrets masked.
+fn shown(recorded: &Recorded, arguments: &Map<String, Value>, schema: Option<&str>) -> Map<String, Value> {
+    let schema: Value = schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let named = arguments.iter().filter(|(name, _)| recorded.holds(name)).take(MAX_ARGUMENTS);
+    let shown = named.map(|(name, value)| {
+        let property = schema.get("properties").and_then(|all| all.get(name)).unwrap_or(&Value::Null);
+        let secret = credential(name)
+            || property.get("writeOnly") == Some(&Value::Bool(true))
+            || property.get("format").is_some_and(|format| format == "password");
+        let value = if secret { MASKED.into() } else { masked(value) };
+        (name.clone(), short(value))
+    });
+    shown.collect()
+}
+
+/// Without members that are secrets by their names. As deep as JSON can be read.
+fn masked(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let member = |(name, value): (&String, &Value)| {
+                let value = if credential(name) { MASKED.into() } else { masked(value) };
+                (name.clone(), value)
+            };
+            Value::Object(members.iter().map(member).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(masked).collect()),
+        other => other.clone(),
+    }
+}
+
+fn short(value: Value) -> Value {
+    let text = match &value {
+        Value::String(text) => text.clone(),
+        Value::Object(_) | Value::Array(_) => value.to_string(),
+        _ => return value,
+    };
+    let count = text.chars().count();
+    if count <= MAX_VALUE {
+        return value;
+    }
+    let begin: String = text.chars().take(MAX_VALUE).collect();
+    format!("{begin}… ({count} characters)").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_the_arguments_only_what_is_named_is_recorded_and_no_secret() {
+        let arguments = json!({
+            "city": "Bern", "api_key": "k1", "pin": "k2", "note": "x".repeat(300),
+            "deep": {"auth_token": "k3", "list": [{"password": "k4"}], "n": 1},
+        });
+        let schema = json!({"properties": {"pin": {"writeOnly": true}}}).to_string();
+        let arguments = arguments.as_object().expect("an object");
+        let all = Value::Object(shown(&Recorded::All, arguments, Some(&schema)));
+        let text = all.to_string();
+        assert_eq!(all["city"], "Bern");
+        assert_eq!(all["deep"], json!({"auth_token": MASKED, "list": [{"password": MASKED}], "n": 1}));
+        assert!(["k1", "k2", "k3", "k4"].iter().all(|secret| !text.contains(secret)), "{text}");
+        assert!(all["note"].as_str().expect("text").ends_with("x… (300 characters)"));
+        let only = Recorded::Only(["city".to_owned(), "absent".to_owned()].into());
+        assert_eq!(Value::Object(shown(&only, arguments, None)), json!({"city": "Bern"}));
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::{Catalog, Entry, List, Route};
 use crate::desired::{self, Location};
-use crate::policy::{self, Decision, EntryFacts, PolicySet, Principal, Subject, SubjectKind};
+use crate::policy::{self, Decision, EntryFacts, PolicySet, Principal, Recorded, Subject, SubjectKind};
 use crate::ports::{Judge, judged};
 use crate::resource::Name;
 use crate::resource::policy::Point;
@@ -28,6 +28,21 @@ pub(super) enum Verdict {
     Hidden,
     /// Why not, and by which rule.
     Refused(String),
+}
+
+/// What rules said of a call.
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// What policies with `enforcement: audit` would have refused.
+    pub(super) audited: Vec<String>,
+    /// Which arguments may be recorded.
+    pub(super) recorded: Option<Recorded>,
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, audited: Vec::new(), recorded: None }
+    }
 }
 
 /// Everybody who reaches a loopback listener.
@@ -76,17 +91,32 @@ impl Rules {
         self.policies.asks(Point::Call)
     }
 
-    pub(super) async fn decide(
+    /// What rules say of a tool in lists. None: none is asked.
+    pub(super) fn listed(&self, entry: &Entry, user: &Principal) -> Option<Decision> {
+        let question = self.asks_of_lists().then(|| self.about(entry, |subject| subject.listed(user)))?;
+        Some(self.policies.decide(Point::List, &question))
+    }
+
+    pub(super) async fn decide(&self, entry: &Entry, user: &Principal, given: &Map<String, Value>) -> Judged {
+        if self.hides(List::Tools, entry, user) {
+            return Verdict::Hidden.into();
+        }
+        let (judged, decision) = self.judge(entry, user, given).await;
+        for refusal in decision.iter().flat_map(|decision| &decision.audited) {
+            tracing::info!(target: "toolcrib::audit", policy = %refusal.policy, rule = refusal.rule, "would be refused");
+        }
+        judged
+    }
+
+    /// What rules say of a call, whether lists hold the tool or not. No decision: none is asked.
+    pub(super) async fn judge(
         &self,
         entry: &Entry,
         user: &Principal,
         given: &Map<String, Value>,
-    ) -> Verdict {
-        if self.hides(List::Tools, entry, user) {
-            return Verdict::Hidden;
-        }
+    ) -> (Judged, Option<Decision>) {
         if !self.asks() {
-            return Verdict::Allowed;
+            return (Verdict::Allowed.into(), None);
         }
         let question = self.about(entry, |subject| subject.called(user, given));
         let said = match &self.judge {
@@ -95,7 +125,13 @@ impl Rules {
             }
             _ => Vec::new(),
         };
-        verdict(&self.policies.decide_with(Point::Call, &question, &said), runner_of(entry))
+        let decision = self.policies.decide_with(Point::Call, &question, &said);
+        let judged = Judged {
+            verdict: verdict(&decision, runner_of(entry)),
+            audited: decision.audited.iter().map(ToString::to_string).collect(),
+            recorded: decision.recorded.clone(),
+        };
+        (judged, Some(decision))
     }
 
     /// Asks `question` about an entry.
@@ -116,9 +152,6 @@ impl Rules {
 }
 
 fn verdict(decision: &Decision, runner: Option<&Name>) -> Verdict {
-    for refusal in &decision.audited {
-        tracing::info!(target: "toolcrib::audit", policy = %refusal.policy, rule = refusal.rule, "would be refused");
-    }
     if !decision.visible {
         return Verdict::Hidden;
     }
@@ -138,7 +171,8 @@ fn verdict(decision: &Decision, runner: Option<&Name>) -> Verdict {
     }
 }
 
-fn runner_of(entry: &Entry) -> Option<&Name> {
+/// The runner a call goes to, when it goes to one.
+pub(super) fn runner_of(entry: &Entry) -> Option<&Name> {
     match &entry.route {
         Route::Tool(ready) => Some(&ready.tool.runner),
         Route::Server { server, .. } => match &server.location {

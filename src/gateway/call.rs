@@ -23,13 +23,22 @@ pub(super) async fn call(
 ) -> Result<Reply, ErrorObject> {
     let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
     let unknown = || invalid(format!("unknown tool `{name}`"));
-    let target = relay::target(gateway, request, |sight| sight.get(List::Tools, name)).ok_or_else(unknown)?;
-    let entry = &target.entry;
+    let found = relay::target(gateway, request, |sight| sight.get(List::Tools, name));
+    let entry = found.as_ref().map(|target| &*target.entry);
+    let mut timed = Timed::begin(request, name, entry, &gateway.observer);
+    let (Some(target), Some(entry)) = (&found, entry) else { return Err(unknown()) };
     let rules = gateway.rules.load_full();
     let needed = rules.asks() || matches!(entry.route, Route::Tool(_));
-    let arguments = if needed { arguments(request)? } else { Map::new() };
-    let timed = Timed::begin(request, entry, &gateway.observer);
-    let (result, outcome) = match rules.decide(entry, request.user(), &arguments).await {
+    let arguments = match if needed { arguments(request) } else { Ok(Map::new()) } {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            timed.end(Outcome::Invalid, 0);
+            return Err(error);
+        }
+    };
+    let judged = rules.decide(entry, request.user(), &arguments).await;
+    timed.judged(&judged, &arguments);
+    let (result, outcome) = match judged.verdict {
         Verdict::Hidden => (Err(unknown()), Outcome::Refused),
         Verdict::Refused(reason) => {
             (Ok(tool_error(&format!("the call of `{name}` was refused: {reason}"))), Outcome::Refused)
@@ -38,7 +47,7 @@ pub(super) async fn call(
             Err(busy) => refused(&busy),
             Ok(_leave) => match &entry.route {
                 Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
-                Route::Server { .. } => relay::tool(&target, request, context).await,
+                Route::Server { .. } => relay::tool(target, request, context).await,
             },
         },
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use regorus::{Engine, Value};
 
 use super::compile::{self, Compiled};
-use super::{Answer, Cause, Decision, MAX_MESSAGE, MAX_REFUSALS, Refusal};
+use super::{Answer, Cause, Decision, MAX_MESSAGE, MAX_REFUSALS, Recorded, Refusal};
 use crate::resource::ResourceId;
 use crate::resource::policy::Enforcement;
 
@@ -138,6 +138,7 @@ impl<'h> Round<'h> {
             }
             _ if audit || matches!(value, Value::Undefined) => true,
             "allowed_runners" => runners(value, &mut self.decision),
+            "recorded" => recorded(value, &mut self.decision),
             _ => limits(value, &mut self.decision),
         };
         if !understood {
@@ -213,6 +214,26 @@ fn runners(value: &Value, decision: &mut Decision) -> bool {
         names.retain(|name| before.contains(name));
     }
     decision.allowed_runners = Some(names);
+    true
+}
+
+/// Narrows the arguments that may be recorded to those this policy names, too.
+fn recorded(value: &Value, decision: &mut Decision) -> bool {
+    let named: Option<BTreeSet<String>> = match value {
+        Value::Bool(true) => {
+            decision.recorded.get_or_insert(Recorded::All);
+            return true;
+        }
+        Value::Bool(false) => Some(BTreeSet::new()),
+        Value::Set(names) => names.iter().map(text).collect(),
+        Value::Array(names) => names.iter().map(text).collect(),
+        _ => None,
+    };
+    let Some(mut named) = named else { return false };
+    if let Some(Recorded::Only(before)) = &decision.recorded {
+        named.retain(|name| before.contains(name));
+    }
+    decision.recorded = Some(Recorded::Only(named));
     true
 }
 

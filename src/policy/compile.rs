@@ -12,7 +12,7 @@ use crate::manifest::{Diagnostic, Place, Severity};
 use crate::resource::policy::{Point, RegoVersion};
 
 /// Rules that answer, as [`super::Decision`] has their answers.
-pub(super) const ANSWERS: [&str; 5] = ["deny", "allow", "visible", "allowed_runners", "limits"];
+pub(super) const ANSWERS: [&str; 6] = ["deny", "allow", "visible", "allowed_runners", "limits", "recorded"];
 
 /// Of one rule. Decisions take microseconds; what takes this long is stuck in a loop over data.
 const TIME_LIMIT: Duration = Duration::from_millis(250);

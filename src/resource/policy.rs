@@ -32,7 +32,8 @@ pub struct PolicySpec {
     /// Rules asked elsewhere, over the data API of Open Policy Agent, instead of `modules`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opa: Option<OpaSource>,
-    /// The package whose rules decide. Example: `team.tools`.
+    /// The package whose rules decide: `deny`, `allow`, `visible`, `allowed_runners`, `limits`, and
+    /// `recorded` (arguments that audit records may hold: a set of names, or `true`). Example: `team.tools`.
     pub package: String,
     /// The language the rules are written in. Default: v1.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! What is served where: `/mcp/<toolset>` and `/mcp@<revision>` beside `/mcp`, on the built daemon.
 
+mod audit;
 mod revision;
 mod toolset;
 

@@ -10,7 +10,9 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::admin::audit::{AuditQuery, AuditRecord};
 use crate::admin::listen::Socket;
+use crate::admin::why::{WhyQuery, WhyReply};
 use crate::admin::{PlanView, ReconcileReply};
 use crate::catalog::Catalog;
 use crate::resource::Revision;
@@ -43,6 +45,15 @@ impl Control for Fixed {
     async fn suspend(&self, suspended: bool) -> PortResult<()> {
         self.asked.lock().unwrap().push(format!("suspend {suspended}"));
         Ok(())
+    }
+
+    async fn audit(&self, query: AuditQuery) -> PortResult<Vec<AuditRecord>> {
+        let user = query.user.unwrap_or_default();
+        Ok(vec![AuditRecord { user, ..AuditRecord::default() }])
+    }
+
+    async fn why(&self, query: WhyQuery) -> PortResult<WhyReply> {
+        Err(PortError::stalled(format!("nobody knows of `{}`", query.tool)))
     }
 
     async fn locks(&self) -> PortResult<Vec<crate::admin::LockView>> {
@@ -107,12 +118,17 @@ async fn changes_are_made_over_the_socket_only() {
         let (_, log) = ask(&socket, "GET", "/api/v1/logs/server/x", "").await;
         assert_eq!(log, "log of Server/x\n");
         assert_eq!(ask(&socket, "GET", "/api/v1/logs/nothing/x", "").await.0, 400);
+        let (status, body) = ask(&socket, "POST", "/api/v1/audit", r#"{"user":"ada"}"#).await;
+        assert!(status == 200 && body.contains(r#""user":"ada""#), "{status} {body}");
+        let (status, body) = ask(&socket, "POST", "/api/v1/why", r#"{"tool":"x"}"#).await;
+        assert!(status == 409 && body.contains("nobody knows of `x`"), "{status} {body}");
     })
     .await;
     let asked = ["ReconcileRequest { rebuild: Some(Server/x), approve: None, wait: true }", "suspend true"];
     assert_eq!(*control.asked.lock().unwrap(), asked);
     served(reads(admin), async |socket| {
-        for path in ["/api/v1/reconcile", "/api/v1/suspend", "/api/v1/resume"] {
+        for path in ["/api/v1/reconcile", "/api/v1/suspend", "/api/v1/resume", "/api/v1/audit", "/api/v1/why"]
+        {
             assert_eq!(ask(&socket, "POST", path, "{}").await.0, 404);
         }
         assert_eq!(ask(&socket, "GET", "/api/v1/logs/server/x", "").await.0, 404);

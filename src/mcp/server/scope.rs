@@ -1,5 +1,6 @@
 //! Which part of what is served a request is about: its path says so.
 
+use std::fmt;
 use std::sync::Arc;
 
 /// An endpoint.
@@ -34,6 +35,17 @@ impl Scope {
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let name = fits.then(|| Arc::from(name))?;
         Some(if revision { Self::Revision(name) } else { Self::Toolset(name) })
+    }
+}
+
+impl fmt::Display for Scope {
+    /// As its path is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("/mcp"),
+            Self::Toolset(name) => write!(f, "/mcp/{name}"),
+            Self::Revision(commit) => write!(f, "/mcp@{commit}"),
+        }
     }
 }
 
