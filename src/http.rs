@@ -8,6 +8,7 @@ pub mod access;
 pub mod guard;
 pub mod opa;
 pub mod index;
+pub mod registry;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,11 +1,13 @@
 //! `lock`: the definitions and resolutions a revision is reviewed with, written and checked.
 
 mod check;
+mod commit;
 pub(super) mod write;
 
 pub(super) use check::lines;
+pub(super) use commit::CommitArgs;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
@@ -41,7 +43,6 @@ use crate::resource::server::PackageSource;
   toolcrib lock weather --from-daemon             as a running daemon sees it, for servers with secrets
   toolcrib lock --check                           in CI: fails when a lock is stale; starts nothing
   toolcrib lock --commit --branch locks --author 'Bot <bot@example.com>'")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct LockCommand {
     /// Servers and tools [default: all].
     #[arg(value_name = "NAME")]
@@ -50,28 +51,14 @@ pub(super) struct LockCommand {
     #[arg(long, conflicts_with = "check")]
     from_daemon: bool,
     /// Write nothing; fail when a lock is stale or missing where one is needed.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "commit")]
     check: bool,
     /// With --check: ask the servers too, whether they list what their lock holds.
     #[arg(long, requires = "check")]
     probe: bool,
-    /// Commit the locks of what is committed, and nothing else.
-    #[arg(long, conflicts_with = "check")]
-    commit: bool,
-    /// Message of the commit.
-    #[arg(
-        long,
-        value_name = "TEXT",
-        requires = "commit",
-        default_value = "locks: as looked up, built and asked"
-    )]
-    message: String,
-    /// Branch that gets the commit [default: the one that is checked out].
-    #[arg(long, value_name = "BRANCH", requires = "commit")]
-    branch: Option<String>,
-    /// Author of the commit [default: as Git is configured].
-    #[arg(long, value_name = "NAME <ADDRESS>", requires = "commit")]
-    author: Option<String>,
+    /// With --commit, the locks are of what is committed.
+    #[command(flatten)]
+    commit: CommitArgs,
     #[command(flatten)]
     index: IndexArgs,
     #[command(flatten)]
@@ -114,7 +101,7 @@ impl Word {
 impl LockCommand {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
         let mut settings = self.settings.clone();
-        if self.commit && settings.reference.is_none() {
+        if self.commit.commit && settings.reference.is_none() {
             // What is committed is locked, not what is being edited.
             settings.reference = Some("HEAD".to_owned());
         }
@@ -185,26 +172,12 @@ impl LockCommand {
     }
 
     async fn write(&self, root: &Path, plan: write::Plan) -> CliResult<Vec<Outcome>> {
-        let author = self.author.as_deref().map(|author| {
-            daemon::lock::Author::parse(author).ok_or_else(|| {
-                CliError::usage(format!("`{author}` is not an author")).hint("write \"Name <address>\"")
-            })
-        });
-        let author = author.transpose()?;
-        if self.branch.is_none() || !self.commit {
+        self.commit.author()?;
+        if self.commit.branch.is_none() {
             write::write(root, &plan.files)?;
         }
-        if self.commit {
-            let files: BTreeMap<_, _> = plan.files.into_iter().collect();
-            let (message, branch) = (self.message.clone(), self.branch.clone());
-            let commit = daemon::lock::Commit { files, message, branch, author };
-            let made = daemon::lock::commit(root, commit).await?;
-            if let Some(id) = made.commit {
-                tracing::warn!(commit = id, branch = made.branch, "committed");
-            } else {
-                tracing::warn!(branch = made.branch, "nothing to commit: the branch has these locks");
-            }
-        }
+        let message = "locks: as looked up, built and asked".to_owned();
+        self.commit.apply(root, plan.files, message).await?;
         Ok(plan.outcomes)
     }
 }

@@ -3,6 +3,7 @@
 mod find;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::index::IndexArgs;
-use super::lock::{self, survey, write};
+use super::lock::{self, CommitArgs, survey, write};
 use super::validate::{self, Loaded};
 use crate::config::{Config, Repository, Settings};
 use crate::daemon::update::Versions;
@@ -27,24 +28,28 @@ use find::Written;
 /// The range is the annotation `toolcrib.dev/update` of a server or tool: "^1.2", "~1.2", ">=1, <3" or
 /// "*". The version is replaced in the manifest of the work tree, comments and layout stay, and the lock
 /// is written anew from what the new version offers: the difference is what a pull request is about.
-/// Images are looked for on the engine.
+/// Images are looked for on the engine, and at the registry that their name says (or --image-registry).
 #[derive(Debug, clap::Args)]
 #[command(mut_args(|arg| super::hide(arg, &["listen", "admin", "public_url", "interval", "name", "worktree", "reference", "state"])))]
 #[command(after_help = "Examples:
   toolcrib update --dry-run                    what is newer
   toolcrib update weather                      one server, with its lock
   toolcrib update weather --range '^2'         beyond the declared range
+  toolcrib update --commit --branch update --author 'Bot <bot@example.com>'
   toolcrib update --python-index https://index.example/simple")]
 pub(super) struct Update {
     /// Servers and tools [default: all that declare a range].
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Say what is newer, and write and start nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "commit")]
     dry_run: bool,
     /// Range instead of the declared one.
     #[arg(long, value_name = "RANGE", requires = "names")]
     range: Option<String>,
+    /// With --commit, nothing may be edited and not committed: it would be in what is asked.
+    #[command(flatten)]
+    commit: CommitArgs,
     #[command(flatten)]
     index: IndexArgs,
     #[command(flatten)]
@@ -78,6 +83,11 @@ impl Update {
             return Err(CliError::usage("versions are written into a local repository")
                 .hint("clone it, and run this there"));
         };
+        self.commit.author()?;
+        if self.commit.commit && loaded.snapshot.revision.dirty {
+            return Err(CliError::failure("something is edited and not committed, and would be asked too")
+                .hint("commit or stash it, or leave out --commit"));
+        }
         let chosen = lock::choose(&self.names, &loaded)?;
         let versions = Versions::new(&config, self.index.indexes(&context.environment));
         let mut outcomes = Vec::new();
@@ -100,10 +110,49 @@ impl Update {
             outcomes.push(outcome);
         }
         if !self.dry_run && !moves.is_empty() {
-            apply(&config, &root, &loaded, &versions, &moves, &mut outcomes).await?;
+            let mut written = WorkTree::new(&root);
+            apply(&config, &mut written, &loaded, &versions, &moves, &mut outcomes).await?;
+            self.commit(written, &outcomes).await?;
         }
         context.out.print(&outcomes, || text(&outcomes, self.dry_run))?;
         Ok(if outcomes.iter().any(|outcome| outcome.failed) { Exit::Failure } else { Exit::Success })
+    }
+
+    /// Commits what was written, if that was asked for. With another branch than the one that is checked
+    /// out, the work tree is as before.
+    async fn commit(&self, written: WorkTree<'_>, outcomes: &[Outcome]) -> CliResult<()> {
+        let WorkTree { root, before, now } = written;
+        self.commit.apply(root, now.into_iter().collect(), message(outcomes)).await?;
+        if self.commit.branch.is_some() {
+            write::write(root, &before.into_iter().collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+}
+
+/// What was written into a work tree.
+struct WorkTree<'a> {
+    root: &'a Path,
+    /// What stood there before anything was written.
+    before: BTreeMap<RepoPath, Option<Vec<u8>>>,
+    now: BTreeMap<RepoPath, Option<Vec<u8>>>,
+}
+
+impl<'a> WorkTree<'a> {
+    fn new(root: &'a Path) -> Self {
+        Self { root, before: BTreeMap::new(), now: BTreeMap::new() }
+    }
+
+    fn write(&mut self, files: Vec<write::File>) -> CliResult<()> {
+        for (path, old) in write::write(self.root, &files)? {
+            self.before.entry(path).or_insert(old);
+        }
+        self.now.extend(files);
+        Ok(())
+    }
+
+    fn manifests(&mut self, files: &Files) -> CliResult<()> {
+        self.write(files.iter().map(|(path, text)| (path.clone(), Some(text.clone().into_bytes()))).collect())
     }
 }
 
@@ -112,7 +161,7 @@ type Files = BTreeMap<RepoPath, String>;
 /// Writes the new versions, asks what they offer, and takes back what does not work.
 async fn apply(
     config: &Config,
-    root: &Path,
+    tree: &mut WorkTree<'_>,
     loaded: &Loaded,
     versions: &Versions<'_>,
     moves: &[Written],
@@ -139,10 +188,7 @@ async fn apply(
             ));
         }
     }
-    let whole = |files: &Files| -> Vec<(RepoPath, Option<Vec<u8>>)> {
-        files.iter().map(|(path, text)| (path.clone(), Some(text.clone().into_bytes()))).collect()
-    };
-    write::write(root, &whole(&files))?;
+    tree.manifests(&files)?;
     let found = if changed.is_empty() { Ok(Vec::new()) } else { survey(config, &changed).await };
     let mut back: Vec<ResourceId> = Vec::new();
     match found {
@@ -165,14 +211,14 @@ async fn apply(
                     outcome.differences = locked.differences;
                 }
             }
-            write::write(root, &plan.files)?;
+            tree.write(plan.files)?;
         }
         Err(error) => {
-            take_back(root, &mut files, moves, outcomes, &changed.into_iter().collect::<Vec<_>>())?;
+            take_back(tree, &mut files, moves, outcomes, &changed.into_iter().collect::<Vec<_>>())?;
             return Err(error);
         }
     }
-    take_back(root, &mut files, moves, outcomes, &back)
+    take_back(tree, &mut files, moves, outcomes, &back)
 }
 
 /// The text with the version of one resource replaced.
@@ -183,7 +229,7 @@ fn edited(text: &str, written: &Written, old: &str, new: &str) -> Option<String>
 }
 
 fn take_back(
-    root: &Path,
+    tree: &mut WorkTree<'_>,
     files: &mut Files,
     moves: &[Written],
     outcomes: &[Outcome],
@@ -200,9 +246,26 @@ fn take_back(
             files.insert(written.file.clone(), text);
         }
     }
-    let whole: Vec<_> =
-        files.iter().map(|(path, text)| (path.clone(), Some(text.clone().into_bytes()))).collect();
-    write::write(root, &whole)
+    tree.manifests(files)
+}
+
+/// The message of a commit: what moved, and what that changes of the definitions.
+fn message(outcomes: &[Outcome]) -> String {
+    let moved: Vec<&Outcome> =
+        outcomes.iter().filter(|outcome| !outcome.failed && outcome.newest.is_some()).collect();
+    let to = |outcome: &Outcome| outcome.newest.clone().unwrap_or_default();
+    let first = match moved.as_slice() {
+        [one] => format!("update: {} to {}", one.resource, to(one)),
+        several => format!("update: {} versions", several.len()),
+    };
+    let mut text = first + "\n";
+    for outcome in moved {
+        let _ = writeln!(text, "\n{}: {} is now {}", outcome.resource, outcome.written, to(outcome));
+        for line in outcome.differences.iter().flat_map(lock::lines) {
+            let _ = writeln!(text, "  {}", line.replace('\n', "\n  "));
+        }
+    }
+    super::render::harmless(&text)
 }
 
 fn text(outcomes: &[Outcome], dry_run: bool) -> String {

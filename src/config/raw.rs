@@ -45,6 +45,8 @@ pub mod variable {
     pub const PYTHON_INDEX: &str = "TOOLCRIB_PYTHON_INDEX";
     /// The registry npm packages are looked up at.
     pub const NPM_REGISTRY: &str = "TOOLCRIB_NPM_REGISTRY";
+    /// The registry of images whose names have no host.
+    pub const IMAGE_REGISTRY: &str = "TOOLCRIB_IMAGE_REGISTRY";
     /// The MCP endpoint that `call` speaks to.
     pub const URL: &str = "TOOLCRIB_URL";
     /// The token that `call` and `stdio` show there: a secret, and therefore no flag.

@@ -34,24 +34,7 @@ impl Index {
     /// # Errors
     /// When there is no TLS, or the file holds no certificates.
     pub fn new(ca_file: Option<&Path>, proxy: Option<&str>) -> PortResult<Self> {
-        // reqwest wants one for the whole process; if there is one already, that one stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let failed = |error: reqwest::Error| {
-            PortError::stalled("failed to set up the client of package indexes").caused_by(error)
-        };
-        let mut builder = reqwest::Client::builder().timeout(LIMIT);
-        if let Some(file) = ca_file {
-            let read = std::fs::read(file).map_err(|error| {
-                PortError::stalled(format!("failed to read `{}`", file.display())).caused_by(error)
-            })?;
-            for certificate in reqwest::Certificate::from_pem_bundle(&read).map_err(failed)? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        if let Some(proxy) = proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(failed)?);
-        }
-        Ok(Self { client: builder.build().map_err(failed)? })
+        Ok(Self { client: client(ca_file, proxy)? })
     }
 
     /// The versions of a package at the index `base`.
@@ -66,21 +49,13 @@ impl Index {
         };
         let failed = || PortError::retry(format!("failed to look up the versions of `{name}`"));
         let request = self.client.get(&url).header(http::header::ACCEPT, accept);
-        let mut response = request.send().await.map_err(|error| failed().caused_by(error.without_url()))?;
+        let response = request.send().await.map_err(|error| failed().caused_by(error.without_url()))?;
         if !response.status().is_success() {
             let error =
                 failed().caused_by(format!("the index answered with status {}", response.status().as_u16()));
             return Err(error.hint("check the name of the package and the address of the index"));
         }
-        let mut bytes = Vec::new();
-        while let Some(chunk) =
-            response.chunk().await.map_err(|error| failed().caused_by(error.without_url()))?
-        {
-            if bytes.len() + chunk.len() > MAX_ANSWER {
-                return Err(failed().caused_by(format!("the answer has more than {} MiB", MAX_ANSWER >> 20)));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let bytes = body(response).await.map_err(|error| failed().caused_by(error))?;
         let answer: Value = serde_json::from_slice(&bytes).map_err(|error| {
             failed().caused_by(error).hint("the index has to answer in JSON: PEP 691 for Python")
         })?;
@@ -89,6 +64,42 @@ impl Index {
             _ => python(&answer),
         })
     }
+}
+
+/// The body of an answer, within its bound.
+pub(super) async fn body(
+    mut response: reqwest::Response,
+) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
+        if bytes.len() + chunk.len() > MAX_ANSWER {
+            return Err(format!("the answer has more than {} MiB", MAX_ANSWER >> 20).into());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// A client that trusts the certificates of `ca_file` besides the system's.
+pub(super) fn client(ca_file: Option<&Path>, proxy: Option<&str>) -> PortResult<reqwest::Client> {
+    // reqwest wants one for the whole process; if there is one already, that one stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let failed = |error: reqwest::Error| {
+        PortError::stalled("failed to set up the client of indexes and registries").caused_by(error)
+    };
+    let mut builder = reqwest::Client::builder().timeout(LIMIT);
+    if let Some(file) = ca_file {
+        let read = std::fs::read(file).map_err(|error| {
+            PortError::stalled(format!("failed to read `{}`", file.display())).caused_by(error)
+        })?;
+        for certificate in reqwest::Certificate::from_pem_bundle(&read).map_err(failed)? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    if let Some(proxy) = proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(failed)?);
+    }
+    builder.build().map_err(failed)
 }
 
 /// The one spelling of a Python package's name (PEP 503).

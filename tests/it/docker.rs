@@ -9,6 +9,7 @@ mod lock;
 mod runs;
 mod servers;
 mod strangers;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

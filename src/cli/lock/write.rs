@@ -12,11 +12,13 @@ use crate::config::Config;
 use crate::lock::{Definitions, Difference, Lock, compare};
 use crate::manifest::{MAX_MANIFEST_BYTES, RepoPath, parse_lock};
 
+/// A file of the repository; none: it is removed, or was not there.
+pub(in crate::cli) type File = (RepoPath, Option<Vec<u8>>);
+
 /// What is to be written.
 pub(in crate::cli) struct Plan {
     pub(in crate::cli) outcomes: Vec<Outcome>,
-    /// By path in the repository; none: removed.
-    pub(in crate::cli) files: Vec<(RepoPath, Option<Vec<u8>>)>,
+    pub(in crate::cli) files: Vec<File>,
 }
 
 /// What was found, beside what stands in the repository.
@@ -82,7 +84,9 @@ impl Plan {
 }
 
 /// Writes into the work tree whose root is `root`, never through a symbolic link.
-pub(in crate::cli) fn write(root: &Path, files: &[(RepoPath, Option<Vec<u8>>)]) -> CliResult<()> {
+/// What stood there before is given back.
+pub(in crate::cli) fn write(root: &Path, files: &[File]) -> CliResult<Vec<File>> {
+    let mut before = Vec::new();
     let root = root.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(root);
     for (path, text) in files {
         let file = root.join(path.as_str());
@@ -97,12 +101,14 @@ pub(in crate::cli) fn write(root: &Path, files: &[(RepoPath, Option<Vec<u8>>)]) 
                     .hint("locks are written into folders of the repository only"));
             }
         }
+        let old = std::fs::read(&file).ok();
+        if old == *text {
+            continue;
+        }
+        before.push((path.clone(), old));
         match text {
             Some(text) => {
                 std::fs::create_dir_all(&inside).map_err(failed)?;
-                if std::fs::read(&file).is_ok_and(|old| old == *text) {
-                    continue;
-                }
                 // Whole or not at all: written beside, then moved into its place.
                 let beside = inside.join(format!(".lock-{}", std::process::id()));
                 std::fs::write(&beside, text).map_err(failed)?;
@@ -114,5 +120,5 @@ pub(in crate::cli) fn write(root: &Path, files: &[(RepoPath, Option<Vec<u8>>)]) 
             },
         }
     }
-    Ok(())
+    Ok(before)
 }

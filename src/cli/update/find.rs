@@ -2,9 +2,9 @@
 
 use super::Outcome;
 use crate::cli::validate::Loaded;
-use crate::daemon::update::Versions;
+use crate::daemon::update::{Tags, Versions};
 use crate::manifest::RepoPath;
-use crate::resource::server::{PackageSource, ServerSource};
+use crate::resource::server::{PackageRegistry, PackageSource, ServerSource};
 use crate::resource::{Name, ResourceId, Spec};
 use crate::update::{RANGE, Range, Version, newest as choose, tagged};
 
@@ -59,6 +59,13 @@ pub(super) fn written(loaded: &Loaded, id: &ResourceId) -> Option<Written> {
     })
 }
 
+fn chain(error: &crate::ports::PortError) -> String {
+    match &error.hint {
+        Some(hint) => format!("{}; {hint}", error.chain()),
+        None => error.chain(),
+    }
+}
+
 /// The newest version within the range; none when the written one is that.
 ///
 /// # Errors
@@ -74,14 +81,16 @@ pub(super) async fn newest(
     };
     let range = Range::parse(range)?;
     let declared = loaded.manifest.resources.get(&written.id).ok_or("it is not declared")?;
-    let chain = |error: crate::ports::PortError| match &error.hint {
-        Some(hint) => format!("{}; {hint}", error.chain()),
-        None => error.chain(),
-    };
     let (reference, named) = match &declared.spec {
         Spec::Server(spec) => match &spec.source {
+            ServerSource::Package(PackageSource {
+                registry: PackageRegistry::Oci, name, version, ..
+            }) => {
+                let tags = image(versions, loaded, written, (name, spec.runner.as_ref()));
+                return chosen(written, version, &range, tags.await?);
+            }
             ServerSource::Package(PackageSource { registry, name, version, .. }) => {
-                let releases = versions.releases(*registry, name).await.map_err(chain)?;
+                let releases = versions.releases(*registry, name).await.map_err(|error| chain(&error))?;
                 return Ok(choose(version, &range, releases.keys().map(String::as_str)).map(str::to_owned));
             }
             ServerSource::Git(git) => {
@@ -91,7 +100,8 @@ pub(super) async fn newest(
                         git.reference, written.id.name
                     ));
                 }
-                let tags = versions.tags(&git.url, git.credentials.as_ref()).await.map_err(chain)?;
+                let tags =
+                    versions.tags(&git.url, git.credentials.as_ref()).await.map_err(|error| chain(&error))?;
                 return Ok(choose(&git.reference, &range, tags.iter().map(String::as_str)).map(str::to_owned));
             }
             ServerSource::Image(image) => (image.reference.as_str(), spec.runner.as_ref()),
@@ -101,11 +111,34 @@ pub(super) async fn newest(
         _ => return Ok(None),
     };
     let (name, tag) = tagged(reference).ok_or("the image has no tag that could be moved, or a digest")?;
+    let tags = image(versions, loaded, written, (name, named)).await?;
+    Ok(chosen(written, tag, &range, tags)?.map(|tag| format!("{name}:{tag}")))
+}
+
+/// The tags of an image, on the engine of its runner and at its registry.
+async fn image(
+    versions: &Versions<'_>,
+    loaded: &Loaded,
+    written: &Written,
+    (name, runner): (&str, Option<&Name>),
+) -> Result<Tags, String> {
     let runner =
-        runner_of(loaded, &written.id).or_else(|| named.cloned()).ok_or("no runner has its image")?;
+        runner_of(loaded, &written.id).or_else(|| runner.cloned()).ok_or("no runner has its image")?;
     let host = loaded.desired.runners.get(&runner).and_then(|runner| runner.host.clone());
-    let tags = versions.images(&runner, host.as_deref(), name).await.map_err(chain)?;
-    Ok(choose(tag, &range, tags.iter().map(String::as_str)).map(|tag| format!("{name}:{tag}")))
+    versions.images(&runner, host.as_deref(), name).await.map_err(|error| chain(&error))
+}
+
+/// The newest tag. What only the engine knows is taken, and never said to be the newest.
+fn chosen(written: &Written, tag: &str, range: &Range, tags: Tags) -> Result<Option<String>, String> {
+    let newest = choose(tag, range, tags.known.iter().map(String::as_str)).map(str::to_owned);
+    match (&newest, tags.unsure) {
+        (None, Some(error)) => Err(chain(&error)),
+        (Some(_), Some(error)) => {
+            tracing::warn!(resource = %written.id, error = %error.chain(), "only the engine was asked");
+            Ok(newest)
+        }
+        _ => Ok(newest),
+    }
 }
 
 fn runner_of(loaded: &Loaded, id: &ResourceId) -> Option<Name> {
