@@ -1,6 +1,7 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
 mod control;
+mod lend;
 pub mod history;
 pub mod lock;
 mod metered;
@@ -156,6 +157,7 @@ pub async fn run(
     }
     tracing::info!("shutting down: calls under way may end");
     ended.cancel();
+    world.published.gateway.let_go();
     drop(tokio::time::timeout(GRACE, looping).await);
     world.release().await;
     world.pool.shutdown(GRACE).await;

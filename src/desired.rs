@@ -31,7 +31,7 @@ use crate::resource::contract::ContractTest;
 use crate::resource::crib::{Naming, Registration, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
-use crate::resource::server::{Instructions, Override, Strategy, Transport, Trust};
+use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust};
 use crate::resource::workload::Security;
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
 
@@ -222,6 +222,8 @@ pub struct Server {
     pub presented: Presented,
     /// Servers that must be ready before it starts.
     pub depends_on: Box<[Name]>,
+    /// Whether clients share one instance.
+    pub sessions: Sessions,
     /// Calls it works on at once; none: no limit.
     pub concurrency: Option<u32>,
     /// As declared; none: `reviewed` where a lock exists, else `live`.

@@ -6,10 +6,12 @@
 
 mod audit;
 mod authorize;
+mod bridge;
 mod call;
 mod catalogs;
 mod limit;
 mod relay;
+mod session;
 mod sight;
 mod views;
 mod why;
@@ -30,7 +32,7 @@ use crate::mcp::client::Upstreams;
 use crate::mcp::server::{About, Changes, Endpoint, Handler, Method, Reply, Request, Scope, Unserved};
 use crate::mcp::wire::{ErrorObject, code};
 use crate::policy::Principal;
-use crate::ports::{CallContext, ToolExecutor};
+use crate::ports::{CallContext, Lender, ToolExecutor};
 use crate::schema::Schemas;
 
 pub use audit::{CallRecord, Observer, Outcome};
@@ -48,6 +50,7 @@ pub struct Gateway {
     views: views::Views,
     observer: Observer,
     limits: limit::Limits,
+    bridge: bridge::Bridge,
 }
 
 impl Gateway {
@@ -67,7 +70,20 @@ impl Gateway {
             views: views::Views::default(),
             observer,
             limits: limit::Limits::default(),
+            bridge: bridge::Bridge::default(),
         })
+    }
+
+    /// Who starts instances for one client each, and the key of the installation, under which states are
+    /// sealed that clients bring back. Without, such instances are not started, and the key is one of
+    /// this process.
+    pub fn bridge(&self, lender: Arc<dyn Lender>, key: &[u8; 32]) {
+        self.bridge.set(lender, key);
+    }
+
+    /// Ends the connections that belong to one client each. Calls under way keep theirs.
+    pub fn let_go(&self) {
+        self.bridge.close();
     }
 
     /// Rules that decide from the next request on.

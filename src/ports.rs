@@ -512,6 +512,40 @@ pub struct CallContext {
     /// Where progress and log messages go; none when nobody listens. Bounded: a full channel drops
     /// messages of progress, never the result.
     pub events: Option<tokio::sync::mpsc::Sender<CallEvent>>,
+    /// Where requests of the server to the client go; none when nobody can be asked.
+    pub requests: Option<tokio::sync::mpsc::Sender<ClientRequest>>,
+    /// What the client offers to servers: the raw JSON of its capabilities. None: nothing.
+    pub capabilities: Option<Arc<str>>,
+}
+
+/// A request of a server to the client whose call it works on: for a completion of a model, for what
+/// the user has to say, or for the client's roots. Dropping it refuses it.
+#[derive(Debug)]
+pub struct ClientRequest {
+    /// As the server wrote it: text, or a number in digits. Unique among what it waits for.
+    pub id: Arc<str>,
+    pub method: Arc<str>,
+    /// Raw JSON.
+    pub params: Option<Arc<str>>,
+    pub answer: tokio::sync::oneshot::Sender<ClientAnswer>,
+}
+
+/// The raw JSON of a result, or of an error object.
+pub type ClientAnswer = Result<String, String>;
+
+/// An instance of a server that belongs to one client, and the way to speak with it.
+pub struct Lent {
+    pub channel: Channel,
+    pub instance: Instance,
+}
+
+/// Starts instances for one client each, where a server declares `sessions: perClient`.
+#[async_trait]
+pub trait Lender: Send + Sync {
+    /// Starts one and returns when it runs.
+    async fn lend(&self, server: &Arc<crate::desired::Server>) -> PortResult<Lent>;
+    /// Takes one back, which ends it.
+    fn give_back(&self, instance: Instance);
 }
 
 /// A message about a call under way: the `params` of the notification, as raw JSON.

@@ -110,7 +110,7 @@ impl Prober for Probe {
         let Some(upstream) = self.upstreams.get(key) else {
             return Err(PortError::retry(format!("there is no connection to {}", name(key))));
         };
-        let context = CallContext { cancel: cancel.clone(), events: None };
+        let context = CallContext { cancel: cancel.clone(), ..CallContext::default() };
         match upstream.call("tools/call", params, deadline, &context).await {
             Ok(result) => Ok(result.get().to_owned()),
             Err(CallError::Server(error)) => {

@@ -18,6 +18,7 @@
 
 pub mod backoff;
 pub mod job;
+mod lend;
 mod launch;
 mod read;
 mod rehearse;
@@ -84,6 +85,10 @@ pub enum Event {
     Look(Cause),
     /// A server says that its list changed, or its connection closed.
     Upstream(UpstreamKey),
+    /// A client needs an instance of its own.
+    Lend { server: Arc<desired::Server>, answer: lend::Answer },
+    /// A client needs its instance no more.
+    Return(crate::live::Instance),
     /// A person asks.
     Ask(Ask),
 }
@@ -154,6 +159,8 @@ pub struct Reconciler {
     inventory: Inventory,
     built: BTreeSet<(Name, Digest)>,
     broken: BTreeMap<InstanceId, Fault>,
+    /// Instances that belong to one client each, by name.
+    lent: BTreeSet<String>,
     /// What differs from what was last applied and is left so.
     drift: BTreeMap<ResourceId, String>,
     /// Resources whose drift somebody asked to correct: until they are proven.
@@ -227,6 +234,7 @@ impl Reconciler {
             inventory,
             built: BTreeSet::new(),
             broken: BTreeMap::new(),
+            lent: BTreeSet::new(),
             drift: BTreeMap::new(),
             correct: BTreeSet::new(),
             correct_next: false,
@@ -281,6 +289,7 @@ impl Reconciler {
         for job in self.running.values() {
             job.cancel.cancel();
         }
+        self.recall(&mut events).await;
     }
 
     /// Converges once: fetches, applies, and returns the status when nothing is left to do.
@@ -349,6 +358,8 @@ impl Reconciler {
                 self.look();
             }
             Event::Upstream(key) => self.upstream_changed(key),
+            Event::Lend { server, answer } => self.lend(&server, answer),
+            Event::Return(instance) => self.take_back(instance),
             Event::Ask(ask) => self.asked(ask),
         }
     }

@@ -35,6 +35,7 @@ pub(crate) fn server(name: &str) -> desired::Server {
         exclude: Vec::new(),
         presented: crate::desired::Presented::default(),
         depends_on: Box::default(),
+        sessions: crate::resource::server::Sessions::Shared,
         concurrency: None,
         trust: None,
         files: None,

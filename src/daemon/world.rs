@@ -79,6 +79,7 @@ impl World {
             docker_host: config.environment.get("DOCKER_HOST").unwrap_or(DOCKER_SOCKET).to_owned(),
             clean,
         };
+        let lender = super::lend::FromLoop { events: events.clone(), tasks: tasks.clone() };
         let pool = Arc::new(Pool::new(setting, events, tasks.clone()));
         let upstreams = Arc::new(Upstreams::default());
         let runners: Arc<dyn Runners> = Arc::clone(&pool) as _;
@@ -91,6 +92,7 @@ impl World {
         let journal = Arc::new(journal);
         let gateway =
             Gateway::new(first, Arc::clone(&upstreams), Arc::clone(&executor), observer(&metrics, &journal));
+        gateway.bridge(Arc::new(lender), &key(&store)?);
         let published = Published {
             gateway,
             status: ArcSwap::default(),

@@ -70,6 +70,7 @@ pub(super) fn server(
         exclude: spec.tools.exclude.clone(),
         presented,
         depends_on: spec.depends_on.clone(),
+        sessions: spec.sessions,
         concurrency: spec.concurrency,
         trust: spec.tools.trust,
         files,

@@ -47,7 +47,7 @@ pub(super) async fn call(
             Err(busy) => refused(&busy),
             Ok(_leave) => match &entry.route {
                 Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
-                Route::Server { .. } => relay::tool(target, request, context).await,
+                Route::Server { .. } => relay::tool(gateway, target, request, context).await,
             },
         },
     };

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::audit::Outcome;
 use super::sight::Sight;
-use super::{Gateway, Reply, call, invalid, tool_error};
+use super::{Gateway, Reply, bridge, call, invalid, tool_error};
 use crate::catalog::{Entry, List, Route};
 use crate::mcp::client::{CallError, Held};
 use crate::mcp::server::Request;
@@ -20,7 +20,7 @@ const RESOURCE_NOT_FOUND: i64 = -32002;
 /// An entry, and the connection to its server.
 pub(super) struct Target {
     pub(super) entry: Arc<Entry>,
-    connection: Option<Held>,
+    pub(super) connection: Option<Held>,
 }
 
 /// Finds an entry at the endpoint of a request. Between the look at the catalog and the look at the
@@ -49,6 +49,7 @@ pub(super) fn target(
 
 /// Sends a call of a tool on. What keeps the server from answering is told in the result.
 pub(super) async fn tool(
+    gateway: &Gateway,
     target: &Target,
     request: &Request,
     context: &CallContext,
@@ -58,7 +59,7 @@ pub(super) async fn tool(
         Ok(params) => params,
         Err(error) => return (Err(error), Outcome::Invalid),
     };
-    match send(target, request, params.as_ref(), context).await {
+    match bridge::send(gateway, target, request, params.as_ref(), context).await {
         Ok(result) => {
             let outcome = call::ended(result.get());
             (Ok(Reply::Whole(result.into())), outcome)
@@ -85,7 +86,7 @@ pub(super) async fn prompt(
         return Err(unknown());
     }
     let params = renamed(&target.entry, request)?;
-    relayed(&target, request, params.as_ref(), context).await
+    relayed(gateway, &target, request, params.as_ref(), context).await
 }
 
 pub(super) async fn resource(
@@ -102,7 +103,7 @@ pub(super) async fn resource(
         let code = if request.era == Era::Modern { code::INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
         return Err(ErrorObject::new(code, format!("unknown resource `{uri}`")));
     };
-    relayed(&target, request, given(request), context).await
+    relayed(gateway, &target, request, given(request), context).await
 }
 
 /// Completes an argument of a prompt or of a resource template.
@@ -127,7 +128,7 @@ pub(super) async fn complete(
             let reference = raw::set_str(reference, "name", own).map_err(|error| unreadable(&error))?;
             let text = raw::set(params, &[("ref", reference.get())]).map_err(|error| unreadable(&error))?;
             let params = raw::into_raw(text).map_err(|error| unreadable(&error))?;
-            relayed(&target, request, &params, context).await
+            relayed(gateway, &target, request, &params, context).await
         }
         "ref/resource" => {
             let uri = raw::get_str(reference, "uri").ok_or_else(|| invalid("`ref.uri` is no string"))?;
@@ -137,35 +138,24 @@ pub(super) async fn complete(
                 found.filter(|entry| !rules.hides_uri(&sight.catalog, &uri, entry, user))
             });
             let target = target.ok_or_else(|| unknown(&uri))?;
-            relayed(&target, request, params, context).await
+            relayed(gateway, &target, request, params, context).await
         }
         other => Err(invalid(format!("`ref.type` is `{other}`, not `ref/prompt` or `ref/resource`"))),
     }
 }
 
 async fn relayed(
+    gateway: &Gateway,
     target: &Target,
     request: &Request,
     params: &RawValue,
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
-    match send(target, request, params, context).await {
+    match bridge::send(gateway, target, request, params, context).await {
         Ok(result) => Ok(Reply::Whole(result.into())),
         Err(CallError::Server(error)) => Err(translated(error, request.era)),
         Err(error) => Err(failed(&target.entry, &error)),
     }
-}
-
-async fn send(
-    target: &Target,
-    request: &Request,
-    params: &RawValue,
-    context: &CallContext,
-) -> Result<Box<RawValue>, CallError> {
-    let (Route::Server { server, .. }, Some(connection)) = (&target.entry.route, &target.connection) else {
-        return Err(CallError::Gone("there is no connection to it".to_owned()));
-    };
-    connection.call(request.method.as_str(), params, server.timeout, context).await
 }
 
 /// The parameters under the server's own name, otherwise as they came.

@@ -96,6 +96,7 @@ impl World {
             scope: Scope::All,
             params: Some(params),
             meta: crate::mcp::server::Meta::default(),
+            session: None,
             method,
         };
         self.gateway.request(&request, &CallContext::default()).await

@@ -107,6 +107,8 @@ struct Outgoing<'a> {
     body: String,
     mirrored: Mirrored,
     events: Option<&'a Events>,
+    /// Whether it is a subscription: what is said while it is open is said of something else.
+    standing: bool,
     /// Whether the server is told when nobody waits any more. The handshake must not be cancelled.
     cancellable: bool,
 }
@@ -135,13 +137,38 @@ impl Upstream {
         deadline: Duration,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, GreetError> {
+        Self::greeted(channel, greeting, deadline, None, Box::new(changed)).await
+    }
+
+    /// Connects for one client, whose `capabilities` (raw JSON) are offered to the server: its requests
+    /// go to [`CallContext::requests`]. `protocol` is what the server spoke before.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_for(
+        channel: Channel,
+        protocol: &str,
+        deadline: Duration,
+        capabilities: Arc<str>,
+    ) -> Result<Arc<Self>, GreetError> {
+        let greeting = Greeting::Known(protocol);
+        Self::greeted(channel, greeting, deadline, Some(capabilities), Box::new(|| {})).await
+    }
+
+    async fn greeted(
+        channel: Channel,
+        greeting: Greeting<'_>,
+        deadline: Duration,
+        capabilities: Option<Arc<str>>,
+        changed: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Arc<Self>, GreetError> {
         let first = match greeting {
             // Late answers to an earlier daemon must meet no id of ours. Below 2^53, which is as far as
             // JSON numbers are exact, with room for 2^20 calls between two daemons.
             Greeting::Resumed(_) => u64::from(rand::random::<u32>()) << 20,
             _ => 1,
         };
-        let inbox = Arc::new(Inbox::new(first, Box::new(changed)));
+        let inbox = Arc::new(Inbox::new(first, capabilities, changed));
         let tasks = TaskTracker::new();
         let closing = CloseOnDrop(Some(Arc::clone(&inbox)));
         let link = Link::new(channel, &inbox, &tasks).map_err(GreetError::from)?;
@@ -159,6 +186,14 @@ impl Upstream {
         };
         upstream.listen();
         Ok(Arc::new(upstream))
+    }
+
+    /// Where it is reached over HTTP; none over stdio.
+    pub fn address(&self) -> Option<String> {
+        match &self.link {
+            Link::Stdio(_) => None,
+            Link::Http(http) => Some(http.address()),
+        }
     }
 
     pub fn era(&self) -> Era {
@@ -190,10 +225,10 @@ impl Upstream {
         let params = Some(params).filter(|params| params.get() != "null");
         let _in_flight = InFlight::enter(self);
         let answer = async {
-            match self.exchange(method, params, context.events.as_ref()).await {
+            match self.exchange(method, params, context).await {
                 Err(Failure::SessionLost(lost)) => {
                     self.link.renew(&lost, &self.inbox).await?;
-                    self.exchange(method, params, context.events.as_ref()).await
+                    self.exchange(method, params, context).await
                 }
                 outcome => outcome,
             }
@@ -220,16 +255,20 @@ impl Upstream {
         &self,
         method: &str,
         params: Option<&RawValue>,
-        events: Option<&Events>,
+        context: &CallContext,
     ) -> Result<Box<RawValue>, Failure> {
         let id = self.inbox.next_id();
-        let body = compose(self.era, id, method, params, events.is_some())
+        let events = Events::of(context);
+        let progress = events.as_ref().is_some_and(Events::hears);
+        let capabilities = context.capabilities.as_deref().unwrap_or("{}");
+        let body = compose(self.era, id, method, params, progress, capabilities)
             .map_err(|error| Failure::Answered(ErrorObject::new(error.code(), error.to_string())))?;
         let mirrored = match (&self.link, self.era) {
             (Link::Http(_), Era::Modern) => self.mirrored(method, params),
             _ => Mirrored::default(),
         };
-        self.link.exchange(Outgoing { id, body, mirrored, events, cancellable: true }).await
+        let events = events.as_ref();
+        self.link.exchange(Outgoing { id, body, mirrored, events, standing: false, cancellable: true }).await
     }
 
     fn mirrored(&self, method: &str, params: Option<&RawValue>) -> Mirrored {

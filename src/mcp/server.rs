@@ -36,7 +36,7 @@ use crate::policy::Principal;
 pub use body::Payload;
 pub use handler::{About, Changes, Handler};
 pub use reply::Reply;
-pub use request::{Level, Meta, Method, Request};
+pub use request::{Level, Meta, Method, Request, SessionOf};
 pub use scope::{Scope, Unserved};
 
 /// Bytes of one request: what the SDKs take, and several times what a model can write.
@@ -140,7 +140,7 @@ impl Endpoint {
                 }
                 legacy::notification(self, asked, &method, params)
             }
-            Message::Response { .. } => legacy::response(self, asked),
+            Message::Response { id, outcome } => legacy::response(self, asked, id, outcome),
         }
     }
 }

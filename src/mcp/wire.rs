@@ -52,6 +52,12 @@ impl ErrorObject {
         Self { code, message: message.into(), data: None }
     }
 
+    /// As raw JSON.
+    pub fn to_json(&self) -> String {
+        let data = self.data.as_ref().map_or_else(String::new, |data| format!(",\"data\":{}", data.get()));
+        format!("{{\"code\":{},\"message\":{}{data}}}", self.code, quote(&self.message))
+    }
+
     /// The error of a peer; one that is no error object is kept in `data`.
     fn from_raw(raw: &RawValue) -> Self {
         serde_json::from_str(raw.get()).unwrap_or_else(|_| Self {
@@ -107,6 +113,10 @@ pub struct Id(Arc<str>);
 impl Id {
     pub fn number(id: u64) -> Self {
         Self(id.to_string().into())
+    }
+
+    pub fn text(id: &str) -> Self {
+        Self(quote(id).into())
     }
 
     /// An id out of a message or a `requestId`; none when it is neither a number nor a string.
@@ -215,14 +225,7 @@ pub fn response(id: &Id, result: &str) -> String {
 
 /// Writes the answer to a request that did not; without `id` when it could not be read.
 pub fn failure(id: Option<&Id>, error: &ErrorObject) -> String {
-    let data = error.data.as_ref().map(|data| data.get());
-    let mut object = format!("{{\"code\":{},\"message\":{}", error.code, quote(&error.message));
-    if let Some(data) = data {
-        object.push_str(",\"data\":");
-        object.push_str(data);
-    }
-    object.push('}');
-    message(Some(id.map_or("null", Id::as_json)), &[], ("error", Some(&object)))
+    message(Some(id.map_or("null", Id::as_json)), &[], ("error", Some(&error.to_json())))
 }
 
 fn message(id: Option<&str>, members: &[(&str, &str)], last: (&str, Option<&str>)) -> String {

@@ -45,6 +45,7 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         exclude: Vec::new(),
         presented: crate::desired::Presented::default(),
         depends_on: Box::default(),
+        sessions: crate::resource::server::Sessions::Shared,
         concurrency: None,
         trust: None,
         files: None,

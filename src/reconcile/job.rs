@@ -50,6 +50,8 @@ pub enum Key {
     /// The contract tests of a tool.
     Rehearsal(ResourceId),
     Refresh(UpstreamKey),
+    /// The start of an instance for one client, by instance name.
+    Lend(String),
     /// By instance name.
     Stop(String),
 }
@@ -67,7 +69,12 @@ impl Key {
             Self::Resource(id) => Some(format!("starting {id}")),
             Self::Rehearsal(id) => Some(format!("testing {id}")),
             Self::Stop(name) => Some(format!("stopping {name}")),
-            Self::Observe | Self::Build(..) | Self::Collect(_) | Self::Checkouts | Self::Refresh(_) => None,
+            Self::Observe
+            | Self::Build(..)
+            | Self::Collect(_)
+            | Self::Checkouts
+            | Self::Lend(_)
+            | Self::Refresh(_) => None,
         }
     }
 }
@@ -75,14 +82,44 @@ impl Key {
 /// How a job ended.
 pub enum Done {
     Fetched(PortResult<Snapshot>),
-    Observed { epoch: u64, live: Live, built: BTreeSet<(Name, Digest)> },
+    Observed {
+        epoch: u64,
+        live: Live,
+        built: BTreeSet<(Name, Digest)>,
+    },
     Answered(Question, Result<String, String>),
-    Built { id: ResourceId, runner: Name, digest: Digest, result: PortResult<()> },
+    Built {
+        id: ResourceId,
+        runner: Name,
+        digest: Digest,
+        result: PortResult<()>,
+    },
     Collected,
-    Serving { id: ResourceId, digest: Digest, result: Result<Box<Proven>, Failed> },
-    Rehearsed { id: ResourceId, digest: Digest, cancelled: bool, result: PortResult<Vec<Report>> },
-    Refreshed { key: UpstreamKey, result: PortResult<Offer> },
-    Stopped { instance: Instance, result: PortResult<()> },
+    Serving {
+        id: ResourceId,
+        digest: Digest,
+        result: Result<Box<Proven>, Failed>,
+    },
+    Rehearsed {
+        id: ResourceId,
+        digest: Digest,
+        cancelled: bool,
+        result: PortResult<Vec<Report>>,
+    },
+    Refreshed {
+        key: UpstreamKey,
+        result: PortResult<Offer>,
+    },
+    /// None: it did not start. `unwanted`: whoever asked for it is gone.
+    Lent {
+        name: String,
+        instance: Option<Instance>,
+        unwanted: bool,
+    },
+    Stopped {
+        instance: Instance,
+        result: PortResult<()>,
+    },
 }
 
 /// A server that answered.
@@ -416,7 +453,7 @@ pub async fn stop(ports: Ports, instance: Instance, grace: Duration) -> Done {
 }
 
 /// A command's folder as an absolute path, with the files of the commit in it.
-async fn located(ports: &Ports, workload: &Workload, snapshot: &Snapshot) -> PortResult<Workload> {
+pub(super) async fn located(ports: &Ports, workload: &Workload, snapshot: &Snapshot) -> PortResult<Workload> {
     let mut workload = workload.clone();
     if let Program::Command { dir, .. } = &mut workload.program {
         *dir = folder(ports, snapshot, dir).await?;

@@ -30,7 +30,7 @@ impl Reconciler {
         connected.retain(|key| offered(key));
         plan::plan(&plan::Input {
             desired,
-            live: &self.live,
+            live: &self.unlent(),
             inventory: &self.inventory,
             built: &self.built,
             connected: &connected,
@@ -123,7 +123,12 @@ impl Reconciler {
     }
 
     /// Writes an instance into the inventory before it exists; without that it is not made.
-    fn claim(&mut self, name: &str, runner: &crate::resource::Name, server: &crate::desired::Server) -> bool {
+    pub(super) fn claim(
+        &mut self,
+        name: &str,
+        runner: &crate::resource::Name,
+        server: &crate::desired::Server,
+    ) -> bool {
         if self.inventory.entries.contains_key(name) {
             return true;
         }

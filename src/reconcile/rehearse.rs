@@ -178,7 +178,7 @@ async fn run(
         return Ok(serde_json::json!({"isError": true, "content": [said]}).to_string());
     }
     let limit = contract::limit(test);
-    let context = CallContext { cancel: CancellationToken::new(), events: None };
+    let context = CallContext::default();
     let called = ports.executor.execute(ready, &test.arguments, revision, &context);
     tokio::time::timeout(limit, called).await.map_err(|_| format!("no answer within {} s", limit.as_secs()))
 }

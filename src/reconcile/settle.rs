@@ -30,6 +30,7 @@ impl Reconciler {
                 self.rehearsal_ended(id, digest, cancelled, result).await;
             }
             Done::Refreshed { key, result } => self.refreshed(&key, result).await,
+            Done::Lent { name, instance, unwanted } => self.lent(&name, instance, unwanted),
             Done::Stopped { instance, result } => self.stopped(&instance, result),
         }
     }
@@ -155,7 +156,10 @@ impl Reconciler {
         let before = self.inventory.entries.len();
         let mut entries = std::mem::take(&mut self.inventory.entries);
         entries.retain(|name, entry| {
-            seen.contains(name) || !known.contains(&entry.runner) || busy(&entry.resource)
+            seen.contains(name)
+                || !known.contains(&entry.runner)
+                || busy(&entry.resource)
+                || self.lent.contains(name)
         });
         self.inventory.entries = entries;
         self.inventory.entries.len() != before
@@ -272,13 +276,17 @@ impl Reconciler {
             Ok(()) => {
                 self.broken.remove(&instance.id);
                 self.folders.remove(&instance.id);
+                self.lent.remove(&instance.name);
                 self.inventory.entries.remove(&instance.name);
                 self.save_inventory();
                 tracing::info!(resource = %instance.resource, instance = instance.name, "stopped");
             }
             Err(error) => {
                 tracing::warn!(instance = instance.name, error = %error.chain(), "not stopped; tried again later");
-                self.failed(&instance.resource, instance.digest, What::Start, &error);
+                // What was lent is not any more, and the plan ends it.
+                if !self.lent.remove(&instance.name) {
+                    self.failed(&instance.resource, instance.digest, What::Start, &error);
+                }
             }
         }
         self.look();

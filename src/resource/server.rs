@@ -42,7 +42,14 @@ pub struct ServerSpec {
     /// `sync`: what it offers is in the catalog; `deploy`: it only runs. Default: sync.
     #[serde(default)]
     pub mode: Mode,
-    /// Whether clients share one instance. Default: shared. `perClient` is not supported by this version.
+    /// Whether clients share one instance. Default: shared.
+    ///
+    /// With `perClient` a server can ask the client whose call it works on: for a completion of a
+    /// model, for what the user has to say, for roots. Whoever opened a session has one of its own
+    /// with the server, until that ends; a client without sessions (MCP 2026-07-28) has one for each
+    /// call under way, kept a few minutes for the next call of the same user. A server of MCP
+    /// 2026-07-28 has no sessions: it is told in each request what that client can be asked.
+    /// Example: `perClient`.
     #[serde(default, skip_serializing_if = "Sessions::is_shared")]
     pub sessions: Sessions,
     /// When it runs and how often: `always`, `on-demand`, or `{mode, idleTimeout, replicas}`.
@@ -150,7 +157,7 @@ pub enum Sessions {
     /// All speak with the same one, which can ask none of them anything.
     #[default]
     Shared,
-    /// Each client has an instance or connection of its own.
+    /// Each client has an instance (stdio) or connection (HTTP) of its own; 32 at a time.
     PerClient,
 }
 

@@ -6,7 +6,7 @@ use super::Check;
 use crate::resource::Spec;
 use crate::resource::crib::CribSpec;
 use crate::resource::runner::RunnerSpec;
-use crate::resource::server::{Running, ServerSpec, Sessions};
+use crate::resource::server::{Running, ServerSpec};
 use crate::resource::tool::{Isolation, ToolSpec};
 use crate::resource::workload::Resources;
 
@@ -85,12 +85,6 @@ fn egress(check: &mut Check<'_, '_>, given: bool) {
 fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
     egress(check, !spec.egress.is_empty());
     resources(check, &[], &spec.resources);
-    check.later(
-        spec.sessions == Sessions::PerClient,
-        &["sessions"],
-        "`sessions: perClient`",
-        "remove it: all clients share one instance, which can ask none of them anything",
-    );
     if let Some(lifecycle) = spec.lifecycle.as_deref() {
         check.later(
             lifecycle.mode == Running::OnDemand,

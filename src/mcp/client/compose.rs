@@ -11,27 +11,29 @@ pub(super) const CLIENT_INFO: &str =
 
 /// A request with the `_meta` that a server of that era wants: modern servers are told version and
 /// client in each request, legacy ones must not see those keys. Our own id is the progress token; the
-/// client's token stays with us.
+/// client's token stays with us. `capabilities`: what the client of this request can be asked, as
+/// raw JSON; a legacy server was told in the handshake.
 pub(super) fn compose(
     era: Era,
     id: u64,
     method: &str,
     params: Option<&RawValue>,
     progress: bool,
+    capabilities: &str,
 ) -> Result<String, wire::WireError> {
     const TOKEN: &str = "progressToken";
-    const MODERN: [(&str, &str); 3] = [
-        (meta::PROTOCOL_VERSION, "\"2026-07-28\""),
-        (meta::CLIENT_INFO, CLIENT_INFO),
-        (meta::CLIENT_CAPABILITIES, "{}"),
-    ];
     const FOREIGN: [&str; 5] =
         [TOKEN, meta::PROTOCOL_VERSION, meta::CLIENT_INFO, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL];
+    let modern = [
+        (meta::PROTOCOL_VERSION, "\"2026-07-28\""),
+        (meta::CLIENT_INFO, CLIENT_INFO),
+        (meta::CLIENT_CAPABILITIES, capabilities),
+    ];
     let written = wire::Id::number(id);
     let mut entries = Vec::with_capacity(4);
     let mut remove: &[&str] = &[TOKEN];
     match era {
-        Era::Modern => entries.extend(MODERN),
+        Era::Modern => entries.extend(modern),
         Era::Legacy => remove = &FOREIGN,
     }
     if progress {

@@ -256,16 +256,25 @@ fn supported(error: &ErrorObject) -> Vec<String> {
 fn discover(inbox: &Inbox) -> Outgoing<'static> {
     let id = inbox.next_id();
     // No parameters of anybody's are edited here, so this cannot fail.
-    let body = compose(Era::Modern, id, "server/discover", None, false).unwrap_or_default();
-    Outgoing { id, body, mirrored: Mirrored::of("server/discover", None), events: None, cancellable: false }
+    let body = compose(Era::Modern, id, "server/discover", None, false, "{}").unwrap_or_default();
+    Outgoing {
+        id,
+        body,
+        mirrored: Mirrored::of("server/discover", None),
+        events: None,
+        standing: false,
+        cancellable: false,
+    }
 }
 
 fn initialize(inbox: &Inbox) -> Outgoing<'static> {
     let id = inbox.next_id();
-    let params =
-        format!("{{\"protocolVersion\":\"{LEGACY}\",\"capabilities\":{{}},\"clientInfo\":{CLIENT_INFO}}}");
+    let offered = inbox.offered();
+    let params = format!(
+        "{{\"protocolVersion\":\"{LEGACY}\",\"capabilities\":{offered},\"clientInfo\":{CLIENT_INFO}}}"
+    );
     let body = wire::request(&wire::Id::number(id), "initialize", Some(&params));
-    Outgoing { id, body, mirrored: Mirrored::default(), events: None, cancellable: false }
+    Outgoing { id, body, mirrored: Mirrored::default(), events: None, standing: false, cancellable: false }
 }
 
 /// Tells a legacy server that its answer arrived.

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use self::headers::{Mirrored, Spoken};
 use self::sender::{Body, Sender};
-use super::inbox::{Events, Inbox, Incoming};
+use super::inbox::{Asked, Events, Inbox, Incoming};
 use super::{Failure, Outgoing};
 use crate::mcp::wire::{self, MAX_MESSAGE, Message};
 
@@ -63,6 +63,11 @@ impl Http {
         let url = ArcSwap::from_pointee(url);
         let renewing = tokio::sync::Mutex::new(());
         Ok(Arc::new(Self { inbox, tasks, sender, url, spoken: ArcSwapOption::empty(), renewing }))
+    }
+
+    /// The address, after moves.
+    pub(super) fn address(&self) -> String {
+        self.url.load().to_string()
     }
 
     pub(super) fn spoken(&self) -> Option<Arc<Spoken>> {
@@ -148,6 +153,16 @@ impl Http {
         self.tasks.spawn(async move { tokio::time::timeout(TELL, link.send(message)).await });
     }
 
+    /// Sends the client's answer to a request of the server when it comes.
+    fn answer_soon(self: &Arc<Self>, asked: Asked) {
+        let link = Arc::clone(self);
+        let closed = self.inbox.closed().clone();
+        self.tasks.spawn(closed.run_until_cancelled_owned(async move {
+            let response = asked.response().await;
+            drop(tokio::time::timeout(TELL, link.send(response)).await);
+        }));
+    }
+
     /// Reads the stream of a legacy session until it ends; false when the server has none.
     pub(super) async fn follow(self: &Arc<Self>, spoken: &Spoken) -> Result<bool, Failure> {
         let response = self.send_to(Method::GET, headers::session(spoken), Bytes::new()).await?;
@@ -165,8 +180,10 @@ impl Http {
         while let Some(chunk) = body.chunk().await? {
             events.push(&chunk);
             while let Some(event) = events.next().map_err(|_| too_long())? {
-                if let Ok(Incoming::Reply(message)) = self.inbox.receive(&event, None) {
-                    self.send_soon(message);
+                match self.inbox.receive(&event, None) {
+                    Ok(Incoming::Reply(message)) => self.send_soon(message),
+                    Ok(Incoming::Asked(asked)) => self.answer_soon(asked),
+                    _ => {}
                 }
             }
         }
@@ -198,6 +215,7 @@ impl Http {
                         return outcome.map_err(Failure::Answered);
                     }
                     Ok(Incoming::Reply(message)) => self.send_soon(message),
+                    Ok(Incoming::Asked(asked)) => self.answer_soon(asked),
                     Ok(Incoming::Answer(..) | Incoming::Nothing) => {}
                     Err(error) => return Err(Failure::Unusable(error.to_string())),
                 }

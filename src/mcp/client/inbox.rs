@@ -10,18 +10,48 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::mcp::wire::{self, ErrorObject, Id, Message, WireError, code};
-use crate::ports::CallEvent;
+use crate::ports::{CallContext, CallEvent, ClientAnswer, ClientRequest};
 
 /// Notices kept for a slow listener; one that falls behind further lists again anyway.
 const NOTICES: usize = 64;
 
-/// Where progress and log messages of one call go.
-pub(super) type Events = mpsc::Sender<CallEvent>;
+/// Requests to a client that may wait for their answers on one connection.
+const REQUESTS: usize = 64;
+
+/// Where what a server says about one call goes.
+#[derive(Clone, Default)]
+pub(super) struct Events {
+    /// Progress and log messages.
+    heard: Option<mpsc::Sender<CallEvent>>,
+    /// Requests to the client.
+    asked: Option<mpsc::Sender<ClientRequest>>,
+}
+
+impl Events {
+    /// None when nobody listens.
+    pub(super) fn of(context: &CallContext) -> Option<Self> {
+        let CallContext { events, requests, cancel: _, capabilities: _ } = context;
+        let there = events.is_some() || requests.is_some();
+        there.then(|| Self { heard: events.clone(), asked: requests.clone() })
+    }
+
+    /// Whether progress is heard.
+    pub(super) fn hears(&self) -> bool {
+        self.heard.is_some()
+    }
+
+    /// A full channel drops what is told, never a result.
+    fn tell(&self, event: CallEvent) {
+        if let Some(heard) = &self.heard {
+            let _ = heard.try_send(event);
+        }
+    }
+}
 
 /// A notification of the server that belongs to no call.
 #[derive(Clone, Debug)]
@@ -52,6 +82,8 @@ struct Waiting {
     /// None on HTTP, where an answer comes on the stream of its call.
     answer: Option<oneshot::Sender<Result<Box<RawValue>, Failure>>>,
     events: Option<Events>,
+    /// A subscription.
+    standing: bool,
 }
 
 /// What the transport must do with a message.
@@ -60,11 +92,41 @@ pub(super) enum Incoming {
     Answer(u64, Result<Box<RawValue>, ErrorObject>),
     /// Send this back.
     Reply(String),
+    /// The client is asked: send its answer back when it comes.
+    Asked(Asked),
     /// It was dealt with.
     Nothing,
 }
 
+/// A request of the server that waits for the client's answer.
+pub(super) struct Asked {
+    id: Id,
+    answer: oneshot::Receiver<ClientAnswer>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Asked {
+    /// The response, as soon as there is an answer. Nobody to answer is one, too.
+    pub(super) async fn response(self) -> String {
+        match self.answer.await {
+            Ok(Ok(result)) => wire::response(&self.id, &result),
+            Ok(Err(error)) => {
+                let error = serde_json::from_str(&error);
+                let error = error.unwrap_or_else(|_| ErrorObject::new(code::INTERNAL_ERROR, "no answer"));
+                wire::failure(Some(&self.id), &error)
+            }
+            Err(_) => {
+                let error = ErrorObject::new(code::INTERNAL_ERROR, "the client gave no answer");
+                wire::failure(Some(&self.id), &error)
+            }
+        }
+    }
+}
+
 pub(super) struct Inbox {
+    /// What is offered to the server, where it may ask: the raw JSON of our capabilities.
+    offered: Option<Arc<str>>,
+    asking: Arc<Semaphore>,
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, Waiting>>,
     notices: broadcast::Sender<Notice>,
@@ -78,8 +140,10 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Ids count from `first`: on a connection taken over from an earlier daemon its late answers
     /// must meet no id of ours.
-    pub(super) fn new(first: u64, changed: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(first: u64, offered: Option<Arc<str>>, changed: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
+            offered,
+            asking: Arc::new(Semaphore::new(REQUESTS)),
             next: AtomicU64::new(first),
             waiting: Mutex::default(),
             notices: broadcast::channel(NOTICES).0,
@@ -92,6 +156,11 @@ impl Inbox {
 
     pub(super) fn next_id(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The capabilities of a legacy handshake.
+    pub(super) fn offered(&self) -> &str {
+        self.offered.as_deref().unwrap_or("{}")
     }
 
     pub(super) fn notices(&self) -> broadcast::Receiver<Notice> {
@@ -142,18 +211,19 @@ impl Inbox {
         &self,
         id: u64,
         events: Option<&Events>,
+        standing: bool,
     ) -> oneshot::Receiver<Result<Box<RawValue>, Failure>> {
         let (answer, receiver) = oneshot::channel();
         let mut waiting = self.waiting();
         if !self.closed.is_cancelled() {
-            waiting.insert(id, Waiting { answer: Some(answer), events: events.cloned() });
+            waiting.insert(id, Waiting { answer: Some(answer), events: events.cloned(), standing });
         }
         receiver
     }
 
     /// Lets messages that name the call but come elsewhere than on its own stream reach it.
     pub(super) fn listen(&self, id: u64, events: &Events) {
-        self.waiting().insert(id, Waiting { answer: None, events: Some(events.clone()) });
+        self.waiting().insert(id, Waiting { answer: None, events: Some(events.clone()), standing: false });
     }
 
     /// Stops waiting; false when there was nothing to wait for any more.
@@ -185,12 +255,49 @@ impl Inbox {
                 Some((id, _)) => Incoming::Answer(id, outcome.map(ToOwned::to_owned)),
                 None => Incoming::Nothing,
             },
-            Message::Request { id, method, .. } => Incoming::Reply(reply(&id, &method)),
+            Message::Request { id, method, params } => self.requested(id, &method, params, own),
             Message::Notification { method, params } => {
                 self.notified(&method, params, own);
                 Incoming::Nothing
             }
         })
+    }
+
+    fn requested(
+        &self,
+        id: Id,
+        method: &str,
+        params: Option<&RawValue>,
+        own: Option<(u64, Option<&Events>)>,
+    ) -> Incoming {
+        let refused = |message: String| {
+            let error = ErrorObject::new(code::METHOD_NOT_FOUND, message);
+            Incoming::Reply(wire::failure(Some(&id), &error))
+        };
+        match method {
+            "ping" => return Incoming::Reply(wire::response(&id, "{}")),
+            "sampling/createMessage" | "elicitation/create" | "roots/list" if self.offered.is_some() => {}
+            // Who shares a connection offers no capabilities, so there is nothing else it may ask.
+            _ => return refused(format!("this client does not offer `{method}`")),
+        }
+        let Some(asked) = self.asked_of(own) else {
+            return refused(format!("`{method}` can be answered while a call is under way, and none is"));
+        };
+        let Ok(place) = Arc::clone(&self.asking).try_acquire_owned() else {
+            return refused(format!("more than {REQUESTS} requests wait for an answer"));
+        };
+        let (answer, receiver) = oneshot::channel();
+        let text = serde_json::from_str::<String>(id.as_json());
+        let request = ClientRequest {
+            id: text.map_or_else(|_| id.as_json().into(), Into::into),
+            method: method.into(),
+            params: params.map(|params| params.get().into()),
+            answer,
+        };
+        match asked.try_send(request) {
+            Ok(()) => Incoming::Asked(Asked { id, answer: receiver, _place: place }),
+            Err(_) => refused("nobody can answer that any more".to_owned()),
+        }
     }
 
     fn notified(&self, method: &str, params: Option<&RawValue>, own: Option<(u64, Option<&Events>)>) {
@@ -199,14 +306,13 @@ impl Inbox {
                 if let Some((token, event)) = params.and_then(progress)
                     && let Some(events) = self.events_of(token, own)
                 {
-                    // A full channel drops progress, never a result.
-                    let _ = events.try_send(event);
+                    events.tell(event);
                 }
                 return;
             }
             "notifications/message" => {
                 if let (Some(events), Some(params)) = (self.events_of_log(own), params) {
-                    let _ = events.try_send(CallEvent::Log(params.get().into()));
+                    events.tell(CallEvent::Log(params.get().into()));
                     return;
                 }
             }
@@ -233,26 +339,26 @@ impl Inbox {
             return events.cloned();
         }
         let waiting = self.waiting();
-        match waiting.values().next() {
-            Some(only) if waiting.len() == 1 => only.events.clone(),
+        let mut calls = waiting.values().filter(|waiting| !waiting.standing);
+        match calls.next() {
+            Some(only) if calls.next().is_none() => only.events.clone(),
+            // All of them are calls of one client.
+            Some(_) if self.offered.is_some() => waiting.values().find_map(|waiting| waiting.events.clone()),
             _ => None,
         }
     }
 
+    /// Who is asked: requests name no call either, and only one client's calls run on a connection
+    /// over which it may be asked.
+    fn asked_of(&self, own: Option<(u64, Option<&Events>)>) -> Option<mpsc::Sender<ClientRequest>> {
+        if let Some(asked) = own.and_then(|(_, events)| events?.asked.clone()) {
+            return Some(asked);
+        }
+        self.waiting().values().find_map(|waiting| waiting.events.as_ref()?.asked.clone())
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The answer to a request of the server. Shared sessions offer no capabilities, so there is nothing
-/// it may ask but whether we live.
-fn reply(id: &Id, method: &str) -> String {
-    match method {
-        "ping" => wire::response(id, "{}"),
-        _ => wire::failure(
-            Some(id),
-            &ErrorObject::new(code::METHOD_NOT_FOUND, format!("this client does not offer `{method}`")),
-        ),
     }
 }
 

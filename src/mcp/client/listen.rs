@@ -68,9 +68,12 @@ async fn subscribe(link: &Link, inbox: &Inbox, filter: &RawValue) {
     let mut pause = Pause::new();
     loop {
         let id = inbox.next_id();
-        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(filter), false) else { return };
+        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(filter), false, "{}") else { return };
         let mirrored = Mirrored::of(LISTEN, Some(filter));
-        match link.exchange(Outgoing { id, body, mirrored, events: None, cancellable: true }).await {
+        match link
+            .exchange(Outgoing { id, body, mirrored, events: None, standing: true, cancellable: true })
+            .await
+        {
             // It ended in good order, or the connection broke.
             Ok(_) | Err(Failure::Gone(_) | Failure::Unreached(_)) => pause.wait().await,
             // It does not do subscriptions after all; the period and each reconnect are left.

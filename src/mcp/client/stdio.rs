@@ -36,14 +36,14 @@ impl Stdio {
     ) -> Self {
         let (outgoing, queue) = mpsc::channel(QUEUE);
         tasks.spawn(write(writer, queue, Arc::clone(&inbox)));
-        tasks.spawn(read(reader, outgoing.clone(), Arc::clone(&inbox)));
+        tasks.spawn(read(reader, outgoing.clone(), Arc::clone(&inbox), tasks.clone()));
         Self { inbox, outgoing, tasks }
     }
 
     /// Sends a request and waits for its answer. Dropped before, it tells the server.
     pub(super) async fn exchange(&self, request: Outgoing<'_>) -> Result<Box<RawValue>, Failure> {
-        let Outgoing { id, body, events, cancellable, .. } = request;
-        let answer = self.inbox.wait(id, events);
+        let Outgoing { id, body, events, standing, cancellable, .. } = request;
+        let answer = self.inbox.wait(id, events, standing);
         let mut guard = Guard { link: self, id, cancellable: false };
         self.send(body).await?;
         guard.cancellable = cancellable;
@@ -127,7 +127,12 @@ fn push_line(bytes: &mut Vec<u8>, message: &str) {
     bytes.push(b'\n');
 }
 
-async fn read(reader: impl AsyncRead + Send + Unpin, outgoing: mpsc::Sender<String>, inbox: Arc<Inbox>) {
+async fn read(
+    reader: impl AsyncRead + Send + Unpin,
+    outgoing: mpsc::Sender<String>,
+    inbox: Arc<Inbox>,
+    tasks: TaskTracker,
+) {
     let mut lines = Lines::new(reader, MAX_MESSAGE);
     let mut garbage = 0;
     loop {
@@ -150,6 +155,11 @@ async fn read(reader: impl AsyncRead + Send + Unpin, outgoing: mpsc::Sender<Stri
             Ok(Incoming::Answer(id, outcome)) => inbox.deliver(id, outcome.map_err(Failure::Answered)),
             // A full queue means a server that does not read; it can wait for its answer.
             Ok(Incoming::Reply(message)) => drop(outgoing.try_send(message)),
+            Ok(Incoming::Asked(asked)) => {
+                let (outgoing, closed) = (outgoing.clone(), inbox.closed().clone());
+                let answering = async move { drop(outgoing.send(asked.response().await).await) };
+                tasks.spawn(async move { closed.run_until_cancelled(answering).await });
+            }
             Ok(Incoming::Nothing) => {}
             Err(error) => {
                 // The line itself is not shown: it may hold a secret of the server.

@@ -7,12 +7,19 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::request::{Level, Method, Request};
+use super::request::{Level, Method, Request, SessionOf};
 use super::respond::{Call, MAX_EVENTS, Outcome, Running};
 use super::session::{CallInFlight, Session};
 use super::{Asked, Endpoint, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
 use crate::mcp::wire::{self, Id, code, raw};
-use crate::ports::{CallContext, CallEvent};
+use crate::ports::CallContext;
+
+/// What a client hears that never said what it wants to hear: the server may choose.
+const UNSAID: Level = Level::Debug;
+/// Requests to a client about one call that may wait to be sent.
+const MAX_ASKED: usize = 16;
+/// What a client says it can be asked is kept as long as its session; nobody needs more.
+const MAX_CAPABILITIES: usize = 16 << 10;
 
 pub(super) async fn request(
     endpoint: &Arc<Endpoint>,
@@ -36,16 +43,26 @@ pub(super) async fn request(
         (None, None)
     };
     let level = session.level();
-    if let Some(level) = level {
-        tell_level(&mut request, level);
+    if level.is_some() || request.method.may_ask() {
+        tell_level(&mut request, level.unwrap_or(UNSAID));
     }
     let in_flight = session.begin(&request.id);
+    request.meta.client_capabilities.clone_from(&session.capabilities);
+    request.session = Some(SessionOf { id: Arc::clone(&session.id), ended: session.ended.clone() });
+    let (asks, asked) = if streams && session.capabilities.is_some() && request.method.may_ask() {
+        let (sender, receiver) = mpsc::channel(MAX_ASKED);
+        (Some(sender), Some((Arc::clone(&session), receiver)))
+    } else {
+        (None, None)
+    };
     let request = Arc::new(request);
-    let call = call(Arc::clone(endpoint), Arc::clone(&request), in_flight, sender).boxed();
+    let context =
+        CallContext { cancel: in_flight.cancel.clone(), events: sender, requests: asks, capabilities: None };
+    let call = call(Arc::clone(endpoint), Arc::clone(&request), in_flight, context).boxed();
     let outcome = Running::detachable(call, &endpoint.detached);
     // Before it said so, the server may choose: everything.
-    let level = level.or(Some(Level::Debug));
-    Ok(respond::answer(Call { request, outcome, events: receiver, level, streams }).await)
+    let level = level.or(Some(UNSAID));
+    Ok(respond::answer(Call { request, outcome, events: receiver, asked, level, streams }).await)
 }
 
 /// A server of 2026-07-28 is told the level in each request. Others do not get to see it.
@@ -63,9 +80,8 @@ async fn call(
     endpoint: Arc<Endpoint>,
     request: Arc<Request>,
     in_flight: CallInFlight,
-    events: Option<mpsc::Sender<CallEvent>>,
+    context: CallContext,
 ) -> Outcome {
-    let context = CallContext { cancel: in_flight.cancel.clone(), events };
     // Cancel-safe: a dropped request is a cancelled one.
     tokio::select! {
         biased;
@@ -89,7 +105,10 @@ fn initialize(endpoint: &Endpoint, asked: &Asked, request: &Request) -> Result<R
     // A version that is not known gets the newest; the client decides whether it can speak that.
     let version = wire::LEGACY_VERSIONS.into_iter().find(|version| *version == asks).unwrap_or(wire::LEGACY);
     let heard = *endpoint.handler.changes(&asked.scope).borrow();
-    let Some(session) = endpoint.sessions.open(version, asked, heard) else {
+    let offered = request.params.as_deref().and_then(|params| raw::get(params, "capabilities"));
+    let offered = offered.filter(|raw| raw.get().starts_with('{') && raw.get().len() <= MAX_CAPABILITIES);
+    let offered = offered.map(ToOwned::to_owned);
+    let Some(session) = endpoint.sessions.open(version, asked, offered, heard) else {
         let message = "too many sessions are open; try again later";
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Err(Refusal::error(status, Some(&request.id), code::INTERNAL_ERROR, message));
@@ -129,9 +148,20 @@ pub(super) fn notification(
     Ok(accepted())
 }
 
-/// We ask clients for nothing, so that an answer of theirs is late or mistaken; neither is a fault.
-pub(super) fn response(endpoint: &Endpoint, asked: &Asked) -> Result<Response<Payload>, Refusal> {
-    session(endpoint, asked, None).map(|_| accepted())
+/// The client's answer to a request of a server. One that nobody waits for is late or mistaken;
+/// neither is a fault.
+pub(super) fn response(
+    endpoint: &Endpoint,
+    asked: &Asked,
+    id: Option<Id>,
+    outcome: Result<&RawValue, wire::ErrorObject>,
+) -> Result<Response<Payload>, Refusal> {
+    let session = session(endpoint, asked, None)?;
+    if let Some(id) = id {
+        let answer = outcome.map(|result| result.get().to_owned()).map_err(|error| error.to_json());
+        session.answered(&id, answer);
+    }
+    Ok(accepted())
 }
 
 pub(super) fn get(endpoint: &Endpoint, asked: &Asked) -> Result<Response<Payload>, Refusal> {

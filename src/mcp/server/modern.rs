@@ -62,7 +62,7 @@ pub(super) async fn request(
     };
     let request = Arc::new(request);
     let outcome = Running::attached(call(Arc::clone(endpoint), Arc::clone(&request), sender).boxed());
-    Ok(respond::answer(Call { request, outcome, events: receiver, level, streams }).await)
+    Ok(respond::answer(Call { request, outcome, events: receiver, asked: None, level, streams }).await)
 }
 
 /// Dropping it is the end of the call.
@@ -73,7 +73,7 @@ async fn call(
 ) -> respond::Outcome {
     let cancel = CancellationToken::new();
     let _ends = cancel.clone().drop_guard();
-    Some(endpoint.handler.request(&request, &CallContext { cancel, events }).await)
+    Some(endpoint.handler.request(&request, &CallContext { cancel, events, ..CallContext::default() }).await)
 }
 
 fn log_level(request: &Request) -> Result<Option<Level>, Refusal> {

@@ -166,9 +166,7 @@ fn is_empty(object: &str) -> bool {
 /// An error as a response. Without `id` when it could not be read.
 pub(super) fn failure(id: Option<&Id>, error: &ErrorObject) -> String {
     let id = id.map_or_else(String::new, |id| format!("\"id\":{},", id.as_json()));
-    let data = error.data.as_ref().map_or_else(String::new, |data| format!(",\"data\":{}", data.get()));
-    let message = wire::quote(&error.message);
-    format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{{\"code\":{},\"message\":{message}{data}}}}}", error.code)
+    format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{}}}", error.to_json())
 }
 
 /// What is offered. The lists are always offered: a later commit may fill them.

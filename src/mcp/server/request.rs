@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 
 use super::{Asked, Refusal, Scope};
 use crate::mcp::wire::{Era, Id, code, raw};
@@ -25,12 +26,23 @@ pub struct Request {
     /// The endpoint it was sent to.
     pub scope: Scope,
     pub meta: Meta,
+    /// Of a legacy client.
+    pub session: Option<SessionOf>,
+}
+
+/// The session that a request came in.
+#[derive(Clone, Debug)]
+pub struct SessionOf {
+    pub id: Arc<str>,
+    /// Cancelled when it is over.
+    pub ended: CancellationToken,
 }
 
 /// What `_meta` of the parameters says to the transport; each as it came.
 #[derive(Clone, Debug, Default)]
 pub struct Meta {
     pub protocol_version: Option<Box<RawValue>>,
+    /// Of a legacy client: what its `initialize` said.
     pub client_capabilities: Option<Box<RawValue>>,
     pub client_info: Option<Box<RawValue>>,
     pub log_level: Option<Box<RawValue>>,
@@ -107,6 +119,12 @@ impl Method {
                 | Self::TemplatesList
                 | Self::ResourcesRead
         )
+    }
+
+    /// Whether a server may ask the client something before it answers (2026-07-28,
+    /// `basic/patterns/mrtr`).
+    pub fn may_ask(&self) -> bool {
+        matches!(self, Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead)
     }
 
     /// Whether `Mcp-Name` must repeat the name (2026-07-28, "Standard Request Headers").
@@ -229,6 +247,7 @@ pub(super) fn read(
             log_level: own(meta.log_level),
             progress_token: own(meta.progress_token.filter(|token| is_token(token))),
         },
+        session: None,
         id,
         method,
     })

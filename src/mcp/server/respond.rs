@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::request::{Level, Request};
+use super::session::Session;
 use super::sse::Told as _;
 use super::{Payload, Reply, reply, sse};
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
-use crate::ports::CallEvent;
+use crate::ports::{CallEvent, ClientRequest};
 
 /// A result that takes longer is sent as an event, so that comments can keep the connection open
 /// until then.
@@ -36,6 +37,8 @@ pub(super) struct Call {
     pub(super) outcome: Running,
     /// There when the client can hear of it.
     pub(super) events: Option<mpsc::Receiver<CallEvent>>,
+    /// There when the client can be asked: its session, and what is asked.
+    pub(super) asked: Option<(Arc<Session>, mpsc::Receiver<ClientRequest>)>,
     /// Lowest severity of log messages the client wants.
     pub(super) level: Option<Level>,
     /// Whether the client reads events at all.
@@ -99,6 +102,9 @@ pub(super) async fn answer(mut call: Call) -> Response<Payload> {
                     return Telling::begin(call, first).into_response();
                 }
             }
+            Some(question) = ask(&mut call.asked) => {
+                return Telling::begin(call, question).into_response();
+            }
             outcome = &mut call.outcome => return last(call, outcome),
             () = &mut late => return Telling::begin(call, sse::COMMENT).into_response(),
         }
@@ -126,6 +132,16 @@ async fn hear(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEven
     match events {
         Some(events) => events.recv().await,
         None => None,
+    }
+}
+
+/// The next request to the client, as an event. One that cannot be sent refuses itself.
+async fn ask(asked: &mut Option<(Arc<Session>, mpsc::Receiver<ClientRequest>)>) -> Option<Bytes> {
+    let (session, receiver) = asked.as_mut()?;
+    loop {
+        if let Some(message) = session.ask(receiver.recv().await?) {
+            return Some(sse::event([message.as_bytes()]));
+        }
     }
 }
 
@@ -181,6 +197,7 @@ impl sse::Told for Telling {
         tokio::select! {
             biased;
             Some(event) = hear(&mut self.call.events) => self.tell(&event),
+            Some(question) = ask(&mut self.call.asked) => self.queue.push(question),
             outcome = &mut self.call.outcome => self.end(outcome),
             () = self.queue.quiet() => {}
         }

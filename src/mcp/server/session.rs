@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::request::Level;
 use super::{Asked, Changes, Scope};
-use crate::mcp::wire::Id;
+use crate::mcp::wire::{self, Id};
 use crate::policy::Principal;
+use crate::ports::{ClientAnswer, ClientRequest};
 
 /// The bounds of [`Sessions`].
 pub(super) struct Limits {
@@ -25,6 +28,9 @@ pub(super) struct Limits {
 
 pub(super) const LIMITS: Limits =
     Limits { max: 10_000, idle: Duration::from_mins(30), idle_when_full: Duration::from_mins(1) };
+
+/// Requests to one client that may wait for their answers.
+const MAX_ASKED: usize = 64;
 
 /// How often all sessions are looked through for idle ones.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -46,6 +52,8 @@ pub(super) struct Session {
     pub(super) principal: Arc<Principal>,
     /// The endpoint it was opened at: at others there is no such session.
     pub(super) scope: Scope,
+    /// What the client said it can be asked; raw JSON.
+    pub(super) capabilities: Option<Box<RawValue>>,
     /// Ends what is open when the session ends.
     pub(super) ended: CancellationToken,
     /// Which changes the client has heard of, or need not hear of.
@@ -54,8 +62,16 @@ pub(super) struct Session {
     used: AtomicU64,
     level: Mutex<Option<Level>>,
     calls: Mutex<HashMap<Id, CancellationToken>>,
+    asked: Mutex<Pending>,
     /// The stream of its GET.
     stream: Mutex<Option<CancellationToken>>,
+}
+
+/// Requests that the client has not answered yet.
+#[derive(Default)]
+struct Pending {
+    last: u64,
+    by_id: HashMap<Id, oneshot::Sender<ClientAnswer>>,
 }
 
 impl Sessions {
@@ -68,7 +84,13 @@ impl Sessions {
     }
 
     /// A new one; none when there is no room.
-    pub(super) fn open(&self, version: &'static str, asked: &Asked, heard: Changes) -> Option<Arc<Session>> {
+    pub(super) fn open(
+        &self,
+        version: &'static str,
+        asked: &Asked,
+        capabilities: Option<Box<RawValue>>,
+        heard: Changes,
+    ) -> Option<Arc<Session>> {
         let now = self.now();
         // 128 bits of the operating system's generator: not to be guessed.
         let id: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
@@ -77,11 +99,13 @@ impl Sessions {
             version,
             principal: Arc::clone(&asked.principal),
             scope: asked.scope.clone(),
+            capabilities,
             ended: CancellationToken::new(),
             heard: Mutex::new(heard),
             used: AtomicU64::new(now),
             level: Mutex::default(),
             calls: Mutex::default(),
+            asked: Mutex::default(),
             stream: Mutex::default(),
         });
         let mut sessions = lock(&self.by_id);
@@ -166,6 +190,29 @@ impl Session {
     pub(super) fn cancel(&self, id: &Id) {
         if let Some(cancel) = lock(&self.calls).get(id) {
             cancel.cancel();
+        }
+    }
+
+    /// The message that asks the client, and remembers who waits for its answer. None when too many
+    /// wait already, or nobody does any more.
+    pub(super) fn ask(&self, request: ClientRequest) -> Option<String> {
+        let ClientRequest { id: _, method, params, answer } = request;
+        let mut asked = lock(&self.asked);
+        asked.by_id.retain(|_, answer| !answer.is_closed());
+        if asked.by_id.len() >= MAX_ASKED || answer.is_closed() {
+            return None;
+        }
+        asked.last += 1;
+        let id = Id::text(&format!("toolcrib-{}", asked.last));
+        let message = wire::request(&id, &method, params.as_deref());
+        asked.by_id.insert(id, answer);
+        Some(message)
+    }
+
+    /// Hands the client's answer to whoever asked. One that nobody waits for is late or mistaken.
+    pub(super) fn answered(&self, id: &Id, outcome: ClientAnswer) {
+        if let Some(answer) = lock(&self.asked).by_id.remove(id) {
+            let _ = answer.send(outcome);
         }
     }
 

@@ -120,7 +120,8 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "config"]),
     ("clap_complete", &["cli"]),
     ("git2", &["git"]),
-    ("hmac", &["secret"]),
+    // Secrets told apart, and states of requests sealed.
+    ("hmac", &["secret", "gateway"]),
     ("hyper", &["http", "mcp", "gateway", "admin", "cli"]),
     ("hyper_util", &["http", "mcp", "gateway", "admin", "cli"]),
     ("ignore", &["manifest", "build"]),
@@ -139,7 +140,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     // Derived with the types, read where they are explained.
     ("schemars", &["resource", "reference"]),
     ("serde_yaml", &["manifest", "reference", "convert", "config"]),
-    ("sha2", &["resource", "secret"]),
+    ("sha2", &["resource", "secret", "gateway"]),
     ("similar", &["review"]),
     ("tar", &["runner", "git"]),
     ("toml_edit", &["convert"]),

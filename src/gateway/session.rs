@@ -1,0 +1,306 @@
+//! Connections that belong to one client each, to servers that declare `sessions: perClient`.
+//!
+//! Whoever opened a session with us has one connection for it to each such server, until the session
+//! ends. A client without sessions is lent one for each call under way: after the call it is kept for
+//! the next one of the same user. Over HTTP that is another session with the running instance, over
+//! stdio an instance of its own. Invariants: nobody else's calls run on a connection over which a
+//! client can be asked; connections are bounded for each server, and idle ones end.
+
+#![expect(clippy::disallowed_methods, reason = "idle time is measured")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+use crate::desired::Server;
+use crate::live::{Instance, InstanceId};
+use crate::mcp::client::{CallError, Upstream};
+use crate::mcp::server::Request;
+use crate::ports::{Channel, Lender};
+use crate::resource::{Digest, Name};
+
+/// Connections of clients to one server: over stdio each is a process or a container.
+const PER_SERVER: usize = 32;
+/// How long a connection without calls is kept for the session it belongs to: as long as the session
+/// itself is, without use.
+const IDLE_SESSION: Duration = Duration::from_mins(30);
+/// How long one is kept for the next call of a client without sessions.
+const IDLE: Duration = Duration::from_mins(5);
+/// How often idle ones are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Whose connection to which version of a server.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    server: Name,
+    workload: Digest,
+    /// Over HTTP: the instance it leads to.
+    instance: Option<InstanceId>,
+    client: Client,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Client {
+    Session(Arc<str>),
+    /// By user, and what the client can be asked.
+    Stateless(String, Arc<str>),
+}
+
+/// All connections of clients.
+#[derive(Clone, Default)]
+pub(super) struct Clients(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    lender: OnceLock<Arc<dyn Lender>>,
+    tasks: TaskTracker,
+    rooms: Mutex<HashMap<Name, Arc<Semaphore>>>,
+    /// Of sessions. The lock inside is held while a connection is opened.
+    sessions: Mutex<HashMap<Key, Arc<Slot>>>,
+    /// Of clients without sessions, between calls; the longest idle first.
+    idle: Mutex<Vec<(Key, Arc<Connection>, Instant)>>,
+    sweeping: OnceLock<()>,
+}
+
+type Slot = tokio::sync::Mutex<Option<(Arc<Connection>, Instant)>>;
+
+/// One connection. Dropping it ends it, and the instance that was started for it.
+pub(super) struct Connection {
+    upstream: Arc<Upstream>,
+    lent: Option<(Arc<dyn Lender>, Instance)>,
+    tasks: TaskTracker,
+    _room: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Connection {
+    type Target = Upstream;
+
+    fn deref(&self) -> &Upstream {
+        &self.upstream
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let (upstream, lent) = (Arc::clone(&self.upstream), self.lent.take());
+        // Without a runtime the process ends, and with it what it started.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let ending = async move {
+            upstream.close().await;
+            if let Some((lender, instance)) = lent {
+                lender.give_back(instance);
+            }
+        };
+        self.tasks.spawn_on(ending, &runtime);
+    }
+}
+
+/// A connection for one call. Unless the call says that it ended well, it is not used again: the server
+/// may still be at work.
+pub(super) struct Lease {
+    connection: Arc<Connection>,
+    /// Where it goes afterwards.
+    back: Option<(Weak<Inner>, Key)>,
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Upstream;
+
+    fn deref(&self) -> &Upstream {
+        &self.connection.upstream
+    }
+}
+
+impl Lease {
+    /// The server has answered.
+    pub(super) fn done(self) {
+        let Some((inner, key)) = self.back else { return };
+        let Some(inner) = inner.upgrade() else { return };
+        if !self.connection.is_closed() {
+            lock(&inner.idle).push((key, self.connection, Instant::now()));
+        }
+    }
+}
+
+impl Clients {
+    pub(super) fn lend_from(&self, lender: Arc<dyn Lender>) {
+        // Said once, when the daemon is put together.
+        drop(self.0.lender.set(lender));
+    }
+
+    /// The connection of the client that sent `request`; `main` is the one that everybody shares.
+    /// `capabilities` is what this client offers to the server.
+    pub(super) async fn of(
+        &self,
+        request: &Request,
+        server: &Arc<Server>,
+        main: &Upstream,
+        instance: &InstanceId,
+        capabilities: Arc<str>,
+    ) -> Result<Lease, CallError> {
+        self.sweep();
+        let client = if let Some(session) = &request.session {
+            Client::Session(Arc::clone(&session.id))
+        } else {
+            let user = serde_json::to_string(&*request.principal).unwrap_or_default();
+            Client::Stateless(user, Arc::clone(&capabilities))
+        };
+        let key = Key {
+            server: server.id.name.clone(),
+            workload: server.digests.workload,
+            instance: main.address().map(|_| instance.clone()),
+            client,
+        };
+        match &request.session {
+            None => {
+                if let Some(connection) = self.0.take_idle(&key) {
+                    return Ok(Lease { connection, back: Some((Arc::downgrade(&self.0), key)) });
+                }
+                let connection = self.open(server, main, capabilities).await?;
+                Ok(Lease { connection, back: Some((Arc::downgrade(&self.0), key)) })
+            }
+            Some(session) => {
+                let slot = self.slot(&key, session.ended.clone());
+                let mut held = slot.lock().await;
+                let connection = match held.take() {
+                    Some((connection, _)) if !connection.is_closed() => connection,
+                    _ => self.open(server, main, capabilities).await?,
+                };
+                *held = Some((Arc::clone(&connection), Instant::now()));
+                Ok(Lease { connection, back: None })
+            }
+        }
+    }
+
+    /// The place of a session's connection, which goes when the session ends. Its connections to other
+    /// versions of the server go now: calls under way keep theirs.
+    fn slot(&self, key: &Key, ended: tokio_util::sync::CancellationToken) -> Arc<Slot> {
+        let mut sessions = lock(&self.0.sessions);
+        if let Some(slot) = sessions.get(key) {
+            return Arc::clone(slot);
+        }
+        sessions.retain(|other, _| other.client != key.client || other.server != key.server);
+        let slot: Arc<Slot> = Arc::default();
+        sessions.insert(key.clone(), Arc::clone(&slot));
+        drop(sessions);
+        let (inner, key) = (Arc::downgrade(&self.0), key.clone());
+        self.0.tasks.spawn(async move {
+            ended.cancelled().await;
+            if let Some(inner) = inner.upgrade() {
+                lock(&inner.sessions).remove(&key);
+            }
+        });
+        slot
+    }
+
+    async fn open(
+        &self,
+        server: &Arc<Server>,
+        main: &Upstream,
+        capabilities: Arc<str>,
+    ) -> Result<Arc<Connection>, CallError> {
+        let gone = |error: &dyn std::fmt::Display| CallError::Gone(error.to_string());
+        let room = self.0.room(&server.id.name).ok_or_else(|| {
+            gone(&format!("{PER_SERVER} clients use it at the same time, which is as many as it serves"))
+        })?;
+        let (channel, lent) = match (main.address(), self.0.lender.get()) {
+            (Some(url), _) => (Channel::Http { url }, None),
+            (None, Some(lender)) => {
+                let lending = tokio::time::timeout(server.startup_timeout, lender.lend(server));
+                let lent =
+                    lending.await.map_err(|error| gone(&error))?.map_err(|error| gone(&error.chain()))?;
+                (lent.channel, Some((Arc::clone(lender), lent.instance)))
+            }
+            (None, None) => return Err(gone(&"no instances can be started for clients here")),
+        };
+        // Given back by its drop when the greeting fails.
+        let back = GiveBack(lent);
+        let protocol = &main.handshake().protocol;
+        let greeted = Upstream::connect_for(channel, protocol, server.startup_timeout, capabilities).await;
+        let upstream = greeted.map_err(|error| gone(&error))?;
+        Ok(Arc::new(Connection { upstream, lent: back.keep(), tasks: self.0.tasks.clone(), _room: room }))
+    }
+
+    /// Looks for idle connections from now on.
+    fn sweep(&self) {
+        self.0.sweeping.get_or_init(|| {
+            let inner = Arc::downgrade(&self.0);
+            self.0.tasks.spawn(async move {
+                let mut interval = tokio::time::interval(SWEEP);
+                loop {
+                    interval.tick().await;
+                    let Some(inner) = inner.upgrade() else { return };
+                    inner.end_idle();
+                }
+            });
+        });
+    }
+
+    /// Ends all of them.
+    pub(super) fn close(&self) {
+        lock(&self.0.sessions).clear();
+        lock(&self.0.idle).clear();
+    }
+}
+
+/// An instance that goes back unless it is kept.
+struct GiveBack(Option<(Arc<dyn Lender>, Instance)>);
+
+impl GiveBack {
+    fn keep(mut self) -> Option<(Arc<dyn Lender>, Instance)> {
+        self.0.take()
+    }
+}
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        if let Some((lender, instance)) = self.0.take() {
+            lender.give_back(instance);
+        }
+    }
+}
+
+impl Inner {
+    fn take_idle(&self, key: &Key) -> Option<Arc<Connection>> {
+        let mut idle = lock(&self.idle);
+        idle.retain(|(_, connection, _)| !connection.is_closed());
+        let at = idle.iter().rposition(|(of, _, _)| of == key)?;
+        Some(idle.remove(at).1)
+    }
+
+    /// Room for one more connection; the longest idle one goes for it.
+    fn room(&self, server: &Name) -> Option<OwnedSemaphorePermit> {
+        let mut rooms = lock(&self.rooms);
+        let all = rooms.entry(server.clone()).or_insert_with(|| Arc::new(Semaphore::new(PER_SERVER)));
+        let all = Arc::clone(all);
+        drop(rooms);
+        if let Ok(room) = Arc::clone(&all).try_acquire_owned() {
+            return Some(room);
+        }
+        let mut idle = lock(&self.idle);
+        let at = idle.iter().position(|(key, _, _)| key.server == *server)?;
+        let gone = idle.remove(at);
+        drop(idle);
+        drop(gone);
+        all.try_acquire_owned().ok()
+    }
+
+    fn end_idle(&self) {
+        let idle_for = |since: &Instant, limit| since.elapsed() >= limit;
+        lock(&self.idle).retain(|(_, connection, since)| !connection.is_closed() && !idle_for(since, IDLE));
+        lock(&self.sessions).retain(|_, slot| {
+            // One that is being opened is in use.
+            let Ok(held) = slot.try_lock() else { return true };
+            held.as_ref().is_none_or(|(connection, since)| {
+                connection.in_flight() > 0 || !(connection.is_closed() || idle_for(since, IDLE_SESSION))
+            })
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
