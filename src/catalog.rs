@@ -10,6 +10,7 @@ mod edit;
 mod header;
 mod page;
 mod part;
+pub mod search;
 mod settle;
 mod template;
 mod view;

@@ -11,6 +11,7 @@ mod call;
 mod catalogs;
 mod limit;
 mod relay;
+mod search;
 mod session;
 mod sight;
 mod views;
@@ -105,7 +106,8 @@ impl Gateway {
         let (sight, offset) = self.catalogs.of(&request.scope, request.cursor.as_deref())?;
         let rules = self.rules.load();
         let asks = rules.asks_of_lists();
-        let page = if asks {
+        let found = list == List::Tools && sight.is_searched();
+        let page = if asks && !found {
             self.views.get(list, &sight, &rules, &request.principal).page(offset)
         } else {
             sight.page(list, offset)

@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use super::compose::{ALL_INSTRUCTIONS, cut};
 use super::page::Pages;
-use super::{Catalog, Changed, Cursor, List, selected};
+use super::search::Index;
+use super::{Catalog, Changed, Cursor, List, search, selected};
 use crate::desired::Toolset;
+use crate::resource::toolset::Search;
 use crate::resource::{Name, ResourceId};
 
 /// What one server says, and can do, beside its lists.
@@ -27,6 +29,8 @@ pub struct Part {
     /// Whether some server in it completes arguments.
     pub completions: bool,
     pages: [Pages; 4],
+    /// Its tools, to be found, once somebody searched.
+    index: Arc<OnceLock<Index>>,
 }
 
 /// A toolset, and its part once somebody asked for it.
@@ -75,14 +79,28 @@ impl Catalog {
         Some((bytes, next.map(|offset| self.cursor(offset))))
     }
 
+    /// The tools of a part, to be found. Made at the first search of a catalog.
+    pub fn index_of<'a>(&self, name: &str, part: &'a Part) -> &'a Index {
+        part.index.get_or_init(|| match self.toolset(name) {
+            Some(toolset) => Index::of(selected(toolset, self, List::Tools).map(Arc::clone)),
+            None => Index::default(),
+        })
+    }
+
     fn part_of(&self, toolset: &Toolset, before: Option<&Part>) -> Part {
         let mut owners = BTreeSet::new();
         let mut pages = |list: List| {
+            let shared = before.and_then(|before| before.pages.get(list as usize));
+            if list == List::Tools && toolset.search != Search::Off {
+                // What can be found are its tools all the same.
+                owners.extend(selected(toolset, self, list).map(|entry| &entry.owner));
+                return Pages::cut(search::definitions(toolset).into_iter(), shared);
+            }
             let definitions = selected(toolset, self, list).map(|entry| {
                 owners.insert(&entry.owner);
                 Arc::clone(&entry.definition)
             });
-            Pages::cut(definitions, before.and_then(|before| before.pages.get(list as usize)))
+            Pages::cut(definitions, shared)
         };
         let pages =
             [pages(List::Tools), pages(List::Prompts), pages(List::Resources), pages(List::Templates)];
@@ -91,11 +109,17 @@ impl Catalog {
             Some(own) => Some(Arc::from(own.trim())).filter(|text: &Arc<str>| !text.is_empty()),
             None => together(voices()),
         };
-        Part { instructions, completions: voices().any(|voice| voice.completions), pages }
+        let completions = voices().any(|voice| voice.completions);
+        Part { instructions, completions, pages, index: Arc::default() }
     }
 }
 
 impl Part {
+    /// Whether somebody searched it before: the first search takes longer.
+    pub fn is_indexed(&self) -> bool {
+        self.index.get().is_some()
+    }
+
     /// What a client sees differently here than in `before`.
     pub fn changed_since(&self, before: &Self) -> Changed {
         super::changed(&self.pages, &before.pages)

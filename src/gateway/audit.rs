@@ -124,6 +124,13 @@ impl<'a> Timed<'a> {
         }
     }
 
+    /// A call of a tool of our own: whoever may use the endpoint may call it.
+    pub(super) fn own(request: &'a Request, tool: &'a str, observer: &'a Observer) -> Self {
+        let mut timed = Self::begin(request, tool, None, observer);
+        (timed.decision, timed.outcome) = ("allowed", Outcome::Cancelled);
+        timed
+    }
+
     /// Notes what was decided, and of the arguments what may be recorded.
     pub(super) fn judged(&mut self, judged: &Judged, arguments: &Map<String, Value>) {
         self.decision = match &judged.verdict {

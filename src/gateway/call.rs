@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 use super::audit::{Outcome, Timed};
 use super::authorize::{Rules, Verdict};
 use super::limit::{Busy, Leave};
+use super::search::{self, Form};
 use super::{Gateway, Reply, invalid, relay, tool_error};
 use crate::catalog::{Entry, List, ReadyTool, Route};
-use crate::mcp::server::Request;
+use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::{ErrorObject, raw};
 use crate::ports::CallContext;
 use crate::resource::{Kind, ResourceId};
@@ -17,6 +18,24 @@ use crate::resource::{Kind, ResourceId};
 type Ended = (Result<Reply, ErrorObject>, Outcome);
 
 pub(super) async fn call(
+    gateway: &Gateway,
+    request: &Request,
+    context: &CallContext,
+) -> Result<Reply, ErrorObject> {
+    if request.scope != Scope::All
+        && let (Ok(sight), Some(name)) = (gateway.catalogs.sight(&request.scope), request.name.as_deref())
+    {
+        match search::form(&sight, name) {
+            Some(Form::Find(form)) => return search::find(gateway, &sight, request, form).await,
+            Some(Form::Call) => return search::call(gateway, request, context).await,
+            None => {}
+        }
+    }
+    direct(gateway, request, context).await
+}
+
+/// A call of a tool under its own name.
+pub(super) async fn direct(
     gateway: &Gateway,
     request: &Request,
     context: &CallContext,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::catalog::{Catalog, Cursor, Entry, List};
 use crate::desired::Toolset;
 use crate::mcp::server::{About, Scope};
+use crate::resource::toolset::Search;
 
 /// A catalog as one endpoint shows it, whoever looks.
 #[derive(Clone)]
@@ -29,6 +30,11 @@ impl Sight {
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.catalog, &other.catalog)
             && self.toolset.as_ref().map(Arc::as_ptr) == other.toolset.as_ref().map(Arc::as_ptr)
+    }
+
+    /// Whether its tools are found by searching, not listed.
+    pub(super) fn is_searched(&self) -> bool {
+        self.toolset.as_ref().is_some_and(|toolset| toolset.search != Search::Off)
     }
 
     pub(super) fn shows(&self, entry: &Entry) -> bool {

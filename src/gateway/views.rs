@@ -10,6 +10,7 @@ use super::sight::Sight;
 use crate::catalog::{Catalog, Changed, Entry, List, View};
 use crate::desired::Toolset;
 use crate::policy::Principal;
+use crate::resource::toolset::Search;
 
 /// Views kept: of the four lists of as many principals as list at the same time, and of the catalogs
 /// that listings under way began in.
@@ -83,7 +84,8 @@ impl Views {
             principals.iter().any(|who| !seen(before, who).shows_the_same(&seen(after, who)))
         };
         Changed {
-            tools: differs(List::Tools),
+            // What a search lists never depends on rules.
+            tools: toolset.is_none_or(|toolset| toolset.search == Search::Off) && differs(List::Tools),
             prompts: differs(List::Prompts),
             resources: differs(List::Resources) || differs(List::Templates),
         }

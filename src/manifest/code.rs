@@ -148,11 +148,6 @@ pub const CODES: &[Code] = &[
         "Make it so with `git update-index --chmod=+x`, or name the interpreter first.",
     ),
     code(
-        "not-served",
-        "A resource is read and checked, and this version does nothing with it yet.",
-        "Keep it for a later version, or remove it.",
-    ),
-    code(
         "not-supported",
         "A field or form is known, and this version does not have what it asks for.",
         "Remove it: the hint says what is done instead. A field is obeyed or refused, never passed over.",

@@ -22,6 +22,7 @@ mod memory;
 mod passes;
 mod policy;
 mod report;
+mod search;
 
 use report::Report;
 
@@ -37,6 +38,7 @@ fn main() {
         ("follow", follow::measure),
         ("gateway", gateway::measure),
         ("list", gateway::lists),
+        ("search", search::measure),
         ("policy", policy::measure),
         ("memory", memory::measure),
     ] {

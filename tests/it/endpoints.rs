@@ -2,6 +2,7 @@
 
 mod audit;
 mod revision;
+mod search;
 mod toolset;
 
 use serde_json::{Value, json};

@@ -4,16 +4,10 @@ use super::super::tree::Node;
 use super::super::{Declared, Diagnostic};
 use crate::manifest::document::{excerpt, placed};
 use crate::resource::server::ServerSource;
-use crate::resource::toolset::Search;
 use crate::resource::{EnvValue, Spec};
 
 pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    if matches!(&declared.spec, Spec::Toolset(spec) if spec.search != Search::Off) {
-        let warning = Diagnostic::warning("not-served", "this version has no search over toolsets")
-            .hint("its endpoint lists its tools; nothing else is needed");
-        found.push(place(root, declared, warning, &["spec", "search"]));
-    }
     let (env, images) = match &declared.spec {
         Spec::Server(spec) => (Some(&spec.env), server_images(&spec.source)),
         Spec::Tool(spec) => (
