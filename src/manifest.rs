@@ -222,6 +222,9 @@ pub struct ParsedFile {
     /// It names our API group somewhere. A broken file of others is none of our business, unless
     /// resources were read from it before.
     pub ours: bool,
+    /// The folders that a `Crib` in it builds on, as far as they are inside the repository; also of one with
+    /// a fault, so that what is declared there does not seem to be gone.
+    pub bases: Vec<RepoPath>,
     /// The file is the lock of this resource, and nothing else.
     pub lock_of: Option<ResourceId>,
     /// The lock, when it could be read.
@@ -255,6 +258,16 @@ impl Manifest {
         self.files.get(path).is_some_and(|(_, file)| {
             !file.resources.is_empty() || !file.faulty.is_empty() || file.lock_of.is_some()
         })
+    }
+
+    /// The file of the lock that holds for a resource, where there is one: that of the folder itself stands
+    /// over those of its bases.
+    pub fn lock_file(&self, below: &RepoPath, id: &ResourceId) -> Option<&RepoPath> {
+        let own = below.join(&Lock::path(id));
+        let own = own.and_then(|own| self.files.get_key_value(&own)).map(|(path, _)| path);
+        let held = self.locks.get(id);
+        let of = |file: &ParsedFile| file.lock.as_ref().zip(held).is_some_and(|(a, b)| Arc::ptr_eq(a, b));
+        own.or_else(|| self.files.iter().find(|(_, (_, file))| of(file)).map(|(path, _)| path))
     }
 
     /// Whether a file is a lock.

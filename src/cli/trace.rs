@@ -15,7 +15,6 @@ use super::validate::{self, Loaded};
 use crate::config::{Config, Repository, Settings};
 use crate::daemon::history::{Lines, Touched, last_change};
 use crate::desired::{Location, Program, source_of};
-use crate::lock::Lock;
 use crate::manifest::suggest::nearest;
 use crate::manifest::{BlobId, RepoPath};
 use crate::relation::offline;
@@ -124,7 +123,7 @@ async fn trace(
     let all = u32::try_from(declared.text.lines().count()).unwrap_or(u32::MAX);
     let last = starts.filter(|line| *line > declared.place.line).min().map_or(all, |next| next - 1);
     let commit = touched(config, loaded, file, (declared.place.line, last)).await?;
-    let lock_file = lock_file(config, owner);
+    let lock_file = manifest.lock_file(&config.path, owner).cloned();
     let lock = manifest.locks.get(owner);
     let locked = match (&lock_file, lock) {
         (Some(path), Some(lock)) => {
@@ -158,10 +157,6 @@ async fn trace(
             "lock": served.locked,
         })),
     }))
-}
-
-fn lock_file(config: &Config, owner: &ResourceId) -> Option<RepoPath> {
-    config.path.join(&Lock::path(owner))
 }
 
 /// Who last touched lines of a file of a local repository; none for edits that are not committed.

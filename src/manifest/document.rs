@@ -213,6 +213,11 @@ impl File<'_> {
         let Document { root, faults } = document;
         let owner = root.as_ref().map_or(Owner::Others, owner);
         let id = root.as_ref().and_then(identity);
+        if matches!(owner, Owner::Ours) {
+            let folder = self.path.parent();
+            let named = root.iter().flat_map(bases).filter_map(|base| folder.join(base));
+            self.parsed.bases.extend(named);
+        }
         if faults.is_empty() {
             match (owner, root) {
                 (Owner::Ours, Some(root)) => self.resource(&root, id.as_ref()),
@@ -291,6 +296,17 @@ fn identity(root: &Node<'_>) -> Option<ResourceId> {
     let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
     let name = root.get("metadata")?.1.get("name")?.1.text()?;
     Some(ResourceId::new(kind, Name::parse(name).ok()?))
+}
+
+/// The bases of a `Crib`, whatever else is wrong with it.
+fn bases<'n>(root: &'n Node<'_>) -> impl Iterator<Item = &'n str> {
+    let crib = root.get("kind").and_then(|(_, kind)| kind.text()) == Some(Kind::Crib.as_str());
+    let listed = root.get("spec").filter(|_| crib).and_then(|(_, spec)| spec.get("bases"));
+    let items = listed.map_or(&[][..], |(_, bases)| match &bases.content {
+        Content::List(items) => items.as_slice(),
+        _ => &[],
+    });
+    items.iter().filter_map(Node::text)
 }
 
 fn names_a_group(root: Option<&Node<'_>>) -> bool {

@@ -37,19 +37,9 @@ fn spec(crib: &Declared) -> Option<&CribSpec> {
 
 /// Whether files stand for themselves: no bases and no patches.
 pub(super) fn alone(files: &Files) -> bool {
-    crib(files)
-        .and_then(|crib| spec(crib))
-        .is_none_or(|spec| spec.bases.is_empty() && spec.patches.is_empty())
-}
-
-/// The folders of the bases that some file names, as far as they are inside the repository.
-pub(super) fn folders_of(file: &ParsedFile) -> Vec<RepoPath> {
-    let cribs = file.resources.iter().filter_map(|declared| Some((declared, spec(declared)?)));
-    let join = |(declared, spec): (&Arc<Declared>, &CribSpec)| {
-        let folder = declared.place.file.parent();
-        spec.bases.iter().filter_map(|base| folder.join(base)).collect::<Vec<_>>()
-    };
-    cribs.flat_map(join).collect()
+    let own = |spec: &CribSpec| spec.bases.is_empty() && spec.patches.is_empty();
+    files.values().all(|(_, file)| file.bases.is_empty())
+        && crib(files).and_then(|crib| spec(crib)).is_none_or(own)
 }
 
 /// A folder whose bases were found.
@@ -75,6 +65,12 @@ impl Search<'_> {
     fn visit(&mut self, folder: RepoPath, files: Files) {
         let crib = crib(&files).cloned();
         self.open.push(folder);
+        if crib.is_none() {
+            // A Crib with a fault: what it builds on is read, and its own fault is told.
+            for (_, file) in files.values().filter(|(_, file)| !file.bases.is_empty()) {
+                file.bases.iter().for_each(|base| drop(self.folder(base)));
+            }
+        }
         if let Some(crib) = &crib {
             for (at, base) in spec(crib).into_iter().flat_map(|spec| &spec.bases).enumerate() {
                 if let Err(fault) = self.base(crib, base) {
@@ -94,20 +90,24 @@ impl Search<'_> {
                     .hint("name a folder of this repository, relative to this file"),
             ));
         };
-        if self.open.contains(&folder) {
-            let path = self.open.iter().skip_while(|open| **open != folder).chain([&folder]);
+        self.folder(&folder)
+    }
+
+    fn folder(&mut self, folder: &RepoPath) -> Result<(), Box<Diagnostic>> {
+        if self.open.contains(folder) {
+            let path = self.open.iter().skip_while(|open| *open != folder).chain([folder]);
             let path: Vec<String> = path.map(|folder| format!("`{}`", shown(folder))).collect();
             let message = format!("folders build on each other: {}", path.join(" -> "));
             return Err(Box::new(Diagnostic::error("cycle", message).hint("remove one of these bases")));
         }
-        if let Some(open) = self.open.iter().find(|open| within(open, &folder) || within(&folder, open)) {
-            let (folder, open) = (shown(&folder), shown(open));
+        if let Some(open) = self.open.iter().find(|open| within(open, folder) || within(folder, open)) {
+            let (folder, open) = (shown(folder), shown(open));
             let message =
                 format!("the base `{folder}` and `{open}`, which builds on it, are inside each other");
             let hint = "put them side by side, such as `base` and `envs/prod`, and name the environment with `--path`";
             return Err(Box::new(Diagnostic::error("invalid-value", message).hint(hint)));
         }
-        if self.snapshot.under(&folder).next().is_none() {
+        if self.snapshot.under(folder).next().is_none() {
             let message = format!("there is no folder `{folder}` in this revision");
             return Err(Box::new(
                 Diagnostic::error("no-such-file", message)
@@ -120,10 +120,8 @@ impl Search<'_> {
         }
         if self.seen.insert(folder.clone()) {
             let below = Snapshot { path: folder.clone(), ..self.snapshot.clone() };
-            let mut files = load::files(&below, self.previous, self.contents);
-            // What was reviewed is locked where it is deployed.
-            files.retain(|_, (_, file)| file.lock_of.is_none());
-            self.visit(folder, files);
+            let files = load::files(&below, self.previous, self.contents);
+            self.visit(folder.clone(), files);
         }
         Ok(())
     }
@@ -152,8 +150,13 @@ pub(super) fn assemble(
     search.visit(snapshot.path.clone(), files);
     let Search { layers, faults, .. } = search;
     let cribs: Vec<Arc<Declared>> = layers.iter().filter_map(|layer| layer.crib.clone()).collect();
+    let locks = in_force(&layers);
     let all: Files = layers.into_iter().flat_map(|layer| layer.files).collect();
-    let mut manifest = load::join(previous, without(&all, &cribs));
+    let mut joined = without(&all, &cribs);
+    joined.retain(|path, (_, file)| {
+        file.lock_of.as_ref().is_none_or(|owner| locks.get(owner).is_none_or(|one| one == path))
+    });
+    let mut manifest = load::join(previous, joined);
     manifest.files = all;
     for (crib, fault) in faults {
         manifest.faulty.insert(crib.id());
@@ -172,6 +175,13 @@ pub(super) fn assemble(
     manifest.diagnostics.sort();
     manifest.diagnostics.dedup();
     manifest
+}
+
+/// The locks that hold: where several folders have one of a resource, that of the last, which builds on the
+/// others and may have changed what they declare.
+fn in_force(layers: &[Layer]) -> BTreeMap<ResourceId, RepoPath> {
+    let files = layers.iter().flat_map(|layer| &layer.files);
+    files.filter_map(|(path, (_, file))| Some((file.lock_of.clone()?, path.clone()))).collect()
 }
 
 /// The files without the Cribs, which are joined to one.
@@ -264,7 +274,9 @@ fn one_crib(manifest: &mut Manifest, previous: Option<&Manifest>, cribs: &[Arc<D
             patch(manifest, previous, &id, Arc::clone(base), overlays);
         }
     }
-    let second = manifest.resources.keys().find(|other| other.kind == Kind::Crib && **other != id).cloned();
+    let second = manifest.resources.keys().find(|other| other.kind == Kind::Crib && **other != id);
+    // One with a fault is kept from before, and refuses the revision by itself.
+    let second = second.filter(|second| !manifest.faulty.contains(second)).cloned();
     if let Some(declared) = second.and_then(|second| manifest.resources.remove(&second)) {
         let message =
             format!("there can be one `Crib` in a folder, and `{id}` is declared at {}", last.place);

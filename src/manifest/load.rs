@@ -47,11 +47,11 @@ fn bases(
     let mut folders = BTreeSet::new();
     for (path, id) in manifests(snapshot, &rules) {
         if let Some(file) = known(previous, path, id) {
-            folders.extend(layers::folders_of(&file));
+            folders.extend(file.bases.iter().cloned());
         } else if let Some(bytes) = contents.get(&id)
-            && bytes.windows(BASES.len()).any(|word| word == BASES)
+            && (bytes.windows(BASES.len()).any(|word| word == BASES) || built(previous, path))
         {
-            folders.extend(layers::folders_of(&parse_file(path, bytes)));
+            folders.extend(remembered(previous, path, parse_file(path, bytes)).bases);
         }
     }
     folders
@@ -121,7 +121,7 @@ pub(super) fn files(
         let file = known(previous, path, id).unwrap_or_else(|| {
             let owner = lock_of(snapshot, path);
             Arc::new(match (contents.get(&id), owner) {
-                (Some(bytes), None) => parse_file(path, bytes),
+                (Some(bytes), None) => remembered(previous, path, parse_file(path, bytes)),
                 (Some(bytes), Some(owner)) => lock::parse(path, &owner, bytes),
                 (None, lock_of) => ParsedFile { lock_of, ..too_large(path) },
             })
@@ -129,6 +129,20 @@ pub(super) fn files(
         (path.clone(), (id, file))
     });
     files.collect()
+}
+
+/// Whether a file built on others before.
+fn built(previous: Option<&Manifest>, path: &RepoPath) -> bool {
+    previous.and_then(|previous| previous.files.get(path)).is_some_and(|(_, file)| !file.bases.is_empty())
+}
+
+/// A file that cannot be read builds on what it did before, as far as it does not say otherwise.
+fn remembered(previous: Option<&Manifest>, path: &RepoPath, mut file: ParsedFile) -> ParsedFile {
+    if file.broken && file.bases.is_empty() {
+        let before = previous.and_then(|previous| previous.files.get(path));
+        file.bases = before.map(|(_, before)| before.bases.clone()).unwrap_or_default();
+    }
+    file
 }
 
 /// Whose lock a file is.

@@ -185,6 +185,10 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
         let data = toolset.admits("eve", &["data".to_owned()]);
         writeln!(text, "{}: takes {}; admits ada {ada}, data {data}", toolset.id, taken.join(", ")).unwrap();
     }
+    for (id, lock) in &manifest.locks {
+        let said = lock.offer.iter().flat_map(|offer| &offer.tools).map(|tool| &*tool.text);
+        writeln!(text, "lock of {id}: {}", said.collect::<Vec<_>>().join(", ")).unwrap();
+    }
     for (what, ids) in [("faulty", faulty), ("pending", pending)] {
         if !ids.is_empty() {
             writeln!(text, "{what}: {}", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))

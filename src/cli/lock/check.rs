@@ -26,7 +26,10 @@ pub(super) fn stale(
 fn one(config: &Config, loaded: &Loaded, id: &ResourceId, named: bool) -> Outcome {
     let mut outcome = Outcome {
         resource: id.clone(),
-        path: path_of(config, id),
+        path: loaded
+            .manifest
+            .lock_file(&config.path, id)
+            .map_or_else(|| path_of(config, id), ToString::to_string),
         state: Word::Fresh,
         differences: Vec::new(),
         why: Vec::new(),

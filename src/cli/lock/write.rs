@@ -43,8 +43,11 @@ pub(in crate::cli) fn plan(config: &Config, loaded: &Loaded, found: Vec<LockView
                 let same = old.is_some_and(|old| old.write() == text);
                 outcome.state = if same { Word::Unchanged } else { Word::Written };
                 outcome.differences = old.map(|old| differences(old, &new)).unwrap_or_default();
-                // A lock that says the same in another spelling is written anew too.
-                plan.files.push((place, Some(text.into_bytes())));
+                // A lock that says the same in another spelling is written anew too; that of a base is left to
+                // hold for it.
+                if !same || loaded.manifest.files.contains_key(&place) {
+                    plan.files.push((place, Some(text.into_bytes())));
+                }
             } else {
                 outcome.why.extend(read.diagnostics.iter().map(ToString::to_string));
             }
