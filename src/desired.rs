@@ -111,6 +111,8 @@ pub struct PolicyModule {
     pub file: RepoPath,
     /// The line of the file on which the text begins.
     pub line: u32,
+    /// Characters by which its lines are indented there.
+    pub indent: u32,
     pub text: Arc<str>,
 }
 

@@ -172,12 +172,21 @@ impl Declared {
         ResourceId::new(self.spec.kind(), self.metadata.name.clone())
     }
 
-    /// The line on which the text of a field begins: the next one for a block (`|`).
-    pub fn text_line(&self, path: &[&str]) -> u32 {
+    /// The line on which the text of a field begins, the next one for a block (`|`), and how many characters
+    /// its lines are indented by there.
+    pub fn text_start(&self, path: &[&str]) -> (u32, u32) {
         let (place, text) = document::field_of(self, path);
         let rest = document::excerpt(text, place.line).unwrap_or_default();
-        let mark = rest.chars().nth(place.column.saturating_sub(1) as usize);
-        place.line + u32::from(matches!(mark, Some('|' | '>')))
+        let mut marks = rest.chars().skip(place.column.saturating_sub(1) as usize);
+        if !matches!(marks.next(), Some('|' | '>')) {
+            let before = place.column.saturating_sub(1);
+            let alone = rest.chars().take(before as usize).all(|c| c == ' ');
+            return (place.line, if alone { before } else { 0 });
+        }
+        // YAML takes the indentation of the first line that is not empty.
+        let first = text.lines().skip(place.line as usize).find(|line| !line.trim().is_empty());
+        let indent = first.map_or(0, |line| line.len() - line.trim_start_matches(' ').len());
+        (place.line + 1, u32::try_from(indent).unwrap_or(0))
     }
 
     /// Gives a diagnostic the place of a field of this resource, or of the nearest field above that

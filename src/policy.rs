@@ -63,6 +63,8 @@ pub struct Module {
     pub file: RepoPath,
     /// The line of `file` that `text` begins on: 1, unless it is written inside a manifest.
     pub line: u32,
+    /// Characters by which the lines of `text` are indented there.
+    pub indent: u32,
     pub text: Arc<str>,
 }
 

@@ -24,7 +24,9 @@ pub(super) fn policy(
         };
         let text = context.resolutions.blobs.get(&entry.id).map(|bytes| std::str::from_utf8(bytes));
         match text {
-            Some(Ok(text)) => modules.push(PolicyModule { file: path, line: 1, text: text.into() }),
+            Some(Ok(text)) => {
+                modules.push(PolicyModule { file: path, line: 1, indent: 0, text: text.into() })
+            }
             Some(Err(_)) => {
                 findings.error(&field, "not-text", format!("`{path}` is not UTF-8 text"), "save it as UTF-8");
             }
@@ -36,8 +38,13 @@ pub(super) fn policy(
         }
     }
     if let Some(text) = &spec.rego {
-        let line = declared.text_line(&["spec", "rego"]);
-        modules.push(PolicyModule { file: declared.place.file.clone(), line, text: text.as_str().into() });
+        let (line, indent) = declared.text_start(&["spec", "rego"]);
+        modules.push(PolicyModule {
+            file: declared.place.file.clone(),
+            line,
+            indent,
+            text: text.as_str().into(),
+        });
     }
     let id = declared.id();
     let texts: Vec<_> = modules.iter().map(|module| (&module.file, &module.text)).collect();

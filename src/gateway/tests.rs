@@ -386,6 +386,7 @@ fn rules(points: &[Point], text: &str) -> Arc<Rules> {
         modules: vec![Module {
             file: place.file.clone(),
             line: 1,
+            indent: 0,
             text: format!("package p\n{text}").into(),
         }],
         points: points.to_vec(),

@@ -136,14 +136,15 @@ impl Reporter<'_> {
         let place = module.map(|module| Place {
             file: module.file.clone(),
             line: module.line + line.saturating_sub(1),
-            column,
+            column: module.indent + column,
         });
+        let indent = " ".repeat(module.map_or(0, |module| module.indent as usize));
         Diagnostic {
             place: Some(place.unwrap_or_else(|| self.source.place.clone())),
             severity: Severity::Error,
             code,
             message,
-            excerpt: text.map(str::to_owned),
+            excerpt: text.map(|text| indent + text),
             hint,
             resource: Some(self.source.id.clone()),
         }

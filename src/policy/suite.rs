@@ -298,7 +298,7 @@ fn tests(modules: &[Ref<Parsed>], source: &Source) -> Vec<Test> {
             } else if name.starts_with(TEST) || name.starts_with(LATER) {
                 let head = check::rule_head(rule).span();
                 let line = head.line + module.line - 1;
-                let place = Place { file: module.file.clone(), line, column: head.col };
+                let place = Place { file: module.file.clone(), line, column: module.indent + head.col };
                 tests.push(Test { package, name, place, last: last(rule), module: at });
             }
         }

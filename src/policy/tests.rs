@@ -11,6 +11,7 @@ fn source(version: RegoVersion, package: &str, texts: &[&str]) -> Source {
     let module = |(at, text): (usize, &&str)| Module {
         file: RepoPath::parse(&format!("policies/{at}.rego")).unwrap(),
         line: 1,
+        indent: 0,
         text: (*text).into(),
     };
     Source {

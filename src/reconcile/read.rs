@@ -284,6 +284,7 @@ pub fn rules_of(source: &PolicySource) -> policy::Source {
     let module = |module: &PolicyModule| policy::Module {
         file: module.file.clone(),
         line: module.line,
+        indent: module.indent,
         text: Arc::clone(&module.text),
     };
     policy::Source {

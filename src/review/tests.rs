@@ -92,6 +92,7 @@ impl Revised {
                 .map(|module| crate::policy::Module {
                     file: module.file.clone(),
                     line: module.line,
+                    indent: module.indent,
                     text: Arc::clone(&module.text),
                 })
                 .collect(),

@@ -84,7 +84,7 @@ fn source((n, text): (usize, &String)) -> Source {
         place: Place { file: file.clone(), line: 1, column: 1 },
         package: package.to_owned(),
         version: RegoVersion::V1,
-        modules: vec![Module { file, line: 1, text: Arc::from(text.as_str()) }],
+        modules: vec![Module { file, line: 1, indent: 0, text: Arc::from(text.as_str()) }],
         opa: None,
         points: vec![Point::Call],
         enforcement: Enforcement::Deny,

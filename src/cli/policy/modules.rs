@@ -104,7 +104,7 @@ fn read(file: &Path, base: &Path) -> CliResult<Vec<Module>> {
     }
     let text = String::from_utf8(bytes)
         .map_err(|error| CliError::failure(format!("`{name}` is not UTF-8 text")).caused_by(&error))?;
-    Ok(vec![Module { file: name, line: 1, text: text.into() }])
+    Ok(vec![Module { file: name, line: 1, indent: 0, text: text.into() }])
 }
 
 /// Rules written in place, of the policies of a manifest.
@@ -113,8 +113,8 @@ fn inside(name: &RepoPath, bytes: &[u8]) -> Vec<Module> {
     let modules = policies.filter_map(|declared| match &declared.spec {
         Spec::Policy(spec) => {
             let text = spec.rego.as_deref()?;
-            let line = declared.text_line(&["spec", "rego"]);
-            Some(Module { file: name.clone(), line, text: text.into() })
+            let (line, indent) = declared.text_start(&["spec", "rego"]);
+            Some(Module { file: name.clone(), line, indent, text: text.into() })
         }
         _ => None,
     });
