@@ -5,6 +5,7 @@
 //! fetched; work and memory are bounded. 2020-12 is the dialect when `$schema` names none.
 
 pub mod dialect;
+mod plain;
 #[cfg(test)]
 mod tests;
 

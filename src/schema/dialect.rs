@@ -4,6 +4,8 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
+use super::plain::is_plain;
+
 /// Faults of one schema that are told: a document of another kind has thousands.
 const MAX_FAULTS: usize = 20;
 
@@ -38,6 +40,11 @@ pub enum Problem {
 
 /// What is wrong in a schema, in its order; nothing when it is one.
 pub fn faults(schema: &Value) -> Vec<Fault> {
+    if is_plain(schema) { Vec::new() } else { judged(schema) }
+}
+
+/// The same, by the rules of the draft.
+pub(super) fn judged(schema: &Value) -> Vec<Fault> {
     let Ok(rules) = jsonschema::meta::validator_for(schema) else {
         let named = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
         return vec![Fault { path: vec!["$schema".to_owned()], problem: Problem::Dialect(named.to_owned()) }];

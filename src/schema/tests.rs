@@ -1,6 +1,7 @@
 //! Arguments, schemas and the cache.
 
 use super::*;
+use proptest::prelude::*;
 use serde_json::json;
 
 #[test]
@@ -62,4 +63,72 @@ fn the_cache_is_bounded_and_used() {
     }
     let compiled = schemas.lock();
     assert_eq!((compiled.by_digest.len(), compiled.order.len()), (MAX_COMPILED, MAX_COMPILED));
+}
+
+/// Schemas of the common keywords, with values that fit and values that do not.
+fn schemas() -> impl Strategy<Value = Value> {
+    let keywords = || {
+        prop::sample::select(
+            [
+                "type",
+                "title",
+                "default",
+                "enum",
+                "examples",
+                "minimum",
+                "maxLength",
+                "uniqueItems",
+                "items",
+                "additionalProperties",
+                "properties",
+                "required",
+                "pattern",
+                "anyOf",
+                "x-ours",
+            ]
+            .as_slice(),
+        )
+    };
+    let leaf = prop_oneof![
+        Just(json!("string")),
+        Just(json!("strin")),
+        Just(json!(3)),
+        Just(json!(-1)),
+        Just(json!(2.5)),
+        Just(json!(true)),
+        Just(json!(null)),
+        Just(json!({})),
+        Just(json!([])),
+        Just(json!(["a", "b"])),
+        Just(json!(["a", "a"])),
+    ];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        prop::collection::hash_map(keywords(), inner, 0..4)
+            .prop_map(|each| each.into_iter().map(|(keyword, value)| (keyword.to_owned(), value)).collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_plainly_a_schema_is_one_by_the_rules(schema in schemas()) {
+        if plain::is_plain(&schema) {
+            prop_assert_eq!(dialect::judged(&schema), Vec::new());
+        }
+    }
+}
+
+#[test]
+fn a_list_of_parameters_is_plainly_a_schema() {
+    let parameters = json!({
+        "type": "object",
+        "properties": {"city": {"type": "string", "description": "Where"}, "days": {"type": "integer", "minimum": 1}},
+        "required": ["city"],
+        "additionalProperties": false,
+    });
+    assert!(plain::is_plain(&parameters));
+    for fault in
+        [json!({"type": "strin"}), json!({"pattern": "("}), json!({"required": ["a", "a"]}), json!([])]
+    {
+        assert!(!plain::is_plain(&fault), "{fault}");
+    }
 }
