@@ -23,7 +23,8 @@
 //!   but by saying what is wrong with their input, and are tested by tables and properties. [`ports`]
 //!   closes this layer: the traits by which the core names what it needs of the world.
 //! - **Effects** do. Each outside library has one owner: [`git`] git2 and notify, [`runner`] bollard,
-//!   [`mcp`] the wire and the transports, [`http`] axum's listeners, [`store`] redb, [`cli`] clap.
+//!   [`mcp`] the wire and the transports, [`http`] axum's listeners, [`store`] redb, [`cli`] clap;
+//!   [`outgoing`] is the one way to ask another program over HTTP.
 //! - **Composition** joins: [`reconcile`] is the loop over ports, [`daemon`] names the adapters,
 //!   [`config`] turns what was typed into what it means, [`cli`] speaks with people.
 //!
@@ -77,6 +78,7 @@ pub mod ports;
 
 // Effects: every outside library has one owner.
 pub mod git;
+pub mod outgoing;
 pub mod runner;
 pub mod mcp;
 pub mod http;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
 
+use crate::outgoing::{Client, Options};
 use crate::ports::{PortError, PortResult, Secrets, Store};
 use crate::registration::{Known, Record, Step, Wanted, plan};
 use crate::resource::ResourceId;
@@ -74,11 +75,7 @@ impl Registrar {
     /// # Errors
     /// When there can be no client.
     pub fn new(store: Arc<dyn Store>, secrets: Arc<dyn Secrets>, mark: String) -> PortResult<Self> {
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .build()
-            .map_err(|error| PortError::stalled("failed to make an HTTP client").caused_by(error))?;
+        let client = Client::new(&Options { connect_timeout: CONNECT, ..Options::default() })?;
         Ok(Self { client, store, secrets, mark })
     }
 
@@ -329,7 +326,8 @@ impl Round<'_> {
 
     async fn send(&self, method: Method, url: Url, body: Option<&Arc<str>>) -> Result<Response, Failure> {
         let verb = method.clone();
-        let mut request = self.registrar.client.request(method, url).timeout(self.timeout);
+        let begun = self.registrar.client.request(method, url.as_str());
+        let mut request = begun.map_err(|error| unsent(&verb, &error))?.timeout(self.timeout);
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key.clone());
         }
@@ -347,6 +345,12 @@ impl Round<'_> {
             Failure { text: format!("{verb} failed: {what}"), stops: true, wait: None }
         })
     }
+}
+
+/// What became of a request that is not allowed out.
+fn unsent(verb: &Method, error: &PortError) -> Failure {
+    let cause = error.source.as_ref().map_or_else(|| error.operation.clone(), ToString::to_string);
+    Failure { text: format!("{verb} failed: {cause}"), stops: true, wait: None }
 }
 
 /// What an answer that is no success says: its status alone, for its text could repeat the key.

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::Value;
 
+use crate::outgoing::{Client, Options, Redirects};
 use crate::ports::{PortError, PortResult};
 use crate::resource::server::PackageRegistry;
 
@@ -25,7 +27,7 @@ pub type Releases = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The client for all indexes.
 pub struct Index {
-    client: reqwest::Client,
+    client: Client,
 }
 
 impl Index {
@@ -48,7 +50,7 @@ impl Index {
             _ => (format!("{base}/{}/", normal(name)), "application/vnd.pypi.simple.v1+json"),
         };
         let failed = || PortError::retry(format!("failed to look up the versions of `{name}`"));
-        let request = self.client.get(&url).header(http::header::ACCEPT, accept);
+        let request = self.client.request(Method::GET, &url)?.header(http::header::ACCEPT, accept);
         let response = request.send().await.map_err(|error| failed().caused_by(error.without_url()))?;
         if !response.status().is_success() {
             let error =
@@ -81,25 +83,20 @@ pub(super) async fn body(
 }
 
 /// A client that trusts the certificates of `ca_file` besides the system's.
-pub(super) fn client(ca_file: Option<&Path>, proxy: Option<&str>) -> PortResult<reqwest::Client> {
-    // reqwest wants one for the whole process; if there is one already, that one stays.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let failed = |error: reqwest::Error| {
-        PortError::stalled("failed to set up the client of indexes and registries").caused_by(error)
-    };
-    let mut builder = reqwest::Client::builder().timeout(LIMIT);
-    if let Some(file) = ca_file {
-        let read = std::fs::read(file).map_err(|error| {
+pub(super) fn client(ca_file: Option<&Path>, proxy: Option<&str>) -> PortResult<Client> {
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|error| {
             PortError::stalled(format!("failed to read `{}`", file.display())).caused_by(error)
-        })?;
-        for certificate in reqwest::Certificate::from_pem_bundle(&read).map_err(failed)? {
-            builder = builder.add_root_certificate(certificate);
-        }
-    }
-    if let Some(proxy) = proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(failed)?);
-    }
-    builder.build().map_err(failed)
+        })
+    };
+    let authorities = ca_file.map(read).transpose()?.unwrap_or_default();
+    Client::new(&Options {
+        redirects: Redirects::SameOrigin,
+        timeout: Some(LIMIT),
+        authorities: &authorities,
+        proxy,
+        ..Options::default()
+    })
 }
 
 /// The one spelling of a Python package's name (PEP 503).

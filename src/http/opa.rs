@@ -5,11 +5,12 @@
 //! than the declared one, no answer is longer or later than its bound, and the token is in no error.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use http::Method;
 use serde_json::{Value, json};
 
+use crate::outgoing::{Client, Options};
 use crate::policy::Remote;
 use crate::ports::{Judge, PortError, PortResult, Secrets};
 
@@ -17,13 +18,10 @@ use crate::ports::{Judge, PortError, PortResult, Secrets};
 const MAX_ANSWER: usize = 1 << 20;
 /// Characters of a server's own words in an error: it goes to the caller.
 const MAX_WORDS: usize = 200;
-/// Connections to one server are kept for as long as calls follow one another; servers of Go close
-/// theirs later.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// The client for all OPA servers.
 pub struct Opa {
-    client: reqwest::Client,
+    client: Client,
     secrets: Arc<dyn Secrets>,
 }
 
@@ -31,17 +29,7 @@ impl Opa {
     /// # Errors
     /// When there is no TLS.
     pub fn new(secrets: Arc<dyn Secrets>) -> PortResult<Self> {
-        // reqwest wants one for the whole process; if there is one already, that one stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(IDLE)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| {
-                PortError::stalled("failed to set up the client of policy servers").caused_by(error)
-            })?;
-        Ok(Self { client, secrets })
+        Ok(Self { client: Client::new(&Options::default())?, secrets })
     }
 
     async fn exchange(&self, remote: &Remote, input: &Value) -> PortResult<Value> {
@@ -49,7 +37,7 @@ impl Opa {
             .map_err(|error| PortError::retry("the question cannot be written").caused_by(error))?;
         let mut request = self
             .client
-            .post(remote.address())
+            .request(Method::POST, &remote.address())?
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body);
         if let Some(token) = &remote.opa.token {

@@ -7,11 +7,12 @@
 
 use std::path::Path;
 
-use http::StatusCode;
 use http::header::{ACCEPT, LINK, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::index::{body, client};
+use crate::outgoing::Client;
 use crate::ports::{PortError, PortResult};
 
 /// Pages of one list. Registries give 100 to 1,000 tags a page.
@@ -19,7 +20,7 @@ const MAX_PAGES: usize = 100;
 
 /// The client for all registries.
 pub struct Registry {
-    client: reqwest::Client,
+    client: Client,
 }
 
 /// A repository of a registry.
@@ -103,12 +104,15 @@ impl Registry {
         Err(failed().caused_by(format!("the list has more than {MAX_PAGES} pages")))
     }
 
-    async fn get(&self, url: &str, token: Option<&str>) -> Result<reqwest::Response, reqwest::Error> {
-        let mut request = self.client.get(url).header(ACCEPT, "application/json");
+    async fn get(&self, url: &str, token: Option<&str>) -> PortResult<reqwest::Response> {
+        let mut request = self.client.request(Method::GET, url)?.header(ACCEPT, "application/json");
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        request.send().await.map_err(reqwest::Error::without_url)
+        request
+            .send()
+            .await
+            .map_err(|error| PortError::retry("the registry was not reached").caused_by(error.without_url()))
     }
 
     /// The token for everybody that a registry asks for; none when it asks for something else.

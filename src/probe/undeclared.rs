@@ -124,7 +124,7 @@ pub async fn started(attempt: &Attempt<'_>, program: Program) -> PortResult<Reco
     // A server that is silent over stdio is still asked over HTTP.
     let silent = Instant::now() + STDIO.min(attempt.deadline / 2);
     let asking = work("starting it and asking over stdio");
-    let stdio = match over_stdio(attempt, &program, silent).instrument(asking).await {
+    let stdio = match Box::pin(over_stdio(attempt, &program, silent)).instrument(asking).await {
         Ok(record) => return Ok(described(record, program)),
         Err(error) => error,
     };
@@ -132,7 +132,7 @@ pub async fn started(attempt: &Attempt<'_>, program: Program) -> PortResult<Reco
         return Err(stdio);
     }
     let asking = work("no answer over stdio: starting it and asking over HTTP");
-    match over_http(attempt, &program, until).instrument(asking).await {
+    match Box::pin(over_http(attempt, &program, until)).instrument(asking).await {
         Ok(record) => Ok(described(record, program)),
         Err(http) => Err(neither(&program, stdio, http)),
     }
@@ -192,13 +192,13 @@ async fn over_http(attempt: &Attempt<'_>, program: &Program, until: Instant) -> 
         return Err(PortError::retry(format!("ports {PORTS:?} are in use on this machine")));
     };
     let transport = Transport::StreamableHttp { port: first, path: PATHS[0].to_owned() };
-    let (name, asked) = run(attempt, program, transport, until, async |instance| {
+    let asking = run(attempt, program, transport, until, async |instance| {
         let Channel::Http { url } = attempt.runner.connect(&instance.id).await? else {
             return Err(PortError::stalled("the runner gives no address").into());
         };
         find(attempt, instance, &url, &ports, until).await
-    })
-    .await?;
+    });
+    let (name, asked) = Box::pin(asking).await?;
     let (offer, url, port) = asked.map_err(explained)?;
     let method = format!("{}_http_mcp", attempt.kind);
     let record = Record::new(method, attempt.clock.now().as_secs_f64(), offer);

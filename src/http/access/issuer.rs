@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use http::Method;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::Denied;
+use crate::outgoing::{Client, Options};
 use crate::policy::Principal;
 use crate::ports::{PortError, PortResult};
 use crate::resource::Digest;
@@ -64,7 +66,7 @@ pub struct IssuerConfig {
 /// An identity provider.
 pub struct Issuer {
     config: IssuerConfig,
-    client: reqwest::Client,
+    client: Client,
     keys: ArcSwap<Keys>,
     asked: tokio::sync::Mutex<Option<Instant>>,
     remembered: Mutex<HashMap<Digest, Remembered>>,
@@ -92,14 +94,7 @@ impl Issuer {
     /// # Errors
     /// When there can be no client for its address.
     pub fn new(config: IssuerConfig) -> PortResult<Self> {
-        let _named_before = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|error| {
-                PortError::stalled("failed to prepare for the identity provider").caused_by(error)
-            })?;
+        let client = Client::new(&Options { timeout: Some(TIMEOUT), ..Options::default() })?;
         Ok(Self {
             config,
             client,
@@ -242,7 +237,8 @@ impl Issuer {
         if !safe {
             return Err(failed().hint("its addresses have to begin with https://"));
         }
-        let mut response = self.client.get(url).send().await.map_err(|error| failed().caused_by(error))?;
+        let mut response =
+            self.client.request(Method::GET, url)?.send().await.map_err(|error| failed().caused_by(error))?;
         if !response.status().is_success() {
             return Err(PortError::retry(format!("the identity provider answered {}", response.status())));
         }

@@ -68,11 +68,12 @@ pub(super) const MODULES: &[Rule] = &[
     effect("secret", &[]),
     effect("telemetry", &[]),
     effect("store", &[]),
-    effect("registrar", &[]),
+    effect("outgoing", &[]),
+    effect("registrar", &["outgoing"]),
     // Output of instances and errors of engines pass the redactor.
     effect("runner", &["secret"]),
-    effect("mcp", &[]),
-    effect("http", &[]),
+    effect("mcp", &["outgoing"]),
+    effect("http", &["outgoing"]),
     effect("probe", &["mcp"]),
     effect("execute", &["telemetry", "secret"]),
     effect("gateway", &["mcp", "http", "telemetry"]),
@@ -123,7 +124,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     // Secrets told apart, and states of requests sealed.
     ("hmac", &["secret", "gateway"]),
     ("hyper", &["http", "mcp", "gateway", "admin", "cli"]),
-    ("hyper_util", &["http", "mcp", "gateway", "admin", "cli"]),
+    ("hyper_util", &["outgoing", "http", "mcp", "gateway", "admin", "cli"]),
     ("ignore", &["manifest", "build"]),
     ("jsonc_parser", &["convert"]),
     ("jsonschema", &["schema"]),
@@ -133,10 +134,10 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("redb", &["store"]),
     ("regorus", &["policy"]),
-    // Of `http`: Open Policy Agents and the keys of identity providers.
-    ("reqwest", &["registrar", "mcp", "probe", "http"]),
+    // Clients are made in `outgoing`; the others speak of requests and answers.
+    ("reqwest", &["outgoing", "registrar", "mcp", "http"]),
     ("rmcp", &["mcp"]),
-    ("rustls", &["http", "mcp"]),
+    ("rustls", &["outgoing", "http"]),
     // Derived with the types, read where they are explained.
     ("schemars", &["resource", "reference"]),
     ("serde_yaml", &["manifest", "reference", "convert", "config"]),
@@ -144,6 +145,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("similar", &["review"]),
     ("tar", &["runner", "git"]),
     ("toml_edit", &["convert"]),
+    ("tower_service", &["outgoing"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

@@ -11,6 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::mcp::client::Failure;
+use crate::outgoing::{self, ExecuteError, Options, Resolver};
 
 /// Long enough for a slow network, short enough to try again within a start.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -20,15 +21,16 @@ const CONNECT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(4);
 
 pub(in crate::mcp::client) enum Sender {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(reqwest::Client),
+    Plain(Client<HttpConnector<Resolver>, Full<Bytes>>),
+    Tls(outgoing::Client),
 }
 
 impl Sender {
     pub(in crate::mcp::client) fn new(url: &Uri) -> Result<Self, Failure> {
         match url.scheme_str() {
             Some("http") => {
-                let mut connector = HttpConnector::new();
+                outgoing::check(url).map_err(|error| Failure::Unreached(error.to_string()))?;
+                let mut connector = HttpConnector::new_with_resolver(Resolver);
                 connector.set_nodelay(true);
                 connector.set_connect_timeout(Some(CONNECT));
                 let client = Client::builder(TokioExecutor::new())
@@ -38,16 +40,10 @@ impl Sender {
                 Ok(Self::Plain(client))
             }
             Some("https") => {
-                // reqwest wants one for the whole process; if there is one already, that one stays.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                let client = reqwest::Client::builder()
-                    .redirect(reqwest::redirect::Policy::none())
-                    .connect_timeout(CONNECT)
-                    .pool_idle_timeout(IDLE)
-                    .tcp_nodelay(true)
-                    .build()
-                    .map_err(|error| Failure::Unreached(chain(&error)))?;
-                Ok(Self::Tls(client))
+                let options = Options { connect_timeout: CONNECT, idle: IDLE, ..Options::default() };
+                outgoing::Client::new(&options)
+                    .map(Self::Tls)
+                    .map_err(|error| Failure::Unreached(chain(&error)))
             }
             _ => Err(Failure::Unreached("its address begins neither with http:// nor https://".to_owned())),
         }
@@ -63,14 +59,11 @@ impl Sender {
                 Err(error) if error.is_connect() => Err(Failure::Unreached(chain(&error))),
                 Err(error) => Err(Failure::Gone(chain(&error))),
             },
-            Self::Tls(client) => {
-                let sent = async { client.execute(reqwest::Request::try_from(request)?).await };
-                match sent.await {
-                    Ok(response) => Ok(Response::from(response).map(Body::Tls)),
-                    Err(error) if error.is_connect() => Err(Failure::Unreached(chain(&error))),
-                    Err(error) => Err(Failure::Gone(chain(&error))),
-                }
-            }
+            Self::Tls(client) => match client.execute(request).await {
+                Ok(response) => Ok(Response::from(response).map(Body::Tls)),
+                Err(ExecuteError::Failed(error)) if !error.is_connect() => Err(Failure::Gone(chain(&error))),
+                Err(error) => Err(Failure::Unreached(chain(&error))),
+            },
         }
     }
 }
@@ -149,4 +142,15 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         text.push_str(&part);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_at_an_address_of_metadata_is_not_asked() {
+        let failure = Sender::new(&Uri::from_static("http://169.254.169.254/mcp")).err();
+        assert!(matches!(&failure, Some(Failure::Unreached(reason)) if reason.contains("never asked")));
+    }
 }

@@ -1,0 +1,202 @@
+//! The way out: every HTTP request to another program, except to the engine of containers, is made by a
+//! client from here.
+//!
+//! Invariants: a name is resolved once for a connection, and the address that was judged is the one that
+//! is dialled, so no second answer of a DNS server can change it; addresses at which clouds hand out
+//! credentials are never dialled, whether they come from a name or are written; a redirect is not
+//! followed, or stays with scheme, host and port. What is local may be asked: that is where servers are.
+
+mod resolver;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{Method, Uri};
+use reqwest::redirect::{Attempt, Policy};
+
+pub use resolver::{Forbidden, Resolver, check};
+
+use crate::ports::{PortError, PortResult};
+
+/// Redirects followed at most, where they are.
+const MAX_REDIRECTS: usize = 5;
+
+/// What a client does when it is sent elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirects {
+    /// The redirect is the answer.
+    Refused,
+    /// Followed to the same scheme, host and port.
+    SameOrigin,
+}
+
+/// How a client differs from others.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    pub redirects: Redirects,
+    /// Limit of a whole request, unless the request has its own.
+    pub timeout: Option<Duration>,
+    pub connect_timeout: Duration,
+    /// A connection that is not used is closed after this.
+    pub idle: Duration,
+    /// Certificates (PEM) that are trusted besides the system's.
+    pub authorities: &'a [u8],
+    /// A proxy for everything, besides those of the environment.
+    pub proxy: Option<&'a str>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            redirects: Redirects::Refused,
+            timeout: None,
+            connect_timeout: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            authorities: &[],
+            proxy: None,
+        }
+    }
+}
+
+/// A client for requests to other programs. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client(reqwest::Client);
+
+impl Client {
+    /// # Errors
+    /// When there is no TLS, or a certificate or the proxy's address cannot be read.
+    pub fn new(options: &Options<'_>) -> PortResult<Self> {
+        // reqwest wants one for the whole process; if there is one already, that one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let failed = |error: reqwest::Error| {
+            PortError::stalled("failed to set up a client of HTTP").caused_by(error.without_url())
+        };
+        let mut builder = reqwest::Client::builder()
+            .dns_resolver(std::sync::Arc::new(Resolver))
+            .redirect(match options.redirects {
+                Redirects::Refused => Policy::none(),
+                Redirects::SameOrigin => Policy::custom(same_origin),
+            })
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(options.idle)
+            .tcp_nodelay(true);
+        if let Some(timeout) = options.timeout {
+            builder = builder.timeout(timeout);
+        }
+        if !options.authorities.is_empty() {
+            for certificate in reqwest::Certificate::from_pem_bundle(options.authorities).map_err(failed)? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        if let Some(proxy) = options.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(failed)?);
+        }
+        Ok(Self(builder.build().map_err(failed)?))
+    }
+
+    /// Begins a request.
+    ///
+    /// # Errors
+    /// When the address is none, or one that is never dialled.
+    pub fn request(&self, method: Method, url: &str) -> PortResult<reqwest::RequestBuilder> {
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| {
+            PortError::stalled("the address is none").caused_by(error)
+        })?;
+        check(&uri)
+            .map_err(|forbidden| PortError::stalled("the request is not sent").caused_by(forbidden))?;
+        Ok(self.0.request(method, url))
+    }
+
+    /// Sends a request that was made elsewhere.
+    ///
+    /// # Errors
+    /// When its address is never dialled, or what the exchange fails with.
+    pub async fn execute(
+        &self,
+        request: http::Request<bytes::Bytes>,
+    ) -> Result<reqwest::Response, ExecuteError> {
+        check(request.uri())?;
+        Ok(self.0.execute(reqwest::Request::try_from(request)?).await?)
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    #[error(transparent)]
+    Failed(#[from] reqwest::Error),
+}
+
+fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let (to, from) = (attempt.url(), attempt.previous());
+    let stays = from.first().is_some_and(|first| first.origin() == to.origin());
+    if !stays {
+        // The answer is then the redirect itself.
+        return attempt.stop();
+    }
+    if from.len() > MAX_REDIRECTS { attempt.error("too many redirects") } else { attempt.follow() }
+}
+
+/// Whether an address is one that nobody means to have asked: link-local ones, among them those at which
+/// clouds serve metadata and credentials, and the few of clouds that are not link-local.
+fn forbidden(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                // Metadata of Alibaba Cloud and of Oracle Cloud Classic, and the host of a machine on Azure.
+                || matches!(v4.octets(), [100, 100, 100, 200] | [192, 0, 0, 192] | [168, 63, 129, 16])
+        }
+        IpAddr::V6(v6) => {
+            v6.is_unicast_link_local()
+                || v6.is_multicast()
+                // Metadata of AWS.
+                || v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+                || embedded(v6).is_some_and(|v4| forbidden(IpAddr::V4(v4)))
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for: mapped, compatible, or by NAT64.
+fn embedded(v6: std::net::Ipv6Addr) -> Option<std::net::Ipv4Addr> {
+    let [.., high, low] = v6.segments();
+    let nat64 = v6.segments().starts_with(&[0x64, 0xff9b, 0, 0, 0, 0]);
+    let v4 = || std::net::Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    if nat64 { Some(v4()) } else { v6.to_ipv4() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_metadata_are_never_dialled_however_they_are_written() {
+        for address in [
+            "http://169.254.169.254/latest/meta-data",
+            "http://169.254.170.2/",
+            "http://[fe80::1]/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[fd00:ec2::254]/",
+            "https://100.100.100.200/",
+            "http://168.63.129.16/",
+            "http://224.0.0.1/",
+        ] {
+            let uri: Uri = address.parse().expect("an address");
+            assert!(check(&uri).is_err(), "{address}");
+        }
+        for address in [
+            "http://127.0.0.1:8080/mcp",
+            "http://[::1]/",
+            "http://10.0.0.8/",
+            "http://172.17.0.2:80/",
+            "http://a.example/",
+        ] {
+            let uri: Uri = address.parse().expect("an address");
+            assert_eq!(check(&uri), Ok(()), "{address}");
+        }
+    }
+}
