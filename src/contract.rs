@@ -15,7 +15,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::desired::{Desired, Digests};
-use crate::manifest::{Diagnostic, Manifest};
+use crate::lock::Definition;
+use crate::manifest::suggest::nearest;
+use crate::manifest::{Declared, Diagnostic, Manifest};
 use crate::resource::contract::{ContractTest, Expectation};
 use crate::resource::{Digest, ResourceId};
 use crate::schema::{SchemaError, Schemas};
@@ -183,11 +185,53 @@ pub fn check(manifest: &Manifest, desired: &Desired) -> Vec<Diagnostic> {
         for (at, test) in tool.tests.iter().enumerate().filter(|(_, test)| !test.expect.error) {
             let arguments = Value::Object(test.arguments.clone());
             let Err(SchemaError::Arguments(why)) = schemas.check(&schema, &arguments) else { continue };
-            let message =
-                format!("the test `{}` calls with other arguments than the tool takes: {why}", test.name);
-            let diagnostic = Diagnostic::error("contract-arguments", message)
-                .hint("correct the arguments, or expect an error with `expect: {error: true}`");
+            let diagnostic = other_arguments(test, &why);
             found.push(declared.point(diagnostic, &["spec", "tests", &at.to_string(), "arguments"]));
+        }
+    }
+    for server in desired.servers.values().filter(|server| !server.tests.is_empty()) {
+        let lock = manifest.locks.get(&server.id).and_then(|lock| lock.offer.as_ref());
+        if let (Some(declared), Some(offer)) = (manifest.resources.get(&server.id), lock) {
+            found.extend(locked(declared, &server.tests, &offer.tools, &schemas));
+        }
+    }
+    found
+}
+
+fn other_arguments(test: &ContractTest, why: &str) -> Diagnostic {
+    let message = format!("the test `{}` calls with other arguments than the tool takes: {why}", test.name);
+    Diagnostic::error("contract-arguments", message)
+        .hint("correct the arguments, or expect an error with `expect: {error: true}`")
+}
+
+/// Tests of a server that its lock says cannot pass: of a tool that it does not list, or with arguments
+/// that the tool does not take.
+fn locked(
+    declared: &Declared,
+    tests: &[ContractTest],
+    tools: &[Definition],
+    schemas: &Schemas,
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (at, test) in tests.iter().enumerate() {
+        let (at, named) = (at.to_string(), test.tool.as_deref().unwrap_or_default());
+        let Some(tool) = tools.iter().find(|tool| *tool.name == *named) else {
+            let hint = match nearest(named, tools.iter().map(|tool| &*tool.name)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    format!("if it is new, write the lock anew: `toolcrib lock {}`", declared.metadata.name)
+                }
+            };
+            let message =
+                format!("the test `{}` calls `{named}`, which the server's lock does not list", test.name);
+            let diagnostic = Diagnostic::error("contract-tool", message).hint(hint);
+            found.push(declared.point(diagnostic, &["spec", "tests", &at, "tool"]));
+            continue;
+        };
+        let arguments = Value::Object(test.arguments.clone());
+        let Some(schema) = input_schema(&tool.text).filter(|_| !test.expect.error) else { continue };
+        if let Err(SchemaError::Arguments(why)) = schemas.check(&schema, &arguments) {
+            found.push(declared.point(other_arguments(test, &why), &["spec", "tests", &at, "arguments"]));
         }
     }
     found

@@ -172,6 +172,11 @@ impl Declared {
         ResourceId::new(self.spec.kind(), self.metadata.name.clone())
     }
 
+    /// Whether something was laid over its document.
+    pub fn is_patched(&self) -> bool {
+        self.overlays.is_some()
+    }
+
     /// The line on which the text of a field begins, the next one for a block (`|`), and how many characters
     /// its lines are indented by there.
     pub fn text_start(&self, path: &[&str]) -> (u32, u32) {

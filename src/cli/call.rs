@@ -66,7 +66,7 @@ impl Call {
             Some(url) => url.clone(),
             None => self.target.reads(context).get_json::<Status>("/api/v1/status").await?.daemon.mcp,
         };
-        let endpoint = Endpoint::parse(&url)?.authorized(authorization(context)?);
+        let endpoint = Endpoint::parse(&url)?.authorized(authorization(context, variable::TOKEN)?);
         let arguments = self.read_arguments(&endpoint).await?;
         let params = Map::from_iter([
             ("name".to_owned(), Value::from(self.tool.as_str())),

@@ -29,6 +29,7 @@ use crate::convert::connect::{Base, Client, EditError, Place, Reach, Scope};
   toolcrib connect vscode --project             for this folder only: .vscode/mcp.json
   toolcrib connect zed --dry-run                show what would change
   toolcrib connect cursor --name tools --url https://tools.example.com/mcp
+  toolcrib connect cursor --url https://tools.example.com/mcp --token-env TOOLCRIB_TOKEN
   toolcrib connect cursor --remove")]
 pub(super) struct Connect {
     /// The client.
@@ -52,6 +53,11 @@ pub(super) struct Connect {
     /// Let the client start `toolcrib stdio` instead of giving it the address.
     #[arg(long)]
     stdio: bool,
+    /// Variable of the client's environment that holds a token: named in the entry, its value never.
+    ///
+    /// A client whose file cannot name a variable starts `toolcrib stdio`, which reads it.
+    #[arg(long, value_name = "NAME", value_parser = super::token::variable)]
+    token_env: Option<String>,
     /// Take the entry out again.
     #[arg(long)]
     remove: bool,
@@ -95,8 +101,9 @@ impl Connect {
     }
 
     fn reach(&self, client: Client) -> CliResult<Reach> {
-        if client.takes_address() && !self.stdio {
-            return Ok(Reach::Http(self.url.clone()));
+        let named = client.takes_reference() || self.token_env.is_none();
+        if client.takes_address() && named && !self.stdio {
+            return Ok(Reach::Http { url: self.url.clone(), token: self.token_env.clone() });
         }
         let program = std::env::current_exe()
             .map_err(|error| CliError::failure("failed to find our own program").caused_by(&error))?;
@@ -104,7 +111,7 @@ impl Connect {
             .into_os_string()
             .into_string()
             .map_err(|path| CliError::failure(format!("the path `{}` is not UTF-8", path.display())))?;
-        Ok(Reach::Command(program, vec!["stdio".to_owned(), "--url".to_owned(), self.url.clone()]))
+        Ok(Reach::Command(program, super::stdio::arguments(&self.url, self.token_env.as_deref())))
     }
 
     fn connect(&self, client: Client, context: &Context) -> CliResult<Exit> {

@@ -70,6 +70,9 @@ pub(super) struct Export {
     /// Of `clients`: the whole file of one.
     #[arg(long, value_enum)]
     client: Option<Client>,
+    /// Of `clients`: variable of their environment that holds a token.
+    #[arg(long, value_name = "NAME", value_parser = super::token::variable)]
+    token_env: Option<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -91,11 +94,11 @@ impl Export {
     }
 
     fn reach(&self, client: Client) -> Reach {
-        if client.takes_address() {
-            return Reach::Http(self.url.clone());
+        if client.takes_address() && (client.takes_reference() || self.token_env.is_none()) {
+            return Reach::Http { url: self.url.clone(), token: self.token_env.clone() };
         }
-        let args = ["stdio", "--url", &self.url].map(str::to_owned);
-        Reach::Command("toolcrib".to_owned(), args.to_vec())
+        let args = super::stdio::arguments(&self.url, self.token_env.as_deref());
+        Reach::Command("toolcrib".to_owned(), args)
     }
 
     fn server_json(&self) -> CliResult<Value> {

@@ -12,7 +12,7 @@ use crate::mcp::client::{ForwardError, forward};
 ///
 /// Reads MCP messages from standard input and writes the endpoint's to standard output, for clients
 /// of either protocol era. A daemon that restarts is waited for, and the client goes on as before.
-/// Where a token is needed, it is taken from the variable `TOOLCRIB_TOKEN`.
+/// Where a token is needed, it is taken from the variable `TOOLCRIB_TOKEN`, or the one of --token-env.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib stdio
@@ -30,11 +30,23 @@ pub(super) struct Stdio {
         default_value = DEFAULT_MCP
     )]
     url: String,
+    /// Variable that holds the token.
+    #[arg(long, value_name = "NAME", default_value = variable::TOKEN, value_parser = super::token::variable)]
+    token_env: String,
+}
+
+/// The arguments with which a client starts this command.
+pub(super) fn arguments(url: &str, token_env: Option<&str>) -> Vec<String> {
+    let mut args = ["stdio", "--url", url].map(str::to_owned).to_vec();
+    if let Some(name) = token_env.filter(|name| *name != variable::TOKEN) {
+        args.extend(["--token-env", name].map(str::to_owned));
+    }
+    args
 }
 
 impl Stdio {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
-        let authorization = authorization(context)?;
+        let authorization = authorization(context, &self.token_env)?;
         match forward(&self.url, authorization, tokio::io::stdin(), tokio::io::stdout()).await {
             // A client that ends without reading to the end is no fault.
             Ok(()) | Err(ForwardError::Write(_)) => Ok(Exit::Success),

@@ -8,7 +8,6 @@ use serde_json::json;
 use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
-use crate::config::raw::variable;
 use crate::resource::Digest;
 
 /// What tokens of ours begin with, so that scanners of secrets know them.
@@ -55,18 +54,29 @@ impl Token {
     }
 }
 
-/// What a caller shows: the token in `TOOLCRIB_TOKEN`.
+/// What a caller shows: the token in a variable.
 ///
 /// # Errors
 /// When it cannot stand in a header.
-pub(super) fn authorization(context: &Context) -> CliResult<Option<HeaderValue>> {
-    let Some(token) = context.environment.get(variable::TOKEN).filter(|token| !token.is_empty()) else {
+pub(super) fn authorization(context: &Context, name: &str) -> CliResult<Option<HeaderValue>> {
+    let Some(token) = context.environment.get(name).filter(|token| !token.is_empty()) else {
         return Ok(None);
     };
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| {
-        CliError::usage(format!("the variable {} holds no token", variable::TOKEN))
+        CliError::usage(format!("the variable {name} holds no token"))
             .hint("a token has letters, digits, `-`, `_` and `.`")
     })?;
     value.set_sensitive(true);
     Ok(Some(value))
+}
+
+/// The name of a variable, as it is typed. A token that is typed instead is not told again.
+pub(super) fn variable(text: &str) -> Result<String, String> {
+    let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let fits = fits && !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit());
+    if fits && text.len() <= 64 {
+        Ok(text.to_owned())
+    } else {
+        Err("write the name of a variable, such as TOOLCRIB_TOKEN, not the token".to_owned())
+    }
 }

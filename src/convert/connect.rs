@@ -61,8 +61,8 @@ pub struct Place {
 /// How a client reaches the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// By its address.
-    Http(String),
+    /// By its address, and with the token that a variable of the client's environment holds.
+    Http { url: String, token: Option<String> },
     /// By a command that it starts: our own program and its arguments.
     Command(String, Vec<String>),
 }
@@ -163,22 +163,13 @@ impl Client {
     /// The entry, in the client's own words.
     pub fn entry(self, reach: &Reach) -> Value {
         match reach {
-            Reach::Http(url) => match self {
-                Self::Windsurf => json!({"serverUrl": url}),
-                Self::GeminiCli => json!({"httpUrl": url}),
-                Self::ClaudeCode | Self::VsCode => json!({"type": "http", "url": url}),
-                Self::CopilotCli => json!({"type": "http", "url": url, "tools": ["*"]}),
-                Self::RooCode => json!({"type": "streamable-http", "url": url}),
-                Self::OpenCode => json!({"type": "remote", "url": url, "enabled": true}),
-                Self::ClaudeDesktop
-                | Self::Cursor
-                | Self::Zed
-                | Self::Codex
-                | Self::Kiro
-                | Self::LmStudio => {
-                    json!({"url": url})
+            Reach::Http { url, token } => {
+                let mut entry = self.address(url);
+                if let (Some(name), Some(fields)) = (token, entry.as_object_mut()) {
+                    fields.extend(self.token(name));
                 }
-            },
+                entry
+            }
             Reach::Command(program, args) => match self {
                 Self::OpenCode => {
                     let words: Vec<&String> = std::iter::once(program).chain(args).collect();
@@ -191,6 +182,38 @@ impl Client {
                 _ => json!({"command": program, "args": args}),
             },
         }
+    }
+
+    fn address(self, url: &str) -> Value {
+        match self {
+            Self::Windsurf => json!({"serverUrl": url}),
+            Self::GeminiCli => json!({"httpUrl": url}),
+            Self::ClaudeCode | Self::VsCode => json!({"type": "http", "url": url}),
+            Self::CopilotCli => json!({"type": "http", "url": url, "tools": ["*"]}),
+            Self::RooCode => json!({"type": "streamable-http", "url": url}),
+            Self::OpenCode => json!({"type": "remote", "url": url, "enabled": true}),
+            Self::ClaudeDesktop | Self::Cursor | Self::Zed | Self::Codex | Self::Kiro | Self::LmStudio => {
+                json!({"url": url})
+            }
+        }
+    }
+
+    /// Whether its file can name a variable of the environment that holds a token.
+    pub fn takes_reference(self) -> bool {
+        self.takes_address() && self.token("").is_some()
+    }
+
+    /// The field that sends the token of a variable, in the client's own syntax. None: the client would send
+    /// the name of the variable instead, or has no place for it.
+    fn token(self, name: &str) -> Option<(String, Value)> {
+        let value = match self {
+            Self::ClaudeCode | Self::GeminiCli | Self::CopilotCli | Self::Kiro => format!("${{{name}}}"),
+            Self::Cursor | Self::VsCode | Self::Windsurf | Self::RooCode => format!("${{env:{name}}}"),
+            Self::OpenCode => format!("{{env:{name}}}"),
+            Self::Codex => return Some(("bearer_token_env_var".to_owned(), json!(name))),
+            Self::ClaudeDesktop | Self::Zed | Self::LmStudio => return None,
+        };
+        Some(("headers".to_owned(), json!({"Authorization": format!("Bearer {value}")})))
     }
 
     /// What has to be done before it is seen.

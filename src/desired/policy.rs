@@ -25,7 +25,7 @@ pub(super) fn policy(
         let text = context.resolutions.blobs.get(&entry.id).map(|bytes| std::str::from_utf8(bytes));
         match text {
             Some(Ok(text)) => {
-                modules.push(PolicyModule { file: path, line: 1, indent: 0, text: text.into() })
+                modules.push(PolicyModule { file: path, line: 1, indent: 0, text: text.into() });
             }
             Some(Err(_)) => {
                 findings.error(&field, "not-text", format!("`{path}` is not UTF-8 text"), "save it as UTF-8");

@@ -36,6 +36,11 @@ pub const CODES: &[Code] = &[
         "Correct the arguments, or expect an error with `expect: {error: true}`.",
     ),
     code(
+        "contract-tool",
+        "A contract test calls a tool that the server's lock does not list.",
+        "Correct the name, or write the lock anew with `toolcrib lock NAME`.",
+    ),
+    code(
         "cycle",
         "Resources wait for each other in a circle.",
         "Remove one of the references; the message prints the whole circle.",

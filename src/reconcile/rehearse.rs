@@ -18,8 +18,9 @@ use super::{Ports, Reconciler};
 use crate::catalog::ReadyTool;
 use crate::contract::{self, Failed, Report};
 use crate::desired::{Desired, Location, Server};
+use crate::live::UpstreamKey;
 use crate::manifest::Manifest;
-use crate::ports::{CallContext, PortError, PortResult};
+use crate::ports::{CallContext, Offer, PortError, PortResult};
 use crate::resource::contract::ContractTest;
 use crate::resource::{Digest, EnvValue, Kind, ResourceId, Spec};
 use crate::schema::Schemas;
@@ -56,20 +57,45 @@ pub(super) async fn server(
     if passed.is_some_and(|passed| known || passed == digest.hex().as_bytes()) {
         return Ok(proven);
     }
-    let shown = !holds_secrets(&server);
+    proven.reports = ask(ports, &server, (&proven.key, &proven.offer), cancel).await?;
+    job::remember(ports, &before, digest.hex().as_bytes());
+    Ok(proven)
+}
+
+/// What all tests of a server come to; an error when some fail.
+async fn ask(
+    ports: &Ports,
+    server: &Server,
+    instance: (&UpstreamKey, &Offer),
+    cancel: &CancellationToken,
+) -> PortResult<Vec<Report>> {
+    let shown = !holds_secrets(server);
     let all = async {
         let mut reports = Vec::new();
         for test in server.tests.iter() {
-            let answer = call(ports, &proven, test, cancel).await?;
+            let answer = call(ports, instance, test, cancel).await?;
             let answer = answer.as_deref().map_err(Clone::clone);
             reports.push(contract::judge(&server.id, test, answer, shown));
         }
         Ok(reports)
     };
     let tested = cancel.run_until_cancelled(bounded(all)).await;
-    proven.reports = settle(tested.unwrap_or_else(|| Err(cancelled()))?)?;
-    job::remember(ports, &before, digest.hex().as_bytes());
-    Ok(proven)
+    settle(tested.unwrap_or_else(|| Err(cancelled()))?)
+}
+
+/// Tests a server that is served, because its tests are others than before.
+async fn again(
+    ports: Ports,
+    server: Arc<Server>,
+    (key, offer): (UpstreamKey, Arc<Offer>),
+    cancel: CancellationToken,
+) -> Done {
+    let digest = contract::digest(&server.digests, &server.tests);
+    let result = ask(&ports, &server, (&key, &offer), &cancel).await;
+    if result.is_ok() {
+        job::remember(&ports, &self::key(server.digests.workload), digest.hex().as_bytes());
+    }
+    Done::Rehearsed { id: server.id.clone(), digest, cancelled: cancel.is_cancelled(), result }
 }
 
 async fn bounded(tests: impl Future<Output = PortResult<Vec<Report>>>) -> PortResult<Vec<Report>> {
@@ -95,12 +121,12 @@ fn settle(reports: Vec<Report>) -> PortResult<Vec<Report>> {
 /// The result of a test's call; the inner error is a failure of the test.
 async fn call(
     ports: &Ports,
-    proven: &Proven,
+    (key, offer): (&UpstreamKey, &Offer),
     test: &ContractTest,
     cancel: &CancellationToken,
 ) -> PortResult<Result<String, String>> {
     let tool = test.tool.as_deref().unwrap_or_default();
-    let names: Vec<String> = proven.offer.tools.iter().filter_map(|definition| name(definition)).collect();
+    let names: Vec<String> = offer.tools.iter().filter_map(|definition| name(definition)).collect();
     if !names.iter().any(|name| name == tool) {
         let offered = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
         return Ok(Err(format!("the server has no tool `{tool}`; it has {offered}")));
@@ -108,7 +134,7 @@ async fn call(
     let params = serde_json::json!({"name": tool, "arguments": test.arguments});
     let params = RawValue::from_string(params.to_string())
         .map_err(|error| PortError::stalled("the arguments of a test cannot be written").caused_by(error))?;
-    match ports.prober.call(&proven.key, &params, contract::limit(test), cancel).await {
+    match ports.prober.call(key, &params, contract::limit(test), cancel).await {
         Ok(result) => Ok(Ok(result)),
         Err(error) => Ok(Err(error.chain())),
     }
@@ -184,6 +210,34 @@ async fn run(
 }
 
 impl Reconciler {
+    /// Begins the tests of servers that are served and whose tests are not those they passed. The instance
+    /// and what it offers stay meanwhile, and if they fail: it is the version before as well.
+    pub(super) fn rehearse_again(&mut self) {
+        let servers = self.serving.values().filter(|serving| !serving.server.tests.is_empty());
+        let served: Vec<_> = servers
+            .map(|serving| (Arc::clone(&serving.server), (serving.key.clone(), Arc::clone(&serving.offer))))
+            .collect();
+        for (server, instance) in served {
+            let id = server.id.clone();
+            let digest = contract::digest(&server.digests, &server.tests);
+            if self.rehearsals.get(&id).is_some_and(|known| known.digest == digest) {
+                continue;
+            }
+            let passed = job::recall(&self.ports, &key(server.digests.workload));
+            if passed.is_some_and(|passed| passed == digest.hex().as_bytes()) {
+                self.rehearsals.insert(id, Rehearsal { digest, passed: true });
+                continue;
+            }
+            let running = Key::Rehearsal(id);
+            if let Some(other) = self.running.get(&running).filter(|other| other.digest != Some(digest)) {
+                // Its end begins the tests there are now.
+                other.cancel.cancel();
+            }
+            let ports = self.ports.clone();
+            self.spawn(running, Some(digest), |cancel| Box::pin(again(ports, server, instance, cancel)));
+        }
+    }
+
     /// Whether this version of a tool passed its tests; begins them where that is not known.
     pub(super) fn rehearsed(&mut self, ready: &ReadyTool) -> Result<(), String> {
         let tool = &ready.tool;

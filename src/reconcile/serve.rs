@@ -34,6 +34,7 @@ impl Reconciler {
     pub(super) async fn publish(&mut self) {
         let Some(desired) = self.desired.clone() else { return };
         self.follow_servers(&desired);
+        self.rehearse_again();
         self.follow_tools(&desired).await;
         let Some(published) = self.publishable(&desired) else { return };
         let previous = self.ports.publisher.current();

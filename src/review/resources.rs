@@ -131,7 +131,10 @@ type Pair<'a> = (Option<&'a Arc<Declared>>, Option<&'a Arc<Declared>>);
 fn same((before, after): Pair<'_>) -> bool {
     match (before, after) {
         (Some(before), Some(after)) => {
-            Arc::ptr_eq(before, after) || before.text == after.text && before.document == after.document
+            // What was laid over a document stands in another file than its own.
+            let alone = !before.is_patched() && !after.is_patched();
+            let equal = before.text == after.text && before.document == after.document;
+            Arc::ptr_eq(before, after) || alone && equal
         }
         _ => false,
     }

@@ -186,3 +186,26 @@ fn variables_of_the_clients_move_their_files() {
         assert!(text(&other.join(file)).contains("toolcrib"), "{client}");
     }
 }
+
+#[test]
+fn a_token_is_named_and_never_written() {
+    let env = TestEnv::new();
+    let url = ["--url", "https://tools.example.com/mcp", "--token-env", "CRIB_TOKEN"];
+    let secret = "tc_not-to-be-written";
+    for (client, file, _) in FILES.into_iter().filter(|(_, file, _)| !file.is_empty()) {
+        let args = [&["connect", client][..], &url].concat();
+        let said = env.command(&args).env("CRIB_TOKEN", secret).output().unwrap();
+        assert!(said.status.success(), "{client}: {said:?}");
+        let written = text(&env.home().join(file));
+        assert!(written.contains("CRIB_TOKEN") && !written.contains(secret), "{client}: {written}");
+        assert_ne!(
+            written.contains("Bearer") || written.contains("bearer"),
+            written.contains("stdio"),
+            "{written}"
+        );
+    }
+    let zed = text(&env.home().join(".config/zed/settings.json"));
+    assert!(zed.contains("\"--token-env\"") && zed.contains("\"stdio\""), "{zed}");
+    let typed = run(&env, &["cursor", "--token-env", "tc_abc-123"]);
+    assert!(typed.code == 2 && typed.stderr.contains("not the token"), "{}", typed.all());
+}

@@ -150,6 +150,23 @@ fn a_server_is_served_when_it_answers_as_expected() {
     repo.commit("right");
     wait_for_reason(&env, &daemon, "Server/greeter", "Served");
     assert_eq!(text(&call(&daemon, "greeter_greet", json!({"name": "you"}))), "hallo you");
+
+    // Other tests alone are run against what is served, which stays.
+    let instance = || {
+        let status = env.run(&["status", "--admin", daemon.admin_address(), "--output", "json"]).json();
+        status["resources"]["Server/greeter"]["instances"].clone()
+    };
+    let before = instance();
+    assert!(before.as_array().is_some_and(|instances| instances.len() == 1), "{before}");
+    write("hallo", "servus");
+    repo.commit("other tests");
+    let why = wait_for_reason(&env, &daemon, "Server/greeter", "TestsFailed");
+    assert!(why.contains("expected the text \"servus Ada\"; answered: \"hallo Ada\""), "{why}");
+    assert_eq!(text(&call(&daemon, "greeter_greet", json!({"name": "you"}))), "hallo you");
+    write("hallo", "hallo");
+    repo.commit("the tests as they were");
+    wait_for_reason(&env, &daemon, "Server/greeter", "Served");
+    assert_eq!(instance(), before);
 }
 
 /// What a command printed, without what differs from run to run.

@@ -8,7 +8,7 @@
 
 mod remote;
 pub(crate) mod repo;
-mod server;
+pub(crate) mod server;
 
 use std::collections::BTreeSet;
 use std::fs::Permissions;

@@ -7,7 +7,7 @@ fn place(client: Client) -> Place {
 }
 
 fn http() -> Reach {
-    Reach::Http("http://127.0.0.1:7800/mcp".to_owned())
+    Reach::Http { url: "http://127.0.0.1:7800/mcp".to_owned(), token: None }
 }
 
 fn edit(client: Client, text: &str) -> String {
@@ -132,4 +132,27 @@ fn what_cannot_be_read_is_left_alone() {
     assert!(told(Client::Cursor, "{\"mcpServers\": []}").contains("`mcpServers` is not an object"));
     assert!(told(Client::Codex, "a = \n").contains("line 1"));
     assert!(told(Client::Codex, "mcp_servers = 1\n").contains("`mcp_servers` is not an object"));
+}
+
+#[test]
+fn tokens_are_named_as_each_client_names_them() {
+    let reach =
+        Reach::Http { url: "https://tools.example.com/mcp".to_owned(), token: Some("CRIB".to_owned()) };
+    for client in Client::ALL {
+        let entry = client.entry(&reach);
+        let said = entry["headers"]["Authorization"].as_str().or(entry["bearer_token_env_var"].as_str());
+        let expected = match client {
+            Client::ClaudeCode | Client::GeminiCli | Client::CopilotCli | Client::Kiro => {
+                Some("Bearer ${CRIB}")
+            }
+            Client::Cursor | Client::VsCode | Client::Windsurf | Client::RooCode => {
+                Some("Bearer ${env:CRIB}")
+            }
+            Client::OpenCode => Some("Bearer {env:CRIB}"),
+            Client::Codex => Some("CRIB"),
+            Client::ClaudeDesktop | Client::Zed | Client::LmStudio => None,
+        };
+        assert_eq!(said, expected, "{}", client.as_str());
+        assert_eq!(client.takes_reference(), expected.is_some(), "{}", client.as_str());
+    }
 }

@@ -71,6 +71,73 @@ fn a_branch_is_compared_from_where_it_left() {
     assert!(direct.contains("- tool other of Tool/other"), "{direct}");
 }
 
+#[test]
+fn what_a_patch_changes_is_shown_in_the_patch() {
+    let env = TestEnv::new();
+    let crib = |title: &str| {
+        format!(
+            "\
+apiVersion: toolcrib.dev/v1alpha1
+kind: Crib
+metadata: {{name: prod}}
+spec:
+  bases: [../../base]
+  patches:
+    - kind: Tool
+      name: greet
+      patch:
+        spec:
+          title: {title}
+"
+        )
+    };
+    env.repo().write("base/runner.yaml", RUNNER).write("base/greet.yaml", &tool("Greets somebody."));
+    env.repo().write("envs/prod/crib.yaml", &crib("Greeting")).commit("first");
+    env.repo().write("envs/prod/crib.yaml", &crib("Welcome")).commit("second");
+    let said = env.run(&["diff", "HEAD~1", "HEAD", "--path", "envs/prod"]);
+    insta::assert_snapshot!(normal(&said.all()), @r#"
+    HEAD~1 (ID) -> HEAD (ID)
+
+    Offered to clients: 1 changed
+      ~ tool greet of Tool/greet at base/greet.yaml:1:1: compatible
+          title:
+            - Greeting
+            + Welcome
+
+    Context of a model: ~23 tokens, as before, estimated within 35 %
+
+    Resources: 2 changed
+      ~ Crib/prod at envs/prod/crib.yaml:1:1
+          spec.patches[0].patch.spec.title: Greeting -> Welcome  (envs/prod/crib.yaml:11)
+      ~ Tool/greet at base/greet.yaml:1:1: offers something else
+          spec.title: Greeting -> Welcome  (envs/prod/crib.yaml:11)
+    --- exit 0
+    "#);
+    // Of somebody else's documents nothing is told: the base alone has not changed.
+    let base = env.run(&["diff", "HEAD~1", "HEAD", "--path", "base"]);
+    assert!(base.stdout.ends_with("Nothing changed.\n"), "{}", base.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_elsewhere_is_compared_without_a_clone() {
+    let env = branches();
+    let ssh = crate::git::server::Ssh::start().await;
+    let key = env.home().join("key");
+    std::fs::write(&key, ssh.key("client")).unwrap();
+    let (url, hosts) = (ssh.url(env.repo().path()), ssh.known_hosts("host"));
+    let access = ["--git-ssh-key", key.to_str().unwrap(), "--known-hosts", hosts.to_str().unwrap()];
+    let elsewhere = |range: &str| env.run(&[&["diff", range, "--repo", &url][..], &access].concat());
+    let here = env.run(&["diff", "main..feature"]);
+    let there = elsewhere("main..feature");
+    let body = |text: &str| text.split_once('\n').map(|(_, body)| body.to_owned());
+    assert_eq!((there.code, body(&there.stdout)), (0, body(&here.stdout)), "{}", there.all());
+    assert!(there.stdout.contains("~ tool greet of Tool/greet"), "{}", there.all());
+    let parted = elsewhere("main...feature");
+    assert!(parted.code == 2 && parted.stderr.contains("compare with two dots"), "{}", parted.all());
+    let unknown = elsewhere("main..nothing");
+    assert!(unknown.code == 1 && unknown.stderr.contains("nothing"), "{}", unknown.all());
+}
+
 /// Short ids differ from run to run.
 fn normal(text: &str) -> String {
     let mut normal = String::new();

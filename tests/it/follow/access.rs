@@ -120,6 +120,15 @@ fn callers_show_tokens_whose_hashes_are_in_a_file() {
     };
     assert_eq!(String::from_utf8_lossy(&call(&ada).stdout), "hello Bob\n");
     assert!(String::from_utf8_lossy(&call("").stderr).contains("TOOLCRIB_TOKEN"));
+    let mut bridge = env.command(&["stdio", "--url", &daemon.mcp, "--token-env", "CRIB"]);
+    let mut bridge = bridge.env("CRIB", &ada).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let request = r#"{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "it", "version": "1"}}}"#;
+    std::io::Write::write_all(bridge.stdin.as_mut().unwrap(), format!("{request}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::BufReader::new(bridge.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+    assert!(answer.contains("\"protocolVersion\""), "{answer}");
+    drop(bridge.stdin.take());
+    assert!(bridge.wait().unwrap().success());
 
     // A token ends when its line is taken out, and what was logged holds none.
     std::fs::write(&file, format!("{eve_line}\n")).unwrap();
