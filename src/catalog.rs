@@ -25,6 +25,7 @@ use bytes::Bytes;
 
 use crate::desired;
 use crate::live::UpstreamKey;
+use crate::resource::toolset::Access;
 use crate::resource::{Labels, ResourceId, Revision};
 
 pub use compose::{Input, Offered, Report, ReportKind, compose};
@@ -54,6 +55,8 @@ pub struct Catalog {
     unlisted: Option<Arc<Entry>>,
     /// In the order of servers.
     voices: Arc<[part::Voice]>,
+    /// Who may use the endpoint for operators; none: who is local.
+    pub operators: Option<Access>,
     /// Toolsets by name.
     parts: BTreeMap<Arc<str>, part::Division>,
     pages: [Pages; 4],

@@ -5,6 +5,7 @@ mod lend;
 pub mod history;
 pub mod lock;
 mod metered;
+mod operations;
 mod pool;
 pub mod probe;
 mod publish;
@@ -106,12 +107,7 @@ pub async fn run(
     let addresses = (local(&mcp)?, local(&reads)?);
 
     let reconciler = Reconciler::new(world.ports(), config.floor.clone(), first_status(&config, addresses))?;
-    let control = Arc::new(DaemonControl {
-        published: Arc::clone(&world.published),
-        events: events.clone(),
-        pool: Arc::clone(&world.pool),
-        journal: Arc::clone(&world.journal),
-    });
+    let control = controlled(&world, &events);
     let admin = admin::routes::Admin { control, metrics: Arc::clone(&world.published.metrics) };
     let public = config.public_url.as_deref().and_then(|url| url.parse().ok());
     let guarded = |routes, address| http::guard(routes, http::Allowed::new(address, public.as_ref()));
@@ -165,6 +161,22 @@ pub async fn run(
     drop(tokio::time::timeout(GRACE, tasks.wait()).await);
     world.store.put(world::CLEAN, b"yes")?;
     Ok(())
+}
+
+/// What answers the admin endpoint, and operators over MCP.
+fn controlled(world: &World, events: &mpsc::Sender<Event>) -> Arc<DaemonControl> {
+    let control = Arc::new(DaemonControl {
+        published: Arc::clone(&world.published),
+        events: events.clone(),
+        pool: Arc::clone(&world.pool),
+        journal: Arc::clone(&world.journal),
+    });
+    world.published.gateway.set_operations(Arc::new(operations::Operating {
+        control: Arc::downgrade(&control),
+        probes: Arc::clone(&world.probes),
+        events: events.clone(),
+    }));
+    control
 }
 
 /// One pass without listeners: what it did is in the status.

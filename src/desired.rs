@@ -32,6 +32,7 @@ use crate::resource::crib::{Naming, Registration, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust};
+use crate::resource::toolset::Access;
 use crate::resource::workload::Security;
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
 
@@ -39,7 +40,7 @@ pub use files::blobs;
 pub use names::Filter;
 pub use pin::source_of;
 pub use resolve::{questions, resolve};
-pub use toolset::Toolset;
+pub use toolset::{OPERATOR, Toolset};
 
 /// Everything the revision asks for, resolved.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub struct Desired {
     pub sync: Sync,
     /// Outside registration APIs that are told of what is served.
     pub register: Arc<[Registration]>,
+    /// Who may use the endpoint for operators; none: who is local.
+    pub operators: Option<Access>,
     pub runners: BTreeMap<Name, Arc<Runner>>,
     pub servers: BTreeMap<Name, Arc<Server>>,
     pub tools: BTreeMap<Name, Arc<Tool>>,

@@ -10,6 +10,7 @@ mod bridge;
 mod call;
 mod catalogs;
 mod limit;
+mod operator;
 mod relay;
 mod search;
 mod session;
@@ -19,7 +20,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -39,6 +40,7 @@ use crate::schema::Schemas;
 pub use audit::{CallRecord, Observer, Outcome};
 pub use authorize::Rules;
 pub use catalogs::Catalogs;
+pub use operator::{Operations, Refused};
 pub use why::Prospect;
 
 /// What stands between clients and everything that is offered.
@@ -50,6 +52,7 @@ pub struct Gateway {
     schemas: Schemas,
     views: views::Views,
     observer: Observer,
+    operations: OnceLock<Arc<dyn Operations>>,
     limits: limit::Limits,
     bridge: bridge::Bridge,
 }
@@ -70,6 +73,7 @@ impl Gateway {
             schemas: Schemas::default(),
             views: views::Views::default(),
             observer,
+            operations: OnceLock::new(),
             limits: limit::Limits::default(),
             bridge: bridge::Bridge::default(),
         })
@@ -85,6 +89,11 @@ impl Gateway {
     /// Ends the connections that belong to one client each. Calls under way keep theirs.
     pub fn let_go(&self) {
         self.bridge.close();
+    }
+
+    /// Who answers operators. Said once, when the daemon is put together.
+    pub fn set_operations(&self, operations: Arc<dyn Operations>) {
+        drop(self.operations.set(operations));
     }
 
     /// Rules that decide from the next request on.
@@ -134,6 +143,9 @@ pub fn router(endpoint: Arc<Endpoint>) -> Router {
 #[async_trait]
 impl Handler for Gateway {
     async fn request(&self, request: &Request, context: &CallContext) -> Result<Reply, ErrorObject> {
+        if operator::is_it(&request.scope) {
+            return operator::request(self, request).await;
+        }
         match &request.method {
             Method::ToolsList => self.list(request, List::Tools, "tools"),
             Method::PromptsList => self.list(request, List::Prompts, "prompts"),
@@ -159,6 +171,9 @@ impl Handler for Gateway {
         if *scope == Scope::All {
             return Ok(());
         }
+        if operator::is_it(scope) {
+            return operator::admit(self, user);
+        }
         match self.catalogs.sight(scope) {
             Ok(sight) => match &sight.toolset {
                 Some(toolset) if !toolset.admits(&user.name, &user.groups) => {
@@ -177,6 +192,9 @@ impl Handler for Gateway {
     }
 
     fn about(&self, scope: &Scope) -> About {
+        if operator::is_it(scope) {
+            return operator::about();
+        }
         self.catalogs.sight(scope).map(|sight| sight.about()).unwrap_or_default()
     }
 

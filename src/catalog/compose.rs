@@ -90,6 +90,7 @@ pub fn compose(input: &Input<'_>) -> (Catalog, Vec<Report>) {
         instructions: part::together(voices.iter()),
         completions: voices.iter().any(|voice| voice.completions),
         voices,
+        operators: None,
         parts: BTreeMap::new(),
         unlisted: unlisted(input),
     };

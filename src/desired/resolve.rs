@@ -88,6 +88,7 @@ pub fn resolve(
         naming: context.crib.naming.clone(),
         sync: context.crib.sync.clone(),
         register: context.crib.register.clone().into(),
+        operators: context.crib.operators.clone(),
         runners: context.runners.clone(),
         servers: BTreeMap::new(),
         tools: BTreeMap::new(),

@@ -47,10 +47,7 @@ impl Toolset {
 
     /// Whether somebody may use its endpoint.
     pub fn admits(&self, user: &str, groups: &[String]) -> bool {
-        self.access.as_ref().is_none_or(|access| {
-            access.users.iter().any(|name| name == user)
-                || access.groups.iter().any(|group| groups.contains(group))
-        })
+        self.access.as_ref().is_none_or(|access| access.admits(user, groups))
     }
 }
 
@@ -80,6 +77,10 @@ pub(super) fn all(manifest: &Manifest, desired: &mut Desired, previous: Option<&
         let Spec::Toolset(spec) = &declared.spec else { continue };
         let before = previous.and_then(|previous| previous.toolsets.get(&id.name));
         let mut findings = Findings::new(declared);
+        if id.name.as_str() == OPERATOR {
+            let message = "`operator` is the name of the endpoint for operators";
+            findings.error(&[], "invalid-value", message, "call the toolset something else");
+        }
         possible(manifest, desired, spec, &mut findings);
         if findings.failed() {
             desired.faulty.insert(id.clone());
@@ -109,6 +110,9 @@ fn one(declared: &Declared, spec: &ToolsetSpec) -> Toolset {
         access: spec.access.clone(),
     }
 }
+
+/// The endpoint of a toolset of that name is the one for operators.
+pub const OPERATOR: &str = "operator";
 
 /// Tells of selectors that nothing declared can fit.
 fn possible(manifest: &Manifest, desired: &Desired, spec: &ToolsetSpec, findings: &mut Findings<'_>) {

@@ -136,7 +136,7 @@ pub(super) fn ended(result: &str) -> Outcome {
 }
 
 /// The arguments; none are an empty object.
-fn arguments(request: &Request) -> Result<Map<String, Value>, ErrorObject> {
+pub(super) fn arguments(request: &Request) -> Result<Map<String, Value>, ErrorObject> {
     let given = request.params.as_deref().and_then(|params: &RawValue| raw::get(params, "arguments"));
     match given {
         None => Ok(Map::new()),

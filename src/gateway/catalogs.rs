@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::invalid;
 use super::sight::Sight;
 use crate::catalog::{Catalog, Changed, Cursor, List};
-use crate::desired::Toolset;
+use crate::desired::{OPERATOR, Toolset};
 use crate::mcp::server::{Changes, Scope};
 use crate::mcp::wire::ErrorObject;
 
@@ -128,6 +128,7 @@ impl Catalogs {
         match scope {
             Scope::All => self.changes.subscribe(),
             Scope::Revision(_) => self.still.subscribe(),
+            Scope::Toolset(name) if &**name == OPERATOR => self.still.subscribe(),
             Scope::Toolset(name) => {
                 let mut followed = self.followed();
                 // Looked at under the lock: a toolset that goes later takes its stream with it.
@@ -165,6 +166,25 @@ impl Catalogs {
                 format!("there is no toolset `{name}`: declare a `Toolset` of that name, or use /mcp")
             }
             Scope::All | Scope::Revision(_) => "there is no such endpoint".to_owned(),
+        })
+    }
+
+    /// The catalog that was served before the current commit; or of the commit of that name.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn before(&self, commit: Option<&str>) -> Result<Arc<Catalog>, String> {
+        if let Some(commit) = commit {
+            return self.pinned(commit);
+        }
+        let current = self.current();
+        let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_other = |catalog: &Catalog| {
+            !catalog.revision.commit.is_empty() && catalog.revision.commit != current.revision.commit
+        };
+        let other = retained.iter().rev().find(|(catalog, _)| is_other(catalog));
+        other.map(|(catalog, _)| Arc::clone(catalog)).ok_or_else(|| {
+            "no catalog of an earlier commit is kept; `toolcrib diff` compares any two".to_owned()
         })
     }
 

@@ -214,6 +214,9 @@ fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
         let message = format!("a budget of {} percent is more than everything", spec.sync.prune_budget);
         check.invalid(&["sync", "pruneBudget"], message, "write a number from 0 to 100");
     }
+    if let Some(operators) = &spec.operators {
+        toolset::access(check, "operators", operators);
+    }
     let images = &spec.defaults.images;
     for (field, image) in [("python", &images.python), ("node", &images.node)] {
         if let Some(image) = image {

@@ -70,6 +70,7 @@ fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
         naming: crate::resource::crib::Naming::default(),
         sync: crate::resource::crib::Sync::default(),
         register: Arc::new([]),
+        operators: None,
         runners: BTreeMap::from([(name("local"), Arc::new(runner))]),
         servers: servers.into_iter().map(|server| (server.id.name.clone(), server)).collect(),
         tools: BTreeMap::new(),

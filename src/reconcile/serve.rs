@@ -53,7 +53,9 @@ impl Reconciler {
             }
             text.push_str(&report.message);
         }
-        let catalog = Arc::new(catalog.divided(&desired.toolsets, previous.as_deref()));
+        let mut catalog = catalog.divided(&desired.toolsets, previous.as_deref());
+        catalog.operators.clone_from(&desired.operators);
+        let catalog = Arc::new(catalog);
         self.tell(previous.as_deref(), &catalog);
         self.ports.publisher.register(&desired.register);
         self.ports.publisher.publish(catalog, Arc::clone(&self.policies), &desired.runners);

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::toolset::Access;
 use super::value::Reference;
 use super::workload::{Resources, Security};
 use super::{Kind, Name, Period};
@@ -46,6 +47,11 @@ pub struct CribSpec {
     /// They grant nothing. Default: none. Example: `{developer: {groups: [dev]}}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Role>,
+    /// Who may use the endpoint for operators, `/mcp/operator`, which reads and changes nothing.
+    ///
+    /// Default: the group `local`, everybody on the daemon's machine. Example: `{groups: [oncall]}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operators: Option<Access>,
     /// Outside registration APIs that are told of every published tool.
     ///
     /// Default: none.

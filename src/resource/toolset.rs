@@ -79,6 +79,13 @@ pub struct Access {
     pub groups: Vec<String>,
 }
 
+impl Access {
+    /// Whether it names somebody, or one of their groups.
+    pub fn admits(&self, user: &str, groups: &[String]) -> bool {
+        self.users.iter().any(|name| name == user) || self.groups.iter().any(|group| groups.contains(group))
+    }
+}
+
 /// `search: true`, or `search: {results: 10}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]

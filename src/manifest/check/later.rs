@@ -34,7 +34,17 @@ impl Check<'_, '_> {
 }
 
 fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
-    let CribSpec { naming: _, defaults, bases: _, patches: _, roles: _, register: _, verify, sync } = spec;
+    let CribSpec {
+        naming: _,
+        defaults,
+        bases: _,
+        patches: _,
+        roles: _,
+        operators: _,
+        register: _,
+        verify,
+        sync,
+    } = spec;
     check.later(
         verify.is_some(),
         &["verify"],

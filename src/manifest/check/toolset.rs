@@ -31,7 +31,7 @@ pub(super) fn toolset(check: &mut Check<'_, '_>, spec: &ToolsetSpec) {
         check.invalid(&["search", "results"], message, &format!("write a number from 1 to {MAX_RESULTS}"));
     }
     if let Some(given) = &spec.access {
-        access(check, given);
+        access(check, "access", given);
     }
 }
 
@@ -40,25 +40,25 @@ pub(in crate::manifest) fn access_fails(root: &Node<'_>) -> bool {
     let Some((key, node)) = root.get("spec").and_then(|(_, spec)| spec.get("access")) else { return false };
     let mut faults = BTreeSet::new();
     match read::<Option<Access>>(node, key.mark) {
-        Ok(Some(given)) => access(&mut Check { root, faults: &mut faults }, &given),
+        Ok(Some(given)) => access(&mut Check { root, faults: &mut faults }, "access", &given),
         Ok(None) => {}
         Err(_) => return true,
     }
     !faults.is_empty()
 }
 
-fn access(check: &mut Check<'_, '_>, access: &Access) {
+/// Checks the field `at`, which says who may use something.
+pub(super) fn access(check: &mut Check<'_, '_>, at: &str, access: &Access) {
     if access.users.is_empty() && access.groups.is_empty() {
-        let hint = "name `users` or `groups`, or remove `access` to let everybody in";
-        check.invalid(&["access"], "nobody may use the toolset", hint);
+        let (what, hint) = match at {
+            "access" => ("the toolset", "name `users` or `groups`, or remove `access` to let everybody in"),
+            _ => ("it", "name `users` or `groups`, or remove it to let in who is local"),
+        };
+        check.invalid(&[at], format!("nobody may use {what}"), hint);
     }
     for (field, names) in [("users", &access.users), ("groups", &access.groups)] {
-        for (at, _) in names.iter().enumerate().filter(|(_, name)| name.trim().is_empty()) {
-            check.invalid(
-                &["access", field, &at.to_string()],
-                "the name is empty",
-                "write a name, or remove it",
-            );
+        for (nth, _) in names.iter().enumerate().filter(|(_, name)| name.trim().is_empty()) {
+            check.invalid(&[at, field, &nth.to_string()], "the name is empty", "write a name, or remove it");
         }
     }
 }

@@ -124,6 +124,12 @@ fn crib(id: &ResourceId, was: &Declared, now: &Declared, concerns: &mut Vec<Conc
     if verify(&old).is_some() && verify(&old) != verify(&new) {
         tell("verify", "checks signatures in another way", (verify(&old), verify(&new)), &["spec", "verify"]);
     }
+    let operators =
+        |spec: &Value| spec.get("operators").filter(|who| !who.is_null()).map(ToString::to_string);
+    if operators(&old) != operators(&new) {
+        let told = (operators(&old), operators(&new));
+        tell("operators", "lets others use the endpoint for operators", told, &["spec", "operators"]);
+    }
     let kinds = |spec: &Value| -> Vec<String> {
         let listed = spec.pointer("/sync/protect").and_then(Value::as_array);
         listed.into_iter().flatten().map(super::plain).collect()
