@@ -14,6 +14,7 @@ mod answer;
 mod bound;
 mod check;
 mod compile;
+pub mod limit;
 mod depend;
 mod input;
 mod remote;
@@ -23,7 +24,7 @@ pub mod suite;
 mod tests;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -96,8 +97,8 @@ pub struct Decision {
     pub audited: Vec<Refusal>,
     /// Names of runners, when some policy says which: what all that say so agree on.
     pub allowed_runners: Option<BTreeSet<String>>,
-    /// Limits by name, the smallest number that any policy gives.
-    pub limits: BTreeMap<String, f64>,
+    /// Limits by name ([`limit::LIMITS`]), the smallest number that any policy gives.
+    pub limits: limit::Given,
     /// Which arguments the record of a call may hold: what all policies that say so agree on. None
     /// says so: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -292,6 +293,18 @@ impl PolicySet {
             rule: voice.rule("allowed_runners"),
             cause: Cause::Denied,
             message: Some(format!("it may not run on runner `{runner}`")),
+        })
+    }
+
+    /// The refusal of a resource that has more than `limits` gives.
+    fn above(&self, point: Point, message: String) -> Option<Refusal> {
+        let says = |policy: &&Compiled| policy.asked_at(point) && policy.answers.contains(&"limits");
+        let voice = self.policies.iter().find(says)?.voice();
+        Some(Refusal {
+            policy: voice.id.clone(),
+            rule: voice.rule("limits"),
+            cause: Cause::Denied,
+            message: Some(message),
         })
     }
 

@@ -222,7 +222,10 @@ pub struct Metadata {
     /// For selection by a `Toolset`. Default: none. Example: `{team: data}`.
     #[serde(default, skip_serializing_if = "no_labels")]
     pub labels: Labels,
-    /// For people and other programs; Toolcrib decides nothing by them. Default: none.
+    /// For people and other programs; what is served and run does not depend on them.
+    ///
+    /// `toolcrib.dev/update` is read by `toolcrib update`: the range within which it moves the version of a
+    /// `Server` or `Tool`. Default: none. Example: `{toolcrib.dev/update: ^1.2}`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub annotations: std::collections::BTreeMap<String, String>,
 }

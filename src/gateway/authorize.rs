@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::{Catalog, Entry, List, Route};
 use crate::desired::{self, Location};
+use crate::policy::limit::{self, Given};
 use crate::policy::{self, Decision, EntryFacts, PolicySet, Principal, Recorded, Subject, SubjectKind};
 use crate::ports::{Judge, judged};
 use crate::resource::Name;
@@ -35,13 +36,15 @@ pub(super) struct Judged {
     pub(super) verdict: Verdict,
     /// What policies with `enforcement: audit` would have refused.
     pub(super) audited: Vec<String>,
+    /// What the call is lowered to.
+    pub(super) limits: Given,
     /// Which arguments may be recorded.
     pub(super) recorded: Option<Recorded>,
 }
 
 impl From<Verdict> for Judged {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, audited: Vec::new(), recorded: None }
+        Self { verdict, audited: Vec::new(), limits: Given::new(), recorded: None }
     }
 }
 
@@ -127,7 +130,11 @@ impl Rules {
         };
         let decision = self.policies.decide_with(Point::Call, &question, &said);
         let judged = Judged {
-            verdict: verdict(&decision, runner_of(entry)),
+            verdict: match verdict(&decision, runner_of(entry)) {
+                Verdict::Allowed => within(entry, &decision.limits),
+                refused => refused,
+            },
+            limits: decision.limits.clone(),
             audited: decision.audited.iter().map(ToString::to_string).collect(),
             recorded: decision.recorded.clone(),
         };
@@ -169,6 +176,15 @@ fn verdict(decision: &Decision, runner: Option<&Name>) -> Verdict {
         }
         _ => Verdict::Allowed,
     }
+}
+
+/// A server that runs with more than a call may have is not called.
+fn within(entry: &Entry, limits: &Given) -> Verdict {
+    let above = match &entry.route {
+        Route::Server { server, .. } => limit::server_above(server, limits),
+        Route::Tool(_) => None,
+    };
+    above.map_or(Verdict::Allowed, |above| Verdict::Refused(format!("{above} (rule `limits`)")))
 }
 
 /// The runner a call goes to, when it goes to one.

@@ -1,5 +1,7 @@
 //! `tools/call`: find the entry, ask the rules, check arguments, send it where it goes.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -11,6 +13,7 @@ use super::{Gateway, Reply, invalid, relay, tool_error};
 use crate::catalog::{Entry, List, ReadyTool, Route};
 use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::{ErrorObject, raw};
+use crate::policy::limit::{self, Given};
 use crate::ports::CallContext;
 use crate::resource::{Kind, ResourceId};
 
@@ -43,9 +46,9 @@ pub(super) async fn direct(
     let name = request.name.as_deref().ok_or_else(|| invalid("`params.name` is no string"))?;
     let unknown = || invalid(format!("unknown tool `{name}`"));
     let found = relay::target(gateway, request, |sight| sight.get(List::Tools, name));
-    let entry = found.as_ref().map(|target| &*target.entry);
-    let mut timed = Timed::begin(request, name, entry, &gateway.observer);
-    let (Some(target), Some(entry)) = (&found, entry) else { return Err(unknown()) };
+    let entry = found.as_ref().map(|target| Arc::clone(&target.entry));
+    let mut timed = Timed::begin(request, name, entry.as_deref(), &gateway.observer);
+    let (Some(mut target), Some(entry)) = (found, entry.as_deref()) else { return Err(unknown()) };
     let rules = gateway.rules.load_full();
     let needed = rules.asks() || matches!(entry.route, Route::Tool(_));
     let arguments = match if needed { arguments(request) } else { Ok(Map::new()) } {
@@ -57,6 +60,10 @@ pub(super) async fn direct(
     };
     let judged = rules.decide(entry, request.user(), &arguments).await;
     timed.judged(&judged, &arguments);
+    if !judged.limits.is_empty() {
+        target.entry = Arc::new(lowered(entry, &judged.limits));
+    }
+    let entry = &*target.entry;
     let (result, outcome) = match judged.verdict {
         Verdict::Hidden => (Err(unknown()), Outcome::Refused),
         Verdict::Refused(reason) => {
@@ -66,7 +73,9 @@ pub(super) async fn direct(
             Err(busy) => refused(&busy),
             Ok(_leave) => match &entry.route {
                 Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
-                Route::Server { .. } => relay::tool(gateway, target, request, context).await,
+                Route::Server { .. } => {
+                    short(relay::tool(gateway, &target, request, context).await, &judged.limits)
+                }
             },
         },
     };
@@ -76,6 +85,31 @@ pub(super) async fn direct(
     };
     timed.end(outcome, bytes);
     result
+}
+
+/// The entry with what rules limit lowered for this call.
+fn lowered(entry: &Entry, limits: &Given) -> Entry {
+    let mut entry = entry.clone();
+    match &mut entry.route {
+        Route::Tool(ready) => ready.tool = Arc::new(limit::lowered(&ready.tool, limits)),
+        Route::Server { server, .. } => {
+            if let Some(most) = limit::timeout(limits).filter(|most| *most < server.timeout) {
+                Arc::make_mut(server).timeout = most;
+            }
+        }
+    }
+    entry
+}
+
+/// What a server answered, unless rules allow less.
+fn short((result, outcome): Ended, limits: &Given) -> Ended {
+    match (&result, limit::output(limits)) {
+        (Ok(Reply::Whole(text)), Some(most)) if text.len() as u64 > most => {
+            let why = format!("the answer has {} bytes, and {most} are allowed (rule `limits`)", text.len());
+            (Ok(tool_error(&why)), Outcome::ToolError)
+        }
+        _ => (result, outcome),
+    }
 }
 
 /// Waits until what is called may work on one more call.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Decision, PolicySet, Refusal, RunnerFacts};
+use super::{Decision, PolicySet, Refusal, RunnerFacts, limit};
 use crate::desired::{Desired, Location, Program, Server, Tool};
 use crate::manifest::{Declared, Diagnostic, Manifest};
 use crate::resource::policy::Point;
@@ -91,7 +91,7 @@ impl Admission {
                 || Arc::new(document(declared, desired, &version)),
                 |known| Arc::clone(&known.document),
             );
-            let decision = decide(rules, &document, version.runner());
+            let decision = decide(rules, &document, &version);
             if decision.allowed {
                 diagnostics.extend(decision.audited.iter().map(|refusal| audited(declared, refusal)));
                 self.seen.insert(id, Seen { version, document, audited: decision.audited.into() });
@@ -99,7 +99,7 @@ impl Admission {
             }
             diagnostics.extend(decision.refusals.iter().map(|refusal| refused(declared, refusal)));
             let kept = old.filter(|old| {
-                !old.version.is(&version) && decide(rules, &old.document, old.version.runner()).allowed
+                !old.version.is(&version) && decide(rules, &old.document, &old.version).allowed
             });
             put(desired, &id, kept.as_ref());
             if let Some(kept) = kept {
@@ -136,9 +136,17 @@ fn put(desired: &mut Desired, id: &ResourceId, kept: Option<&Seen>) {
     }
 }
 
-fn decide(rules: &PolicySet, document: &Value, runner: Option<&Name>) -> Decision {
+fn decide(rules: &PolicySet, document: &Value, version: &Version) -> Decision {
     let mut decision = rules.decide(Point::Admission, document);
-    if let (Some(allowed), Some(runner)) = (&decision.allowed_runners, runner)
+    let more = match version {
+        Version::Server(server) => limit::server_declares_more(server, &decision.limits),
+        Version::Tool(tool) => limit::tool_declares_more(tool, &decision.limits),
+    };
+    if let Some(refusal) = more.and_then(|more| rules.above(Point::Admission, more)) {
+        decision.allowed = false;
+        decision.refusals.push(refusal);
+    }
+    if let (Some(allowed), Some(runner)) = (&decision.allowed_runners, version.runner())
         && !allowed.contains(runner.as_str())
         && let Some(refusal) = rules.not_on(Point::Admission, runner)
     {

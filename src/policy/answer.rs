@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use regorus::{Engine, Value};
 
 use super::compile::{self, Compiled};
+use super::limit::LIMITS;
 use super::{Answer, Cause, Decision, MAX_MESSAGE, MAX_REFUSALS, Recorded, Refusal};
 use crate::resource::ResourceId;
 use crate::resource::policy::Enforcement;
@@ -246,6 +247,10 @@ fn limits(value: &Value, decision: &mut Decision) -> bool {
     let Value::Object(limits) = value else { return false };
     for (name, limit) in limits.iter() {
         let (Some(name), Ok(limit)) = (text(name), limit.as_f64()) else { return false };
+        // One that nobody obeys would be a promise.
+        if !LIMITS.contains(&name.as_str()) || limit <= 0.0 {
+            return false;
+        }
         let lowest = decision.limits.entry(name).or_insert(limit);
         *lowest = lowest.min(limit);
     }

@@ -1,5 +1,7 @@
 //! What rules decide, and what is refused before any decides.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::*;
@@ -174,6 +176,8 @@ fn policies_together() {
         // What cannot be understood or evaluated refuses.
         (&["allowed_runners := \"a\""], false, true, none.clone()),
         (&["limits := {\"memory\": \"much\"}"], false, true, none.clone()),
+        (&["limits := {\"speed\": 3}"], false, true, none.clone()),
+        (&["limits := {\"timeout\": 0}"], false, true, none.clone()),
         (&["deny if startswith(input.x, \"a\")"], false, true, none.clone()),
         (&["allow := true", "visible if 1 / 0 == 1"], false, true, none.clone()),
         (&["deny := 1 if input.x == 1\ndeny := 2 if input.x == 1"], false, true, none.clone()),
@@ -183,8 +187,9 @@ fn policies_together() {
         assert_eq!((decision.allowed, decision.hides()), (allowed, hidden), "{texts:?}: {decision:?}");
         assert_eq!(decision.allowed_runners, runners, "{texts:?}");
     }
-    let limits = ask(&set(&["limits := {\"a\": 3, \"b\": 1}", "limits := {\"a\": 2}"]), &json!({})).limits;
-    assert_eq!(limits, BTreeMap::from([("a".to_owned(), 2.0), ("b".to_owned(), 1.0)]));
+    let limits =
+        ask(&set(&["limits := {\"cpu\": 3, \"pids\": 1}", "limits := {\"cpu\": 2}"]), &json!({})).limits;
+    assert_eq!(limits, BTreeMap::from([("cpu".to_owned(), 2.0), ("pids".to_owned(), 1.0)]));
     let failed = &ask(&set(&["deny if startswith(input.x, \"a\")"]), &json!({"x": 1})).refusals[0];
     assert_eq!(failed.cause, Cause::Failed);
     assert_eq!(failed.message.as_deref(), Some("`startswith` expects string argument. Got `1` instead"));

@@ -123,7 +123,10 @@ fn documents_of_examples_and_cases_are_taken_as_the_types_take_them() {
     let (mut taken, mut refused) = (0, 0);
     for path in paths {
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        if path.ends_with("manifest/parameters/input.yaml") {
+        if ["manifest/parameters", "manifest/schemas"]
+            .iter()
+            .any(|case| path.parent().is_some_and(|folder| folder.ends_with(case)))
+        {
             // Faults of parameters, which the schema sees, are found when they are resolved.
             continue;
         }

@@ -33,7 +33,11 @@ pub struct PolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opa: Option<OpaSource>,
     /// The package whose rules decide: `deny`, `allow`, `visible`, `allowed_runners`, `limits`, and
-    /// `recorded` (arguments that audit records may hold: a set of names, or `true`). Example: `team.tools`.
+    /// `recorded` (arguments that audit records may hold: a set of names, or `true`).
+    ///
+    /// `limits` is an object of numbers: `timeout` (seconds), `memory` and `maxOutput` (bytes), `cpu` (cores),
+    /// `pids`. A call of a tool is lowered to them; a server that runs with more is not called, and with the
+    /// point `admission` what declares more is not run. Example: `team.tools`.
     pub package: String,
     /// The language the rules are written in. Default: v1.
     #[serde(default)]

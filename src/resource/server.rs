@@ -91,7 +91,10 @@ pub struct ServerSpec {
     /// Default: everything hardened. Example: `{readOnlyRoot: false}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Security>,
-    /// How often it is asked what it offers. Not supported by this version. Example: `{interval: 10s}`.
+    /// How often it is asked what it offers. Not supported by this version, which asks when it starts or is
+    /// connected to again, and when it says that its list changed; one that ends is started again.
+    ///
+    /// Default: never besides. Example: `{interval: 10s}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<Health>>,
     /// Whether the new instance starts before or after the old one ends. Default: surge.

@@ -377,3 +377,50 @@ fn what_is_not_admitted_does_not_run_and_the_version_before_stays() {
     wait_for_names(&daemon, &["kubectl", "say"]);
     assert_eq!(text(&call(&daemon, "say", json!({}))), "bad\n");
 }
+
+#[test]
+fn limits_of_rules_are_those_of_the_call() {
+    let env = TestEnv::new();
+    let more = r#"---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Tool
+metadata: {name: slow}
+spec: {description: Takes its time, command: [sleep, "600"]}
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Tool
+metadata: {name: long}
+spec: {description: Says much, command: [seq, "1", "5000"]}
+"#;
+    let venv = std::env::var_os("TOOLCRIB_IT_VENV").expect("TOOLCRIB_IT_VENV is not set: run `tests/run`");
+    let python = std::path::Path::new(&venv).join("bin/python");
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/weather/server.py");
+    let server =
+        crate::follow::server("weather", &[python.to_str().unwrap(), fixture], "  tools: {include: [echo]}");
+    let limits = |rule: &str| {
+        policy("modest", "modest", &format!("  rego: |\n    package modest\n    limits := {rule}"))
+    };
+    let write = |rule: &str| {
+        env.repo().write("crib.yaml", &(tools("staging") + more + &server + &limits(rule))).commit("limits");
+    };
+    write(r#"{"timeout": 0.5, "maxOutput": 300, "cpu": 64}"#);
+    let daemon = env.daemon(&[]);
+    wait_for_names(&daemon, &["kubectl", "long", "slow", "weather_echo"]);
+    let slow = call(&daemon, "slow", json!({}));
+    assert!(outcome(&slow).0 && slow.to_string().contains("took longer than 500ms"), "{slow}");
+    let long = call(&daemon, "long", json!({}));
+    assert!(long.to_string().contains("is cut after 300 bytes"), "{long}");
+    let echo = |text: &str| call(&daemon, "weather_echo", json!({"text": text}));
+    let short = echo("short");
+    assert!(!outcome(&short).0, "{short}");
+    let much = echo(&"x".repeat(400));
+    assert!(outcome(&much).0 && text(&much).contains("300 are allowed (rule `limits`)"), "{much}");
+    // What runs already cannot be lowered; a limit that nobody knows refuses.
+    for (rule, says) in [
+        (r#"{"memory": 1048576}"#, "it has memory 512Mi, and 1Mi is allowed (rule `limits`)"),
+        (r#"{"speed": 3}"#, "has a form that is not understood"),
+    ] {
+        write(rule);
+        wait_for("the rule", SOON, || text(&echo("x")).contains(says).then_some(()));
+    }
+}
