@@ -51,6 +51,8 @@ pub struct Catalog {
     pub instructions: Option<Arc<str>>,
     /// Whether some server completes arguments.
     pub completions: bool,
+    /// Whether some server tells of changes of its resources.
+    pub subscribe: bool,
     /// Where a resource is read that no list names: the only server that has resources.
     unlisted: Option<Arc<Entry>>,
     /// In the order of servers.

@@ -24,13 +24,13 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, List, ParamHeader};
 use crate::desired::Toolset;
 use crate::http::{self, Body, Router};
-use crate::mcp::client::Upstreams;
+use crate::mcp::client::{Updated, Upstreams, Watch};
 use crate::mcp::server::{About, Changes, Endpoint, Handler, Method, Reply, Request, Scope, Unserved};
 use crate::mcp::wire::{ErrorObject, code};
 use crate::policy::Principal;
@@ -160,6 +160,8 @@ impl Handler for Gateway {
             | Method::Discover
             | Method::Listen
             | Method::SetLevel
+            | Method::Subscribe
+            | Method::Unsubscribe
             | Method::Other(_) => {
                 let message = format!("there is no method `{}`", request.method.as_str());
                 Err(ErrorObject::new(code::METHOD_NOT_FOUND, message))
@@ -196,6 +198,14 @@ impl Handler for Gateway {
             return operator::about();
         }
         self.catalogs.sight(scope).map(|sight| sight.about()).unwrap_or_default()
+    }
+
+    fn watch(&self, request: &Request, uri: &str) -> Result<Watch, ErrorObject> {
+        relay::watch(self, request, uri)
+    }
+
+    fn updates(&self) -> broadcast::Receiver<Updated> {
+        self.upstreams.updates()
     }
 
     fn param_headers(&self, scope: &Scope, tool: &str, user: &Principal) -> Arc<[ParamHeader]> {

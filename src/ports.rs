@@ -516,6 +516,8 @@ pub struct CallContext {
     pub requests: Option<tokio::sync::mpsc::Sender<ClientRequest>>,
     /// What the client offers to servers: the raw JSON of its capabilities. None: nothing.
     pub capabilities: Option<Arc<str>>,
+    /// The lowest severity of log messages (RFC 5424) that the client asked for, if it did.
+    pub level: Option<&'static str>,
 }
 
 /// A request of a server to the client whose call it works on: for a completion of a model, for what

@@ -89,6 +89,7 @@ pub fn compose(input: &Input<'_>) -> (Catalog, Vec<Report>) {
         templates,
         instructions: part::together(voices.iter()),
         completions: voices.iter().any(|voice| voice.completions),
+        subscribe: voices.iter().any(|voice| voice.subscribe),
         voices,
         operators: None,
         parts: BTreeMap::new(),
@@ -357,8 +358,13 @@ impl Offered {
 struct Capabilities {
     #[serde(deserialize_with = "given")]
     completions: bool,
-    #[serde(deserialize_with = "given")]
-    resources: bool,
+    resources: Option<Resources>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    subscribe: bool,
 }
 
 fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
@@ -372,7 +378,8 @@ fn has(offered: &Offered, which: impl Fn(&Capabilities) -> bool) -> bool {
 
 /// The only server that has resources: it may have more of them than it lists.
 fn unlisted(input: &Input<'_>) -> Option<Arc<Entry>> {
-    let mut servers = published(input).filter(|offered| has(offered, |capabilities| capabilities.resources));
+    let mut servers =
+        published(input).filter(|offered| has(offered, |capabilities| capabilities.resources.is_some()));
     let (offered, None) = (servers.next()?, servers.next()) else { return None };
     let route = Route::Server {
         server: Arc::clone(&offered.server),
@@ -415,6 +422,9 @@ fn voices(input: &Input<'_>) -> Arc<[Voice]> {
             server: offered.server.id.clone(),
             instructions: said.as_deref().map(under_its_name).map(Arc::from),
             completions: has(offered, |capabilities| capabilities.completions),
+            subscribe: has(offered, |capabilities| {
+                capabilities.resources.as_ref().is_some_and(|it| it.subscribe)
+            }),
         }
     };
     published(input).map(voice).collect()

@@ -20,6 +20,8 @@ pub(super) struct Voice {
     /// Under its name; bounded.
     pub(super) instructions: Option<Arc<str>>,
     pub(super) completions: bool,
+    /// Whether it tells of changes of its resources.
+    pub(super) subscribe: bool,
 }
 
 /// What a toolset's endpoint serves.
@@ -28,6 +30,8 @@ pub struct Part {
     pub instructions: Option<Arc<str>>,
     /// Whether some server in it completes arguments.
     pub completions: bool,
+    /// Whether some server in it tells of changes of its resources.
+    pub subscribe: bool,
     pages: [Pages; 4],
     /// Its tools, to be found, once somebody searched.
     index: Arc<OnceLock<Index>>,
@@ -110,7 +114,8 @@ impl Catalog {
             None => together(voices()),
         };
         let completions = voices().any(|voice| voice.completions);
-        Part { instructions, completions, pages, index: Arc::default() }
+        let subscribe = voices().any(|voice| voice.subscribe);
+        Part { instructions, completions, subscribe, pages, index: Arc::default() }
     }
 }
 

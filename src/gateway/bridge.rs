@@ -226,7 +226,8 @@ impl Call<'_> {
             None => {
                 let params = edited(without_answers(self.params))?;
                 let lease = self.lease(main).await?;
-                let (method, hears) = (named(&self.request.method), self.context.events.is_some());
+                let method = named(&self.request.method);
+                let hears = (self.context.events.is_some(), self.context.level);
                 Talk::begin(lease, method, params, hears, offered(self.request))
             }
         };

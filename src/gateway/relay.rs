@@ -9,7 +9,7 @@ use super::audit::Outcome;
 use super::sight::Sight;
 use super::{Gateway, Reply, bridge, call, invalid, tool_error};
 use crate::catalog::{Entry, List, Route};
-use crate::mcp::client::{CallError, Held};
+use crate::mcp::client::{CallError, Held, Watch};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::CallContext;
@@ -95,15 +95,34 @@ pub(super) async fn resource(
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
     let uri = request.name.as_deref().ok_or_else(|| invalid("`params.uri` is no string"))?;
+    let target = resource_of(gateway, request, uri)?;
+    relayed(gateway, &target, request, given(request), context).await
+}
+
+/// Who answers for a resource, to this principal.
+fn resource_of(gateway: &Gateway, request: &Request, uri: &str) -> Result<Target, ErrorObject> {
     let (rules, user) = (gateway.rules.load_full(), request.user());
     let found = target(gateway, request, |sight| {
         sight.resource(uri).filter(|entry| !rules.hides_uri(&sight.catalog, uri, entry, user))
     });
-    let Some(target) = found else {
+    found.ok_or_else(|| {
         let code = if request.era == Era::Modern { code::INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
-        return Err(ErrorObject::new(code, format!("unknown resource `{uri}`")));
-    };
-    relayed(gateway, &target, request, given(request), context).await
+        ErrorObject::new(code, format!("unknown resource `{uri}`"))
+    })
+}
+
+/// Begins to hear of changes of a resource.
+pub(super) fn watch(gateway: &Gateway, request: &Request, uri: &str) -> Result<Watch, ErrorObject> {
+    let target = resource_of(gateway, request, uri)?;
+    let server = &target.entry.owner.name;
+    if target.connection.as_ref().is_some_and(|connection| !connection.tells_of_resources()) {
+        let message = format!("server `{server}` does not tell of changes of its resources");
+        return Err(ErrorObject::new(code::METHOD_NOT_FOUND, message));
+    }
+    gateway.upstreams.watch(server, uri).ok_or_else(|| {
+        let message = format!("too many resources of server `{server}` are subscribed to; try again later");
+        ErrorObject::new(code::INTERNAL_ERROR, message)
+    })
 }
 
 /// Completes an argument of a prompt or of a resource template.

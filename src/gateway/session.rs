@@ -62,6 +62,8 @@ struct Inner {
     sessions: Mutex<HashMap<Key, Arc<Slot>>>,
     /// Of clients without sessions, between calls; the longest idle first.
     idle: Mutex<Vec<(Key, Arc<Connection>, Instant)>>,
+    /// Instances over stdio that are started and nobody's yet: one for each version of a server.
+    spares: Mutex<HashMap<(Name, Digest), (Spare, Instant)>>,
     sweeping: OnceLock<()>,
 }
 
@@ -203,25 +205,42 @@ impl Clients {
         capabilities: Arc<str>,
     ) -> Result<Arc<Connection>, CallError> {
         let gone = |error: &dyn std::fmt::Display| CallError::Gone(error.to_string());
-        let room = self.0.room(&server.id.name).ok_or_else(|| {
-            gone(&format!("{PER_SERVER} clients use it at the same time, which is as many as it serves"))
-        })?;
-        let (channel, lent) = match (main.address(), self.0.lender.get()) {
-            (Some(url), _) => (Channel::Http { url }, None),
+        let room = || {
+            self.0.room(&server.id.name).ok_or_else(|| {
+                gone(&format!("{PER_SERVER} clients use it at the same time, which is as many as it serves"))
+            })
+        };
+        // What was started is given back by its drop when the greeting fails.
+        let (channel, back, room) = match (main.address(), self.0.lender.get()) {
+            (Some(url), _) => (Channel::Http { url }, GiveBack(None), room()?),
             (None, Some(lender)) => {
-                let lending = tokio::time::timeout(server.startup_timeout, lender.lend(server));
-                let lent =
-                    lending.await.map_err(|error| gone(&error))?.map_err(|error| gone(&error.chain()))?;
-                (lent.channel, Some((Arc::clone(lender), lent.instance)))
+                let spare = lock(&self.0.spares).remove(&(server.id.name.clone(), server.digests.workload));
+                let spare = match spare {
+                    Some((spare, _)) => spare,
+                    None => Spare::start(lender, server, room()?).await.map_err(|why| gone(&why))?,
+                };
+                self.start_spare(lender, server);
+                (spare.channel, spare.back, spare.room)
             }
             (None, None) => return Err(gone(&"no instances can be started for clients here")),
         };
-        // Given back by its drop when the greeting fails.
-        let back = GiveBack(lent);
         let protocol = &main.handshake().protocol;
         let greeted = Upstream::connect_for(channel, protocol, server.startup_timeout, capabilities).await;
         let upstream = greeted.map_err(|error| gone(&error))?;
         Ok(Arc::new(Connection { upstream, lent: back.keep(), tasks: self.0.tasks.clone(), _room: room }))
+    }
+
+    /// Starts an instance for the next client, so that it need not wait.
+    fn start_spare(&self, lender: &Arc<dyn Lender>, server: &Arc<Server>) {
+        let Some(room) = self.0.free_room(&server.id.name) else { return };
+        let (inner, lender, server) = (Arc::downgrade(&self.0), Arc::clone(lender), Arc::clone(server));
+        self.0.tasks.spawn(async move {
+            let Ok(spare) = Spare::start(&lender, &server, room).await else { return };
+            let Some(inner) = inner.upgrade() else { return };
+            let key = (server.id.name.clone(), server.digests.workload);
+            let before = lock(&inner.spares).insert(key, (spare, Instant::now()));
+            drop(before);
+        });
     }
 
     /// Looks for idle connections from now on.
@@ -243,6 +262,27 @@ impl Clients {
     pub(super) fn close(&self) {
         lock(&self.0.sessions).clear();
         lock(&self.0.idle).clear();
+        lock(&self.0.spares).clear();
+    }
+}
+
+/// An instance that is started and nobody's yet.
+struct Spare {
+    channel: Channel,
+    back: GiveBack,
+    room: OwnedSemaphorePermit,
+}
+
+impl Spare {
+    async fn start(
+        lender: &Arc<dyn Lender>,
+        server: &Arc<Server>,
+        room: OwnedSemaphorePermit,
+    ) -> Result<Self, String> {
+        let lending = tokio::time::timeout(server.startup_timeout, lender.lend(server));
+        let lent = lending.await.map_err(|error| error.to_string())?.map_err(|error| error.chain())?;
+        let back = GiveBack(Some((Arc::clone(lender), lent.instance)));
+        Ok(Self { channel: lent.channel, back, room })
     }
 }
 
@@ -271,25 +311,31 @@ impl Inner {
         Some(idle.remove(at).1)
     }
 
-    /// Room for one more connection; the longest idle one goes for it.
-    fn room(&self, server: &Name) -> Option<OwnedSemaphorePermit> {
+    fn free_room(&self, server: &Name) -> Option<OwnedSemaphorePermit> {
         let mut rooms = lock(&self.rooms);
         let all = rooms.entry(server.clone()).or_insert_with(|| Arc::new(Semaphore::new(PER_SERVER)));
-        let all = Arc::clone(all);
-        drop(rooms);
-        if let Ok(room) = Arc::clone(&all).try_acquire_owned() {
+        Arc::clone(all).try_acquire_owned().ok()
+    }
+
+    /// Room for one more connection; a spare instance of another version, or the longest idle connection,
+    /// goes for it.
+    fn room(&self, server: &Name) -> Option<OwnedSemaphorePermit> {
+        if let Some(room) = self.free_room(server) {
             return Some(room);
         }
+        lock(&self.spares).retain(|(of, _), _| of != server);
         let mut idle = lock(&self.idle);
-        let at = idle.iter().position(|(key, _, _)| key.server == *server)?;
-        let gone = idle.remove(at);
-        drop(idle);
-        drop(gone);
-        all.try_acquire_owned().ok()
+        if let Some(at) = idle.iter().position(|(key, _, _)| key.server == *server) {
+            let gone = idle.remove(at);
+            drop(idle);
+            drop(gone);
+        }
+        self.free_room(server)
     }
 
     fn end_idle(&self) {
         let idle_for = |since: &Instant, limit| since.elapsed() >= limit;
+        lock(&self.spares).retain(|_, (_, since)| !idle_for(since, IDLE));
         lock(&self.idle).retain(|(_, connection, since)| !connection.is_closed() && !idle_for(since, IDLE));
         lock(&self.sessions).retain(|_, slot| {
             // One that is being opened is in use.

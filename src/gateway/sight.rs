@@ -65,10 +65,15 @@ impl Sight {
     pub(super) fn about(&self) -> About {
         let name = self.toolset.as_ref().map(|toolset| toolset.id.name.as_str());
         match name.and_then(|name| self.catalog.part(name)) {
-            Some(part) => About { instructions: part.instructions.clone(), completions: part.completions },
+            Some(part) => About {
+                instructions: part.instructions.clone(),
+                completions: part.completions,
+                subscribe: part.subscribe,
+            },
             None => About {
                 instructions: self.catalog.instructions.clone(),
                 completions: self.catalog.completions,
+                subscribe: self.catalog.subscribe,
             },
         }
     }

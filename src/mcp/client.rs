@@ -11,13 +11,16 @@ mod forward;
 mod held;
 mod http;
 mod inbox;
+mod level;
 mod lines;
 mod link;
 mod listen;
 mod mirror;
 mod registry;
 mod stdio;
+mod watched;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,7 +28,7 @@ use std::time::Duration;
 use ::http::HeaderValue;
 use arc_swap::ArcSwap;
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 pub use self::era::GreetError;
@@ -33,6 +36,7 @@ pub use self::forward::{ForwardError, forward};
 pub use self::held::Held;
 pub use self::inbox::Notice;
 pub use self::registry::Upstreams;
+pub use self::watched::{Updated, Watch};
 
 use self::compose::compose;
 use self::held::InFlight;
@@ -121,6 +125,10 @@ pub struct Upstream {
     era: Era,
     handshake: Handshake,
     mirrors: ArcSwap<Mirrors>,
+    /// Resources that a modern server is to tell of.
+    listened: watch::Sender<BTreeSet<Arc<str>>>,
+    /// The lowest level that a legacy server was told, as [`level`] counts.
+    level: AtomicUsize,
     in_flight: AtomicUsize,
     idle: Notify,
 }
@@ -181,6 +189,8 @@ impl Upstream {
             era,
             handshake,
             mirrors: ArcSwap::default(),
+            listened: watch::Sender::default(),
+            level: AtomicUsize::new(usize::MAX),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
         };
@@ -225,6 +235,9 @@ impl Upstream {
         let params = Some(params).filter(|params| params.get() != "null");
         let _in_flight = InFlight::enter(self);
         let answer = async {
+            if let Some(told) = self.set_level(context.level) {
+                told.await;
+            }
             match self.exchange(method, params, context).await {
                 Err(Failure::SessionLost(lost)) => {
                     self.link.renew(&lost, &self.inbox).await?;

@@ -160,7 +160,8 @@ pub enum Sessions {
     /// All speak with the same one, which can ask none of them anything.
     #[default]
     Shared,
-    /// Each client has an instance (stdio) or connection (HTTP) of its own; 32 at a time.
+    /// Each client has an instance (stdio, and one more is started for the next client) or connection
+    /// (HTTP) of its own; 32 at a time.
     PerClient,
 }
 

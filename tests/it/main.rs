@@ -10,6 +10,7 @@
 )]
 
 mod cli;
+mod conformance;
 mod connect;
 mod contract;
 mod docker;

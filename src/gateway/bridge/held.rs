@@ -55,7 +55,7 @@ impl Talk {
         lease: Lease,
         method: &'static str,
         params: Box<RawValue>,
-        hears: bool,
+        (hears, level): (bool, Option<&'static str>),
         offered: Arc<str>,
     ) -> Self {
         let cancel = CancellationToken::new();
@@ -66,6 +66,7 @@ impl Talk {
             events: hears.then_some(told),
             requests: Some(asks),
             capabilities: None,
+            level,
         };
         let call = async move {
             // Time without the client is counted where the call is carried on.

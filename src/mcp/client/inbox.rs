@@ -35,7 +35,7 @@ pub(super) struct Events {
 impl Events {
     /// None when nobody listens.
     pub(super) fn of(context: &CallContext) -> Option<Self> {
-        let CallContext { events, requests, cancel: _, capabilities: _ } = context;
+        let CallContext { events, requests, cancel: _, capabilities: _, level: _ } = context;
         let there = events.is_some() || requests.is_some();
         there.then(|| Self { heard: events.clone(), asked: requests.clone() })
     }

@@ -1,10 +1,12 @@
 //! Hearing of changes: the stream of a legacy HTTP session, the subscription of a modern server.
 //! A legacy server over stdio tells on the connection itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::compose::compose;
@@ -13,8 +15,7 @@ use super::http::headers::Mirrored;
 use super::inbox::Inbox;
 use super::link::Link;
 use super::{Failure, Outgoing, Upstream};
-use crate::mcp::wire::Era;
-use crate::mcp::wire::raw;
+use crate::mcp::wire::{Era, quote, raw};
 
 /// Between the end of a stream and the next attempt: from the first to the last. Servers that restart
 /// are back soon; those that are gone are noticed by their runner.
@@ -33,9 +34,12 @@ impl Upstream {
                 self.spawn(inbox, |inbox| async move { follow_session(&http, &inbox).await });
             }
             (link, Era::Modern) => {
-                let Some(filter) = self.handshake.capabilities.as_deref().and_then(filter) else { return };
-                let link = link.clone();
-                self.spawn(inbox, |inbox| async move { subscribe(&link, &inbox, &filter).await });
+                let lists = self.handshake.capabilities.as_deref().map_or_else(Vec::new, lists);
+                if lists.is_empty() && !self.tells_of_resources() {
+                    return;
+                }
+                let (link, resources) = (link.clone(), self.listened.subscribe());
+                self.spawn(inbox, |inbox| async move { subscribe(&link, &inbox, &lists, resources).await });
             }
         }
     }
@@ -51,33 +55,56 @@ impl Upstream {
     }
 }
 
-/// What to subscribe to: the lists whose changes the server says it tells.
-fn filter(capabilities: &str) -> Option<Box<RawValue>> {
-    let capabilities: &RawValue = serde_json::from_str(capabilities).ok()?;
+/// The lists whose changes the server says it tells.
+fn lists(capabilities: &str) -> Vec<&'static str> {
+    let Ok(capabilities) = serde_json::from_str::<&RawValue>(capabilities) else { return Vec::new() };
     let tells = |list: &&str| {
         let told = raw::get(capabilities, list).and_then(|list| raw::get(list, "listChanged"));
         told.is_some_and(|told| told.get() == "true")
     };
-    let lists: Vec<_> = ["tools", "prompts", "resources"].into_iter().filter(tells).collect();
-    let lists: Vec<_> = lists.iter().map(|list| format!("\"{list}ListChanged\":true")).collect();
-    let filter = format!("{{\"notifications\":{{{}}}}}", lists.join(","));
-    (!lists.is_empty()).then(|| raw::into_raw(filter).ok())?
+    ["tools", "prompts", "resources"].into_iter().filter(tells).collect()
 }
 
-async fn subscribe(link: &Link, inbox: &Inbox, filter: &RawValue) {
+/// What to subscribe to; none when it is nothing.
+fn filter(lists: &[&str], resources: &BTreeSet<Arc<str>>) -> Option<Box<RawValue>> {
+    let mut members: Vec<_> = lists.iter().map(|list| format!("\"{list}ListChanged\":true")).collect();
+    if !resources.is_empty() {
+        let uris: Vec<_> = resources.iter().map(|uri| quote(uri)).collect();
+        members.push(format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
+    }
+    let filter = format!("{{\"notifications\":{{{}}}}}", members.join(","));
+    (!members.is_empty()).then(|| raw::into_raw(filter).ok())?
+}
+
+async fn subscribe(
+    link: &Link,
+    inbox: &Inbox,
+    lists: &[&str],
+    mut resources: watch::Receiver<BTreeSet<Arc<str>>>,
+) {
     let mut pause = Pause::new();
     loop {
+        let wanted = filter(lists, &resources.borrow_and_update());
+        let Some(filter) = wanted else {
+            if resources.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
         let id = inbox.next_id();
-        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(filter), false, "{}") else { return };
-        let mirrored = Mirrored::of(LISTEN, Some(filter));
-        match link
-            .exchange(Outgoing { id, body, mirrored, events: None, standing: true, cancellable: true })
-            .await
-        {
-            // It ended in good order, or the connection broke.
-            Ok(_) | Err(Failure::Gone(_) | Failure::Unreached(_)) => pause.wait().await,
-            // It does not do subscriptions after all; the period and each reconnect are left.
-            Err(_) => return,
+        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(&filter), false, "{}") else { return };
+        let mirrored = Mirrored::of(LISTEN, Some(&filter));
+        let request = Outgoing { id, body, mirrored, events: None, standing: true, cancellable: true };
+        tokio::select! {
+            // Cancel-safe: dropping the exchange ends the subscription.
+            outcome = link.exchange(request) => match outcome {
+                // It ended in good order, or the connection broke.
+                Ok(_) | Err(Failure::Gone(_) | Failure::Unreached(_)) => pause.wait().await,
+                // It does not do subscriptions after all; the period and each reconnect are left.
+                Err(_) => return,
+            },
+            // Cancel-safe: a watch keeps its newest value. Other resources are another subscription.
+            changed = resources.changed() => if changed.is_err() { return },
         }
         // Changes in between were not heard.
         inbox.tell_changed();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
+use super::watched::Watched;
 use super::{Held, Upstream};
 use crate::live::UpstreamKey;
 
@@ -13,6 +14,7 @@ use crate::live::UpstreamKey;
 pub struct Upstreams {
     connections: RwLock<BTreeMap<UpstreamKey, Arc<Upstream>>>,
     changes: Arc<Changes>,
+    pub(super) watched: Watched,
 }
 
 /// Whose lists changed or whose connection ended since somebody asked. It holds each key once, so it
@@ -40,6 +42,7 @@ impl Upstreams {
 
     /// Keeps a connection, and returns the one it replaces.
     pub fn insert(&self, key: UpstreamKey, upstream: Arc<Upstream>) -> Option<Arc<Upstream>> {
+        self.keep_watching(&key.server, &upstream);
         self.connections.write().unwrap_or_else(PoisonError::into_inner).insert(key, upstream)
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::{Reply, Request, Scope, Unserved};
 use crate::catalog::ParamHeader;
+use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::ErrorObject;
 use crate::policy::Principal;
 use crate::ports::CallContext;
@@ -29,6 +30,16 @@ pub trait Handler: Send + Sync {
     /// What `initialize` and `server/discover` tell.
     fn about(&self, scope: &Scope) -> About;
 
+    /// Begins to hear of changes of the resource that `request` names in `uri`, until what is returned
+    /// is dropped.
+    ///
+    /// # Errors
+    /// When there is no such resource for this principal, or its server does not tell of changes.
+    fn watch(&self, request: &Request, uri: &str) -> Result<Watch, ErrorObject>;
+
+    /// Resources that changed, of those that anybody watches.
+    fn updates(&self) -> broadcast::Receiver<Updated>;
+
     /// The parameters of a tool that clients mirror into headers; none of a tool that is hidden.
     fn param_headers(&self, scope: &Scope, tool: &str, user: &Principal) -> Arc<[ParamHeader]>;
 }
@@ -48,4 +59,6 @@ pub struct About {
     pub instructions: Option<Arc<str>>,
     /// Whether arguments are completed.
     pub completions: bool,
+    /// Whether changes of resources are told.
+    pub subscribe: bool,
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::request::{Level, Method, Request, SessionOf};
 use super::respond::{Call, MAX_EVENTS, Outcome, Running};
-use super::session::{CallInFlight, Session};
+use super::session::{CallInFlight, Session, lock};
 use super::{Asked, Endpoint, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
 use crate::mcp::wire::{self, Id, code, raw};
 use crate::ports::CallContext;
@@ -33,6 +33,8 @@ pub(super) async fn request(
     match request.method {
         Method::Ping => return Ok(answer(&request, Ok(Reply::Empty))),
         Method::SetLevel => return Ok(answer(&request, set_level(&session, &request))),
+        Method::Subscribe => return Ok(answer(&request, watch(endpoint, &session, &request))),
+        Method::Unsubscribe => return Ok(answer(&request, unwatch(&session, &request))),
         _ => {}
     }
     let streams = headers::accepts_events(&asked.headers);
@@ -56,8 +58,13 @@ pub(super) async fn request(
         (None, None)
     };
     let request = Arc::new(request);
-    let context =
-        CallContext { cancel: in_flight.cancel.clone(), events: sender, requests: asks, capabilities: None };
+    let context = CallContext {
+        cancel: in_flight.cancel.clone(),
+        events: sender,
+        requests: asks,
+        level: level.map(Level::as_str),
+        capabilities: None,
+    };
     let call = call(Arc::clone(endpoint), Arc::clone(&request), in_flight, context).boxed();
     let outcome = Running::detachable(call, &endpoint.detached);
     // Before it said so, the server may choose: everything.
@@ -130,6 +137,28 @@ fn set_level(session: &Session, request: &Request) -> Result<Reply, wire::ErrorO
         }
         None => Err(wire::ErrorObject::new(code::INVALID_PARAMS, "`level` is no level of RFC 5424")),
     }
+}
+
+fn watch(endpoint: &Endpoint, session: &Session, request: &Request) -> Result<Reply, wire::ErrorObject> {
+    let uri = uri_of(request)?;
+    if lock(&session.watched).len() >= listen::MAX_WATCHED {
+        let message = format!("more than {} resources are subscribed to", listen::MAX_WATCHED);
+        return Err(wire::ErrorObject::new(code::INVALID_PARAMS, message));
+    }
+    let watch = endpoint.handler.watch(request, uri)?;
+    lock(&session.watched).insert(uri.to_owned(), watch);
+    Ok(Reply::Empty)
+}
+
+fn unwatch(session: &Session, request: &Request) -> Result<Reply, wire::ErrorObject> {
+    let gone = lock(&session.watched).remove(uri_of(request)?);
+    drop(gone);
+    Ok(Reply::Empty)
+}
+
+fn uri_of(request: &Request) -> Result<&str, wire::ErrorObject> {
+    let missing = || wire::ErrorObject::new(code::INVALID_PARAMS, "`params.uri` is no string");
+    request.name.as_deref().ok_or_else(missing)
 }
 
 pub(super) fn notification(

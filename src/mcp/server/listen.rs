@@ -1,11 +1,12 @@
 //! Streams that tell of changes: `subscriptions/listen`, and the GET of a session.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -13,33 +14,47 @@ use super::request::Request;
 use super::session::{Session, lock};
 use super::sse::Told as _;
 use super::{Changes, Endpoint, Payload, Refusal, Scope, sse};
+use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id, code, meta, raw};
 
 /// Changes closer together than this are told as one: many servers turning ready in a row.
 const GAP: Duration = Duration::from_millis(25);
 
+/// Resources that one client may watch.
+pub(super) const MAX_WATCHED: usize = 256;
+
 /// What the client wants to hear of.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Filter {
     tools_list_changed: bool,
     prompts_list_changed: bool,
     resources_list_changed: bool,
+    resource_subscriptions: Vec<String>,
 }
 
 impl Filter {
-    const ALL: Self =
-        Self { tools_list_changed: true, prompts_list_changed: true, resources_list_changed: true };
+    const ALL: Self = Self {
+        tools_list_changed: true,
+        prompts_list_changed: true,
+        resources_list_changed: true,
+        resource_subscriptions: Vec::new(),
+    };
 
     /// As an object of what is honoured.
-    fn to_json(self) -> String {
+    fn to_json(&self) -> String {
         let wanted = [
             (self.tools_list_changed, "toolsListChanged"),
             (self.prompts_list_changed, "promptsListChanged"),
             (self.resources_list_changed, "resourcesListChanged"),
         ];
-        let members: Vec<_> =
+        let mut members: Vec<_> =
             wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, key)| (*key, "true")).collect();
+        let uris: Vec<_> = self.resource_subscriptions.iter().map(|uri| wire::quote(uri)).collect();
+        let uris = format!("[{}]", uris.join(","));
+        if !self.resource_subscriptions.is_empty() {
+            members.push(("resourceSubscriptions", &uris));
+        }
         raw::object_of(&members)
     }
 }
@@ -52,6 +67,9 @@ struct Subscription {
     /// The request of a modern subscription.
     id: Option<Id>,
     session: Option<Arc<Session>>,
+    updates: broadcast::Receiver<Updated>,
+    /// Of a modern subscription; those of a session are with it.
+    watched: HashMap<String, Watch>,
     queue: sse::Queue,
     told: Option<Instant>,
     shutdown: CancellationToken,
@@ -68,8 +86,20 @@ pub(super) fn subscribe(endpoint: &Endpoint, request: &Request) -> Result<Respon
         Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get()).map_err(|_| invalid())?,
         _ => return Err(invalid()),
     };
+    if filter.resource_subscriptions.len() > MAX_WATCHED {
+        let message = format!("more than {MAX_WATCHED} resources are subscribed to");
+        return Err(Refusal::bad(&request.id, code::INVALID_PARAMS, message));
+    }
     let mut subscription = Subscription::open(endpoint, &request.scope, filter, Some(&request.id))?;
-    let params = format!("{{{},\"notifications\":{}}}", tag(&request.id), filter.to_json());
+    for uri in std::mem::take(&mut subscription.filter.resource_subscriptions) {
+        // What is not honoured is not acknowledged.
+        if let Ok(watch) = endpoint.handler.watch(request, &uri) {
+            subscription.watched.insert(uri.clone(), watch);
+            subscription.filter.resource_subscriptions.push(uri);
+        }
+    }
+    let honoured = subscription.filter.to_json();
+    let params = format!("{{{},\"notifications\":{honoured}}}", tag(&request.id));
     subscription.say("notifications/subscriptions/acknowledged", Some(&params));
     Ok(subscription.into_response())
 }
@@ -108,6 +138,8 @@ impl Subscription {
             filter,
             id: id.cloned(),
             session: None,
+            updates: endpoint.handler.updates(),
+            watched: HashMap::new(),
             queue: sse::Queue::new(),
             told: None,
             shutdown: endpoint.shutdown.clone(),
@@ -145,6 +177,34 @@ impl Subscription {
         self.queue.push(sse::event([wire::notification(method, params).as_bytes()]));
     }
 
+    /// Tells of a resource, if it is watched here.
+    fn updated(&mut self, updated: &Updated) {
+        let is_it = |watched: &HashMap<String, Watch>| {
+            watched.get(&*updated.uri).is_some_and(|watch| watch.resource.server == updated.server)
+        };
+        let ours = self.session.as_ref().map_or_else(|| is_it(&self.watched), |it| is_it(&lock(&it.watched)));
+        if ours {
+            self.tell_updated(&updated.uri);
+        }
+    }
+
+    /// Some changes were missed: all that is watched may have changed.
+    fn all_updated(&mut self) {
+        let all: Vec<String> = match &self.session {
+            Some(session) => lock(&session.watched).keys().cloned().collect(),
+            None => self.watched.keys().cloned().collect(),
+        };
+        for uri in all {
+            self.tell_updated(&uri);
+        }
+    }
+
+    fn tell_updated(&mut self, uri: &str) {
+        let tag = self.id.as_ref().map_or_else(String::new, |id| format!("{},", tag(id)));
+        let params = format!("{{{tag}\"uri\":{}}}", wire::quote(uri));
+        self.say("notifications/resources/updated", Some(&params));
+    }
+
     /// A modern subscription ends with the response to its request.
     fn end(&mut self) {
         self.queue.end();
@@ -174,6 +234,11 @@ impl sse::Told for Subscription {
                     self.catch_up();
                 }
                 Err(_) => self.end(),
+            },
+            updated = self.updates.recv() => match updated {
+                Ok(updated) => self.updated(&updated),
+                Err(broadcast::error::RecvError::Lagged(_)) => self.all_updated(),
+                Err(broadcast::error::RecvError::Closed) => self.end(),
             },
             () = self.queue.quiet() => {}
         }

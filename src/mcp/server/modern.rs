@@ -41,7 +41,7 @@ pub(super) async fn request(
             ));
         }
         // Gone in this version.
-        Method::Ping | Method::SetLevel | Method::Initialize => {
+        Method::Ping | Method::SetLevel | Method::Subscribe | Method::Unsubscribe | Method::Initialize => {
             let method = Method::Other(request.method.as_str().to_owned());
             request.method = method;
         }
@@ -61,7 +61,9 @@ pub(super) async fn request(
         (None, None)
     };
     let request = Arc::new(request);
-    let outcome = Running::attached(call(Arc::clone(endpoint), Arc::clone(&request), sender).boxed());
+    let outcome = Running::attached(
+        call(Arc::clone(endpoint), Arc::clone(&request), sender, level.map(Level::as_str)).boxed(),
+    );
     Ok(respond::answer(Call { request, outcome, events: receiver, asked: None, level, streams }).await)
 }
 
@@ -70,10 +72,12 @@ async fn call(
     endpoint: Arc<Endpoint>,
     request: Arc<Request>,
     events: Option<mpsc::Sender<crate::ports::CallEvent>>,
+    level: Option<&'static str>,
 ) -> respond::Outcome {
     let cancel = CancellationToken::new();
     let _ends = cancel.clone().drop_guard();
-    Some(endpoint.handler.request(&request, &CallContext { cancel, events, ..CallContext::default() }).await)
+    let context = CallContext { cancel, events, level, ..CallContext::default() };
+    Some(endpoint.handler.request(&request, &context).await)
 }
 
 fn log_level(request: &Request) -> Result<Option<Level>, Refusal> {

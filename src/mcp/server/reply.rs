@@ -172,8 +172,9 @@ pub(super) fn failure(id: Option<&Id>, error: &ErrorObject) -> String {
 /// What is offered. The lists are always offered: a later commit may fill them.
 fn capabilities(about: &About) -> String {
     let completions = if about.completions { ",\"completions\":{}" } else { "" };
+    let subscribe = if about.subscribe { ",\"subscribe\":true" } else { "" };
     format!(
-        "{{\"tools\":{{\"listChanged\":true}},\"prompts\":{{\"listChanged\":true}},\"resources\":{{\"listChanged\":true}},\"logging\":{{}}{completions}}}"
+        "{{\"tools\":{{\"listChanged\":true}},\"prompts\":{{\"listChanged\":true}},\"resources\":{{\"listChanged\":true{subscribe}}},\"logging\":{{}}{completions}}}"
     )
 }
 

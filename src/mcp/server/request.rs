@@ -65,6 +65,8 @@ pub enum Method {
     ResourcesList,
     TemplatesList,
     ResourcesRead,
+    Subscribe,
+    Unsubscribe,
     Complete,
     Other(String),
 }
@@ -84,6 +86,8 @@ impl Method {
             "resources/list" => Self::ResourcesList,
             "resources/templates/list" => Self::TemplatesList,
             "resources/read" => Self::ResourcesRead,
+            "resources/subscribe" => Self::Subscribe,
+            "resources/unsubscribe" => Self::Unsubscribe,
             "completion/complete" => Self::Complete,
             other => Self::Other(other.to_owned()),
         }
@@ -103,6 +107,8 @@ impl Method {
             Self::ResourcesList => "resources/list",
             Self::TemplatesList => "resources/templates/list",
             Self::ResourcesRead => "resources/read",
+            Self::Subscribe => "resources/subscribe",
+            Self::Unsubscribe => "resources/unsubscribe",
             Self::Complete => "completion/complete",
             Self::Other(method) => method,
         }
@@ -228,7 +234,8 @@ pub(super) fn read(
             .map_err(|error| malformed(&format!("`_meta` cannot be read: {error}")))?,
         None => MetaParams::default(),
     };
-    let named = if method == Method::ResourcesRead { read.uri } else { read.name };
+    let about_uri = matches!(method, Method::ResourcesRead | Method::Subscribe | Method::Unsubscribe);
+    let named = if about_uri { read.uri } else { read.name };
     let text = |value: Option<&RawValue>| value.and_then(raw::text_of).map(std::borrow::Cow::into_owned);
     // A cursor that is no string is as good as one nobody made.
     let cursor = read.cursor.map(|cursor| text(Some(cursor)).unwrap_or_default());

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::Level;
 use super::{Asked, Changes, Scope};
+use crate::mcp::client::Watch;
 use crate::mcp::wire::{self, Id};
 use crate::policy::Principal;
 use crate::ports::{ClientAnswer, ClientRequest};
@@ -63,6 +64,8 @@ pub(super) struct Session {
     level: Mutex<Option<Level>>,
     calls: Mutex<HashMap<Id, CancellationToken>>,
     asked: Mutex<Pending>,
+    /// Resources it wants to hear changes of.
+    pub(super) watched: Mutex<HashMap<String, Watch>>,
     /// The stream of its GET.
     stream: Mutex<Option<CancellationToken>>,
 }
@@ -106,6 +109,7 @@ impl Sessions {
             level: Mutex::default(),
             calls: Mutex::default(),
             asked: Mutex::default(),
+            watched: Mutex::default(),
             stream: Mutex::default(),
         });
         let mut sessions = lock(&self.by_id);

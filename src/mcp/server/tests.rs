@@ -17,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::catalog::ParamHeader;
+use crate::mcp::client::{Updated, Upstreams, Watch};
 use crate::mcp::wire::ErrorObject;
 use crate::ports::{CallContext, CallEvent};
+use crate::resource::Name;
 
 /// Tools: `echo` (its parameters), `told` (progress and logs first), `stuck` (until it is cancelled),
 /// `long` (until it is let go), `mine` (a parameter in a header).
@@ -27,6 +29,8 @@ struct Fixture {
     cancelled: Arc<Notify>,
     go: Arc<Notify>,
     done: Arc<Notify>,
+    upstreams: Upstreams,
+    updates: tokio::sync::broadcast::Sender<Updated>,
 }
 
 #[async_trait]
@@ -87,7 +91,16 @@ impl Handler for Fixture {
     }
 
     fn about(&self, _: &Scope) -> About {
-        About { instructions: Some("be \"kind\"".into()), completions: true }
+        About { instructions: Some("be \"kind\"".into()), completions: true, subscribe: true }
+    }
+
+    fn watch(&self, _: &Request, uri: &str) -> Result<Watch, ErrorObject> {
+        let watch = || self.upstreams.watch(&Name::parse("s").expect("a name"), uri).expect("room");
+        if uri == "x://none" { Err(ErrorObject::new(-32602, "none")) } else { Ok(watch()) }
+    }
+
+    fn updates(&self) -> tokio::sync::broadcast::Receiver<Updated> {
+        self.updates.subscribe()
     }
 
     fn param_headers(&self, _: &Scope, tool: &str, _: &Principal) -> Arc<[ParamHeader]> {
@@ -116,6 +129,8 @@ fn world() -> World {
         cancelled: Arc::default(),
         go: Arc::default(),
         done: Arc::default(),
+        upstreams: Upstreams::default(),
+        updates: tokio::sync::broadcast::channel(8).0,
     });
     let shutdown = CancellationToken::new();
     let endpoint = Endpoint::new(Arc::clone(&fixture) as Arc<dyn Handler>, shutdown.clone());

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use toolcrib::catalog::ParamHeader;
 use toolcrib::config::Settings;
@@ -17,6 +17,7 @@ use toolcrib::desired::{Floor, argv};
 use toolcrib::git::{Allow, GitUrl, RefName};
 use toolcrib::lock;
 use toolcrib::manifest::{Mode, RepoPath, parse_file};
+use toolcrib::mcp::client::{Updated, Upstreams, Watch};
 use toolcrib::mcp::server::{About, Changes, Endpoint, Handler, Reply, Request, Scope, Unserved};
 use toolcrib::mcp::wire::{self, ErrorObject, raw};
 use toolcrib::policy::{PolicySet, Principal};
@@ -391,7 +392,7 @@ pub(super) fn wire() -> Target {
 }
 
 /// Answers with nothing.
-struct Nothing(watch::Sender<Changes>);
+struct Nothing(watch::Sender<Changes>, Upstreams);
 
 #[async_trait]
 impl Handler for Nothing {
@@ -406,6 +407,12 @@ impl Handler for Nothing {
     }
     fn about(&self, _: &Scope) -> About {
         About::default()
+    }
+    fn watch(&self, _: &Request, _: &str) -> Result<Watch, ErrorObject> {
+        Err(ErrorObject::new(-32602, "there is no such resource"))
+    }
+    fn updates(&self) -> broadcast::Receiver<Updated> {
+        self.1.updates()
     }
     fn param_headers(&self, _: &Scope, _: &str, _: &Principal) -> Arc<[ParamHeader]> {
         Arc::from([])
@@ -432,7 +439,7 @@ pub(super) fn http_requests() -> Target {
         b"DELETE\nmcp-session-id: a\n\n".to_vec(),
     ];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let handler = Nothing(watch::channel(Changes::default()).0);
+    let handler = Nothing(watch::channel(Changes::default()).0, Upstreams::default());
     let endpoint = Endpoint::new(Arc::new(handler), CancellationToken::new());
     target(
         seeds,

@@ -211,16 +211,29 @@ async fn a_modern_client_that_goes_away_cancels_its_call() {
 #[tokio::test]
 async fn a_subscription_tells_what_was_asked_for_and_ends_with_its_response() {
     let world = world();
-    let filter =
-        json!({"toolsListChanged": true, "resourcesListChanged": false, "resourceSubscriptions": ["x://1"]});
+    let filter = json!({"toolsListChanged": true, "resourcesListChanged": false,
+        "resourceSubscriptions": ["x://1", "x://none"]});
     let response = world.modern("subscriptions/listen", json!({"notifications": filter})).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut stream = BodyStream::new(response.into_body());
     let acknowledged = event(&mut stream).await.expect("an event");
     assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
-    assert_eq!(acknowledged["params"]["notifications"], json!({"toolsListChanged": true}));
+    assert_eq!(
+        acknowledged["params"]["notifications"],
+        json!({"toolsListChanged": true, "resourceSubscriptions": ["x://1"]})
+    );
     let id = |event: &Value| event["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].clone();
     assert_eq!(id(&acknowledged), 7);
+    // Of the resource itself, not of another server's with its name, nor of others.
+    for (server, uri) in [("other", "x://1"), ("s", "x://2"), ("s", "x://1")] {
+        let server = Name::parse(server).expect("a name");
+        world.fixture.updates.send(Updated { server, uri: uri.into() }).expect("somebody listens");
+    }
+    let updated = event(&mut stream).await.expect("an event");
+    assert_eq!(
+        (updated["method"].as_str(), &updated["params"]["uri"], id(&updated)),
+        (Some("notifications/resources/updated"), &json!("x://1"), json!(7))
+    );
     world.fixture.changes.send_modify(|changes| changes.prompts += 1);
     world.fixture.changes.send_modify(|changes| changes.tools += 3);
     let changed = event(&mut stream).await.expect("an event");

@@ -1,0 +1,47 @@
+//! Which log messages a legacy server is to send.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde_json::value::RawValue;
+
+use super::{CallError, Upstream};
+use crate::mcp::wire::{Era, raw};
+use crate::ports::CallContext;
+
+/// How long a server may take to note which messages are wanted.
+const SET_LEVEL: Duration = Duration::from_secs(5);
+
+/// Severities of log messages, lowest first (RFC 5424).
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+impl Upstream {
+    /// Has a legacy server log what somebody asked for; modern ones are told in each request. What is
+    /// more than others asked for is not shown to them.
+    /// None: there is nothing to tell it.
+    pub(super) fn set_level(&self, level: Option<&'static str>) -> Option<BoxFuture<'_, ()>> {
+        let level = level.filter(|_| self.era == Era::Legacy)?;
+        let wanted = LEVELS.iter().position(|known| *known == level)?;
+        if self.level.load(Ordering::Acquire) <= wanted || !self.logs() {
+            return None;
+        }
+        self.level.fetch_min(wanted, Ordering::AcqRel);
+        let params = raw::into_raw(format!("{{\"level\":\"{level}\"}}")).ok()?;
+        Some(Box::pin(async move {
+            let alone = CallContext::default();
+            let told = self.exchange("logging/setLevel", Some(&params), &alone);
+            // A server that does not answer it may well answer the call.
+            if let Ok(Err(failure)) = tokio::time::timeout(SET_LEVEL, told).await {
+                tracing::debug!(error = %CallError::from(failure), "the server does not take a log level");
+            }
+        }))
+    }
+
+    /// Whether the server says that it logs.
+    fn logs(&self) -> bool {
+        let capabilities = self.handshake.capabilities.as_deref();
+        let capabilities: Option<&RawValue> = capabilities.and_then(|text| serde_json::from_str(text).ok());
+        capabilities.is_some_and(|all| raw::get(all, "logging").is_some())
+    }
+}
