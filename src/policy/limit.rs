@@ -101,7 +101,7 @@ mod tests {
             ("memory", 1e9, None),
             ("memory", 1_048_576.0, Some("it has memory 512Mi, and 1Mi is allowed")),
             ("cpu", 1.0, None),
-            ("cpu", 0.5, Some("it has cpu 1, and 500m is allowed")),
+            ("cpu", 0.5, Some("it has cpu 1000m, and 500m is allowed")),
             ("pids", 300.0, None),
             ("pids", 20.0, Some("it has pids 256, and 20 is allowed")),
             ("memory", f64::INFINITY, None),

@@ -16,13 +16,22 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// With a process runner, `tools` tools, and `extra` files.
     pub(crate) fn new(tools: usize, extra: &[(&str, &str)]) -> Self {
+        Self::of((0..tools).map(|n| (file_of(n), tool(n, "as first written"))), extra)
+    }
+
+    /// `files` files of `each` tools.
+    pub(crate) fn of_files(files: usize, each: usize) -> Self {
+        Self::of((0..files).map(|file| (file_of(file), tools(file, each, "as first written"))), &[])
+    }
+
+    fn of(tools: impl Iterator<Item = (String, String)>, extra: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = git2::RepositoryInitOptions::new();
         options.bare(true).initial_head("main");
         let repo = Repository::init_opts(folder.path(), &options).unwrap();
         let fixture = Self { folder, repo };
         let mut files = vec![("runner.yaml".to_owned(), RUNNER.to_owned())];
-        files.extend((0..tools).map(|n| (file_of(n), tool(n, "as first written"))));
+        files.extend(tools);
         files.extend(extra.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())));
         fixture.stage(&files).apply();
         // As a clone has it: one pack.
@@ -77,6 +86,12 @@ spec:
 /// Where tool `n` is declared: a hundred in a folder.
 pub(crate) fn file_of(n: usize) -> String {
     format!("tools/{:03}/{n:05}.yaml", n / 100)
+}
+
+/// The tools of one file of several.
+pub(crate) fn tools(file: usize, each: usize, description: &str) -> String {
+    let all: Vec<String> = (0..each).map(|at| tool(file * each + at, description)).collect();
+    all.join("---\n")
 }
 
 /// Tool `n` with a description of its own.

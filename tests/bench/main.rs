@@ -23,6 +23,7 @@ mod passes;
 mod policy;
 mod report;
 mod search;
+mod validate;
 
 use report::Report;
 
@@ -35,6 +36,7 @@ fn main() {
     let mut report = Report::new(arguments.iter().any(|argument| argument == "--small"));
     for (name, measure) in [
         ("passes", passes::measure as fn(&mut Report)),
+        ("validate", validate::measure),
         ("follow", follow::measure),
         ("gateway", gateway::measure),
         ("list", gateway::lists),

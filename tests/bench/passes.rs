@@ -8,7 +8,7 @@ use toolcrib::catalog::{Catalog, ReadyTool, compose};
 use toolcrib::desired::{self, Desired, Floor, Resolutions};
 use toolcrib::git::{self, Allow, Network, Options};
 use toolcrib::live::{Inventory, Live, Observation};
-use toolcrib::manifest::{self, Manifest, RepoPath};
+use toolcrib::manifest::{self, Manifest, RepoPath, Snapshot};
 use toolcrib::plan::{self, Plan};
 use toolcrib::ports::{PortError, PortResult, SecretValue, Secrets, Source};
 use toolcrib::resource::SecretRef;
@@ -98,7 +98,7 @@ pub(crate) fn measure(report: &mut Report) {
 }
 
 /// The baseline of a cold load: the same text through the YAML parser, without types or places.
-fn yaml_alone(count: usize) -> Duration {
+pub(crate) fn yaml_alone(count: usize) -> Duration {
     let texts: Vec<String> = (0..count).map(|n| tool(n, "as first written")).collect();
     let start = Instant::now();
     for text in &texts {
@@ -108,7 +108,7 @@ fn yaml_alone(count: usize) -> Duration {
     start.elapsed()
 }
 
-fn network(state: &std::path::Path) -> Network {
+pub(crate) fn network(state: &std::path::Path) -> Network {
     Network {
         state: state.to_owned(),
         program: env!("CARGO_BIN_EXE_toolcrib").into(),
@@ -128,21 +128,9 @@ async fn pass(source: Arc<dyn Source>, before: Option<Loaded>) -> Loaded {
         Some(Loaded { manifest, desired, catalog, .. }) => (Some(manifest), Some(desired), Some(catalog)),
         None => (None, None, None),
     };
-    let mut contents = BTreeMap::new();
-    loop {
-        let wanted = manifest::wanted(&snapshot, old_manifest.as_ref(), &contents);
-        if wanted.is_empty() {
-            break;
-        }
-        let read = source.read(&wanted, manifest::MAX_MANIFEST_BYTES + 1).await.unwrap();
-        contents.extend(wanted.into_iter().zip(read));
-    }
-    let manifest = manifest::load(&snapshot, old_manifest.as_ref(), &contents);
-    let floor = Floor { process: true, privileges: false, local_git: false };
-    let resolved =
-        desired::resolve(&manifest, &snapshot, &Resolutions::default(), &floor, old_desired.as_deref());
-    assert!(!resolved.refused);
-    let desired = Arc::new(resolved.desired);
+    let (manifest, desired) =
+        validated(&*source, &snapshot, old_manifest.as_ref(), old_desired.as_deref()).await;
+    let desired = Arc::new(desired);
     std::hint::black_box(planned(&desired));
     let ready = |tool: &Arc<_>| ReadyTool { tool: Arc::clone(tool), folder: None };
     let tools: Vec<_> = desired.tools.values().map(ready).collect();
@@ -153,6 +141,29 @@ async fn pass(source: Arc<dyn Source>, before: Option<Loaded>) -> Loaded {
         previous: old_catalog.as_ref(),
     });
     Loaded { source, manifest, desired, catalog }
+}
+
+/// What manifests say and ask for, with every fault that there is without a network: none.
+pub(crate) async fn validated(
+    source: &dyn Source,
+    snapshot: &Snapshot,
+    old_manifest: Option<&Manifest>,
+    old_desired: Option<&Desired>,
+) -> (Manifest, Desired) {
+    let mut contents = BTreeMap::new();
+    loop {
+        let wanted = manifest::wanted(snapshot, old_manifest, &contents);
+        if wanted.is_empty() {
+            break;
+        }
+        let read = source.read(&wanted, manifest::MAX_MANIFEST_BYTES + 1).await.unwrap();
+        contents.extend(wanted.into_iter().zip(read));
+    }
+    let manifest = manifest::load(snapshot, old_manifest, &contents);
+    let floor = Floor { process: true, privileges: false, local_git: false };
+    let resolved = desired::resolve(&manifest, snapshot, &Resolutions::default(), &floor, old_desired);
+    assert!(!resolved.refused && manifest.diagnostics.is_empty() && resolved.diagnostics.is_empty());
+    (manifest, resolved.desired)
 }
 
 fn planned(desired: &Desired) -> Plan {
