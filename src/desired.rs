@@ -11,6 +11,7 @@ mod names;
 mod needs;
 mod pin;
 mod place;
+pub mod remote;
 mod policy;
 mod resolve;
 mod schema;
@@ -264,7 +265,12 @@ pub struct Presented {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Location {
     Runner(Arc<Workload>),
-    Remote { url: String },
+    /// Something else runs it.
+    Remote {
+        url: String,
+        /// What it is shown; none when that is nothing.
+        credentials: Option<Arc<remote::Credentials>>,
+    },
 }
 
 /// All a runner needs to start one instance of a server.

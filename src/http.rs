@@ -7,6 +7,7 @@
 pub mod access;
 pub mod guard;
 pub mod opa;
+pub mod presented;
 pub mod index;
 pub mod registry;
 
@@ -29,6 +30,7 @@ pub use axum::Router;
 pub use axum::body::Body;
 pub use axum::routing::any;
 pub use guard::{Allowed, guard};
+pub use presented::Presented;
 
 /// Connections at a time; more wait in the kernel's queue. Room for 10,000 streams and their calls.
 const MAX_CONNECTIONS: usize = 12_000;

@@ -18,9 +18,9 @@ use crate::resource::{Digest, Kind, Name, ResourceId};
 pub struct InstanceId(pub String);
 
 impl InstanceId {
-    /// The one "instance" of a server that runs elsewhere.
-    pub fn remote(url: &str) -> Self {
-        Self(format!("remote {url}"))
+    /// The one "instance" of a server that runs elsewhere, by what it is shown.
+    pub fn remote(url: &str, server: &Digest) -> Self {
+        Self(format!("remote {url} {}", server.short()))
     }
 }
 

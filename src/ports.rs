@@ -234,6 +234,31 @@ pub enum Channel {
     Stdio { reader: Box<dyn AsyncRead + Send + Unpin>, writer: Box<dyn AsyncWrite + Send + Unpin> },
     /// Streamable HTTP at this address.
     Http { url: String },
+    /// The same, run by somebody else.
+    Remote { url: String, credentials: Option<Arc<dyn Credentials>> },
+}
+
+/// What requests to a server elsewhere carry, and what is done when that is refused.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// The headers, with a token that is good for a while yet. Their values are marked as sensitive.
+    ///
+    /// # Errors
+    /// When no token can be had.
+    async fn headers(&self) -> PortResult<http::HeaderMap>;
+    /// Told that the server answered 401: whether it is worth asking once more, with other headers.
+    async fn refused(&self, headers: &http::HeaderMap) -> bool;
+}
+
+/// Makes what servers elsewhere are shown of what is declared.
+pub trait Identities: Send + Sync {
+    /// # Errors
+    /// When a secret is missing, or no token can ever be asked for.
+    fn of(
+        &self,
+        url: &str,
+        declared: &Arc<crate::desired::remote::Credentials>,
+    ) -> PortResult<Arc<dyn Credentials>>;
 }
 
 /// Hears one line a step. A type of its own, because `async_trait` would give the line of an

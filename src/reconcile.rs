@@ -51,7 +51,7 @@ use crate::plan::{Plan, PlanView};
 use crate::policy::PolicySet;
 use crate::policy::admit::Admission;
 use crate::ports::{
-    Clock, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store, ToolExecutor,
+    Clock, Identities, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store, ToolExecutor,
 };
 use crate::resource::{Digest, Name, ResourceId, Revision};
 use crate::status::{PassStatus, Status, Timestamp};
@@ -71,6 +71,7 @@ pub struct Ports {
     pub runners: Arc<dyn RunnerPool>,
     pub prober: Arc<dyn Prober>,
     pub secrets: Arc<dyn Secrets>,
+    pub identities: Arc<dyn Identities>,
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub publisher: Arc<dyn Publisher>,

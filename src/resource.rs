@@ -11,6 +11,7 @@ pub mod digest;
 pub mod integration;
 pub mod policy;
 pub mod quantity;
+pub mod remote;
 pub mod runner;
 pub mod server;
 pub mod tool;

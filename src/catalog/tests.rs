@@ -28,7 +28,7 @@ pub(crate) fn server(name: &str) -> desired::Server {
         labels: Arc::default(),
         digests: Digests { build: None, workload: digest, offer: digest },
         build: None,
-        location: Location::Remote { url: "http://localhost:1/mcp".to_owned() },
+        location: Location::Remote { url: "http://localhost:1/mcp".to_owned(), credentials: None },
         strategy: Strategy::Surge,
         synced: true,
         include: Vec::new(),

@@ -151,7 +151,8 @@ fn composed(loaded: &Loaded) -> Catalog {
             templates: texts(&definitions.templates),
             ..Offer::default()
         };
-        let upstream = UpstreamKey { server: server.id.name.clone(), instance: InstanceId::remote("lock") };
+        let instance = InstanceId("lock".to_owned());
+        let upstream = UpstreamKey { server: server.id.name.clone(), instance };
         servers.push(Offered { server: Arc::clone(server), upstream, offer: Arc::new(offer) });
     }
     let ready = |tool| ReadyTool { tool: Arc::clone(tool), folder: None };

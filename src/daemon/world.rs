@@ -18,8 +18,8 @@ use crate::http::opa::Opa;
 
 use crate::mcp::client::Upstreams;
 use crate::ports::{
-    Clock as _, Lookup, PortError, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source,
-    Store, ToolExecutor,
+    Clock as _, Identities, Lookup, PortError, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets,
+    Source, Store, ToolExecutor,
 };
 use crate::probe::Probe;
 use crate::reconcile::{Event, Ports};
@@ -49,6 +49,7 @@ pub(super) struct World {
     pub(super) source: Arc<dyn Source>,
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) secrets: Arc<dyn Secrets>,
+    identities: Arc<dyn Identities>,
     pub(super) probes: Arc<Probe>,
     pub(super) executor: Arc<dyn ToolExecutor>,
     pub(super) pool: Arc<Pool>,
@@ -110,6 +111,7 @@ impl World {
             store,
             source,
             lookup: crate::git::lookup(super::source::network(config)),
+            identities: Arc::new(crate::http::Presented::new(Arc::clone(&secrets))?),
             secrets,
             probes: Arc::new(Probe::new(upstreams)),
             executor,
@@ -138,6 +140,7 @@ impl World {
             runners: Arc::clone(&self.pool) as Arc<dyn RunnerPool>,
             prober: Arc::clone(&self.probes) as Arc<dyn Prober>,
             secrets: Arc::clone(&self.secrets),
+            identities: Arc::clone(&self.identities),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             clock: Arc::new(SystemClock),
             publisher: Arc::clone(&self.published) as Arc<dyn Publisher>,

@@ -20,7 +20,8 @@ use crate::manifest::suggest::nearest;
 use crate::resource::tool::ArgTemplate;
 
 pub use fill::{ArgvError, Filled, MAX_BYTES, MAX_ELEMENTS, MAX_STDIN, fill};
-use template::{Piece, Template};
+use template::Piece;
+pub(in crate::desired) use template::{Template, parse};
 
 /// A command with its placeholders, checked against the parameters when it was compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -27,6 +27,11 @@ impl<'a> Integrations<'a> {
         Self(manifest.resources.iter().filter_map(one).collect())
     }
 
+    /// The names of the variables that one gives; none when it is not there.
+    pub(super) fn variables(&self, name: &Name) -> Option<impl Iterator<Item = &str>> {
+        self.0.get(name).map(|(_, spec, _)| spec.env.keys().map(String::as_str))
+    }
+
     /// Over what the named ones give.
     pub(super) fn digests(&self, names: &[Name]) -> Vec<Option<Digest>> {
         names.iter().map(|name| self.0.get(name).map(|(_, _, digest)| *digest)).collect()

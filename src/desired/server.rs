@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
-use super::{Digests, Location, Presented, Program, Runner, Server, Workload, files, needs, pin};
+use super::{Digests, Location, Presented, Program, Runner, Server, Workload, files, needs, pin, remote};
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
 use crate::resource::Digest;
@@ -27,11 +27,14 @@ pub(super) fn server(
     findings: &mut Findings<'_>,
 ) -> Option<Server> {
     let prefix = prefix(context, declared, spec, findings);
+    if !matches!(spec.source, ServerSource::Url(_)) {
+        remote::refused(spec, findings);
+    }
     needs::dependencies(context, &declared.metadata.name, &spec.depends_on, findings);
     let located = match &spec.source {
         ServerSource::Url(url) => {
-            elsewhere(spec, findings);
-            Some((Location::Remote { url: url.clone() }, None, Digest::of("remote", url.as_str()), None))
+            let (location, digest) = remote::location(context, declared, spec, url, findings);
+            Some((location, None, digest, None))
         }
         source => workload(context, declared, spec, findings).map(|(workload, build)| {
             let files = match source {
@@ -79,20 +82,6 @@ pub(super) fn server(
         timeout: context.timeout(spec.timeout),
         tests: spec.tests.iter().cloned().collect(),
     })
-}
-
-/// Nothing is started for a server that runs elsewhere, so that nothing can be given to it.
-fn elsewhere(spec: &ServerSpec, findings: &mut Findings<'_>) {
-    let given = [("env", !spec.env.is_empty()), ("files", !spec.files.is_empty())];
-    for (field, _) in given.iter().filter(|(_, given)| *given) {
-        let message = format!("a server that runs elsewhere gets no `{field}` from here");
-        findings.error(&[field], "not-supported", message, "remove it; nothing is started for a `url`");
-    }
-    if !spec.integrations.is_empty() {
-        let message = "a server that runs elsewhere gets no integrations from here";
-        let hint = "remove them: this version sends no credentials to a `url`";
-        findings.error(&["integrations"], "not-supported", message, hint);
-    }
 }
 
 /// What stands before the names of its tools.

@@ -211,8 +211,8 @@ impl Clients {
             })
         };
         // What was started is given back by its drop when the greeting fails.
-        let (channel, back, room) = match (main.address(), self.0.lender.get()) {
-            (Some(url), _) => (Channel::Http { url }, GiveBack(None), room()?),
+        let (channel, back, room) = match (main.again(), self.0.lender.get()) {
+            (Some(channel), _) => (channel, GiveBack(None), room()?),
             (None, Some(lender)) => {
                 let spare = lock(&self.0.spares).remove(&(server.id.name.clone(), server.digests.workload));
                 let spare = match spare {

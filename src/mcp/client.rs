@@ -206,6 +206,14 @@ impl Upstream {
         }
     }
 
+    /// Another way to the same server over HTTP, with the same credentials; none over stdio.
+    pub fn again(&self) -> Option<Channel> {
+        match &self.link {
+            Link::Stdio(_) => None,
+            Link::Http(http) => Some(http.again()),
+        }
+    }
+
     pub fn era(&self) -> Era {
         self.era
     }

@@ -130,8 +130,9 @@ pub(super) fn server(
     plan: &mut Plan,
 ) -> Standing {
     match &server.location {
-        Location::Remote { url } => {
-            let key = UpstreamKey { server: server.id.name.clone(), instance: InstanceId::remote(url) };
+        Location::Remote { url, .. } => {
+            let instance = InstanceId::remote(url, &server.digests.workload);
+            let key = UpstreamKey { server: server.id.name.clone(), instance };
             let standing = if input.connected.contains(&key) {
                 Standing::Ready
             } else if hold(input, &server.id, plan) {

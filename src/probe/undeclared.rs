@@ -162,10 +162,10 @@ fn neither(program: &Program, stdio: PortError, http: PortError) -> PortError {
 async fn over_stdio(attempt: &Attempt<'_>, program: &Program, until: Instant) -> PortResult<Record> {
     let mut greeting = Greeting::Unknown;
     loop {
-        let (name, asked) = run(attempt, program, Transport::Stdio, until, async |instance| {
+        let asking = run(attempt, program, Transport::Stdio, until, async |instance| {
             ask(attempt.runner.connect(&instance.id).await?, greeting, until).await
-        })
-        .await?;
+        });
+        let (name, asked) = Box::pin(asking).await?;
         match asked {
             Ok(offer) => {
                 let method = format!("{}_mcp_stdio", attempt.kind);

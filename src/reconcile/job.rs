@@ -419,17 +419,25 @@ pub async fn adopt(
 pub async fn reach(ports: Ports, server: Arc<Server>, url: String, cancel: CancellationToken) -> Done {
     let id = server.id.clone();
     let digest = server.digests.workload;
-    let instance = crate::live::InstanceId::remote(&url);
+    let instance = crate::live::InstanceId::remote(&url, &digest);
     let key = UpstreamKey { server: server.id.name.clone(), instance };
-    let channel = crate::ports::Channel::Http { url };
-    let result =
-        match ports.prober.probe(&key, channel, Greeting::Unknown, server.startup_timeout, &cancel).await {
-            Ok(offer) => {
-                let proven = Box::new(Proven { server, key, offer, folder: None, reports: Vec::new() });
-                rehearse::server(&ports, proven, false, &cancel).await
+    let found = async {
+        let shown = match &server.location {
+            Location::Remote { credentials: Some(declared), .. } => {
+                Some(ports.identities.of(&url, declared)?)
             }
-            Err(error) => Err(error),
+            _ => None,
         };
+        let channel = crate::ports::Channel::Remote { url, credentials: shown };
+        ports.prober.probe(&key, channel, Greeting::Unknown, server.startup_timeout, &cancel).await
+    };
+    let result = match found.await {
+        Ok(offer) => {
+            let proven = Box::new(Proven { server, key, offer, folder: None, reports: Vec::new() });
+            rehearse::server(&ports, proven, false, &cancel).await
+        }
+        Err(error) => Err(error),
+    };
     let cancelled = cancel.is_cancelled();
     let result = result.map_err(|error| Failed { error, instance: None, cancelled });
     Done::Serving { id, digest, result }

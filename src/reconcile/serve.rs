@@ -72,8 +72,8 @@ impl Reconciler {
                 serving.server = Arc::clone(server);
             }
             let moved = match &server.location {
-                Location::Remote { url } => {
-                    serving.key.instance != crate::live::InstanceId::remote(url)
+                Location::Remote { url, .. } => {
+                    serving.key.instance != crate::live::InstanceId::remote(url, &server.digests.workload)
                         && matches!(serving.server.location, Location::Remote { .. })
                 }
                 Location::Runner(_) => false,

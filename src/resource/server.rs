@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::contract::ContractTest;
+use super::remote::OAuth;
 use super::workload::{Egress, Resources, Security, Volumes};
 use super::{EnvValue, Name, Period};
 
@@ -68,6 +69,17 @@ pub struct ServerSpec {
     /// Default: none. Example: `{LOG_LEVEL: info, API_KEY: {secret: {env: API_KEY}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, EnvValue>,
+    /// Headers of each request to a `url`, besides those of the protocol: `${NAME}` is a variable of `env` or
+    /// of an integration.
+    ///
+    /// Default: none. Example: `{Authorization: "Bearer ${API_TOKEN}"}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// How a token for a `url` is got. Default: none.
+    ///
+    /// Example: `{tokenUrl: "https://login.example.com/token", clientId: toolcrib, clientSecret: {secret: {env: CLIENT_SECRET}}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<Box<OAuth>>,
     /// Files by absolute path, on a memory file system below `/run/toolcrib` unless said otherwise.
     ///
     /// Default: none. Example: `{/run/toolcrib/token: {secret: {file: /etc/toolcrib/token}}}`.

@@ -2,6 +2,7 @@
 
 mod access;
 mod clients;
+mod elsewhere;
 mod faults;
 mod restart;
 mod stdio;

@@ -155,7 +155,7 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     for server in servers.values() {
         write!(text, "{}: prefix `{}`", server.id, server.prefix).unwrap();
         match &server.location {
-            Location::Remote { url } => writeln!(text, ", at {url}").unwrap(),
+            Location::Remote { url, .. } => writeln!(text, ", at {url}").unwrap(),
             Location::Runner(workload) => {
                 let program = match &workload.program {
                     Program::Image { reference, id, .. } => {

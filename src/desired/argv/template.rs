@@ -2,12 +2,12 @@
 
 /// Text in pieces. Neighbouring literals are one; an empty text has no piece.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(super) struct Template {
-    pub(super) pieces: Box<[Piece]>,
+pub(in crate::desired) struct Template {
+    pub(in crate::desired) pieces: Box<[Piece]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(in crate::desired) enum Piece {
     Literal(String),
     /// `${name}`
     Value(String),
@@ -17,20 +17,32 @@ pub(super) enum Piece {
 
 impl Template {
     /// The parameters it speaks of.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::desired) fn names(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
             Piece::Value(name) | Piece::Spread(name) => Some(name.as_str()),
         })
     }
+
+    /// The text with each placeholder replaced; none when `value` does not know one.
+    pub(in crate::desired) fn fill(&self, value: impl Fn(&str) -> Option<String>) -> Option<String> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Value(name) | Piece::Spread(name) => text.push_str(&value(name)?),
+            }
+        }
+        Some(text)
+    }
 }
 
-pub(super) struct ParseError {
-    pub(super) placeholder: Option<String>,
-    pub(super) message: String,
+pub(in crate::desired) struct ParseError {
+    pub(in crate::desired) placeholder: Option<String>,
+    pub(in crate::desired) message: String,
 }
 
-pub(super) fn parse(text: &str) -> Result<Template, ParseError> {
+pub(in crate::desired) fn parse(text: &str) -> Result<Template, ParseError> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;

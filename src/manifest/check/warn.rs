@@ -28,6 +28,18 @@ pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec
             found.push(place(root, declared, warning, &["spec", "env", name]));
         }
     }
+    if let Spec::Server(spec) = &declared.spec {
+        for (name, _) in spec.headers.iter().filter(|(name, text)| {
+            (name.eq_ignore_ascii_case("authorization") || credential(name)) && !text.contains("${")
+        }) {
+            let warning = Diagnostic::warning(
+                "secret-in-clear",
+                format!("`{name}` looks like a credential written in the clear"),
+            )
+            .hint("write `Bearer ${NAME}`, and `NAME: {secret: {env: NAME}}` in `env`");
+            found.push(place(root, declared, warning, &["spec", "headers", name]));
+        }
+    }
     for (path, image) in images {
         if moves(image) {
             let warning =

@@ -22,6 +22,7 @@ use self::sender::{Body, Sender};
 use super::inbox::{Asked, Events, Inbox, Incoming};
 use super::{Failure, Outgoing};
 use crate::mcp::wire::{self, MAX_MESSAGE, Message};
+use crate::ports::{Channel, Credentials};
 
 /// Moves of the endpoint (`/mcp` to `/mcp/`) that are followed.
 const REDIRECTS: usize = 2;
@@ -43,6 +44,8 @@ pub(super) struct Http {
     inbox: Arc<Inbox>,
     tasks: TaskTracker,
     sender: Sender,
+    /// Of a server elsewhere.
+    credentials: Option<Arc<dyn Credentials>>,
     url: ArcSwap<Uri>,
     /// None until the server has been greeted.
     spoken: ArcSwapOption<Spoken>,
@@ -57,12 +60,25 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    pub(super) fn new(url: &str, inbox: Arc<Inbox>, tasks: TaskTracker) -> Result<Arc<Self>, Failure> {
+    pub(super) fn new(
+        url: &str,
+        credentials: Option<Arc<dyn Credentials>>,
+        inbox: Arc<Inbox>,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Self>, Failure> {
         let url: Uri = url.parse().map_err(|error| Failure::Unreached(format!("its address: {error}")))?;
         let sender = Sender::new(&url)?;
         let url = ArcSwap::from_pointee(url);
         let renewing = tokio::sync::Mutex::new(());
-        Ok(Arc::new(Self { inbox, tasks, sender, url, spoken: ArcSwapOption::empty(), renewing }))
+        Ok(Arc::new(Self {
+            inbox,
+            tasks,
+            sender,
+            credentials,
+            url,
+            spoken: ArcSwapOption::empty(),
+            renewing,
+        }))
     }
 
     /// The address, after moves.
@@ -262,16 +278,24 @@ impl Http {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, Failure> {
-        let mut followed = 0;
+        let (mut followed, mut shown_again) = (0, false);
         loop {
             let url = Uri::clone(&self.url.load());
             let mut request = Request::new(body.clone());
             *request.method_mut() = method.clone();
             *request.uri_mut() = url.clone();
-            // Only after a move, which is rare, are they needed again.
+            // Only after a move or a refusal, which are rare, are they needed again.
             *request.headers_mut() = headers.clone();
+            let shown = self.shown().await?;
+            request.headers_mut().extend(shown.clone());
             let response = self.sender.send(request).await?;
             match response.status() {
+                StatusCode::UNAUTHORIZED if !shown_again && self.refused(&shown).await => shown_again = true,
+                StatusCode::UNAUTHORIZED => {
+                    let reason =
+                        "Unauthorized: it wants other credentials; see `headers` and `oauth` of the server";
+                    return Err(Failure::Status(401, reason.to_owned()));
+                }
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if followed < REDIRECTS => {
                     let Some(new) = moved(&url, response.headers()) else {
                         let reason = "it redirects to another host, which is not followed".to_owned();
@@ -283,6 +307,27 @@ impl Http {
                 _ => return Ok(response),
             }
         }
+    }
+}
+
+impl Http {
+    /// What a server elsewhere is shown.
+    async fn shown(&self) -> Result<HeaderMap, Failure> {
+        let Some(credentials) = &self.credentials else { return Ok(HeaderMap::new()) };
+        credentials.headers().await.map_err(|error| Failure::Unreached(error.chain()))
+    }
+
+    /// Whether it may be shown something else.
+    async fn refused(&self, shown: &HeaderMap) -> bool {
+        match &self.credentials {
+            Some(credentials) => credentials.refused(shown).await,
+            None => false,
+        }
+    }
+
+    /// Another connection to the same server.
+    pub(super) fn again(&self) -> Channel {
+        Channel::Remote { url: self.address(), credentials: self.credentials.clone() }
     }
 }
 

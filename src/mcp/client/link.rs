@@ -25,7 +25,8 @@ impl Link {
             Channel::Stdio { reader, writer } => {
                 Self::Stdio(Arc::new(Stdio::start(reader, writer, inbox, tasks)))
             }
-            Channel::Http { url } => Self::Http(Http::new(&url, inbox, tasks)?),
+            Channel::Http { url } => Self::Http(Http::new(&url, None, inbox, tasks)?),
+            Channel::Remote { url, credentials } => Self::Http(Http::new(&url, credentials, inbox, tasks)?),
         })
     }
 

@@ -57,7 +57,7 @@ fn ask(daemon: &Daemon, token: Option<&str>, method: &str, params: Value) -> (u1
     })
 }
 
-fn get(url: &str) -> Value {
+pub(super) fn get(url: &str) -> Value {
     crate::support::tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -154,13 +154,13 @@ fn others_are_served_only_when_they_have_to_say_who_they_are() {
 }
 
 /// The identity provider of the fixtures.
-struct Provider {
+pub(super) struct Provider {
     child: Child,
-    issuer: String,
+    pub(super) issuer: String,
 }
 
 impl Provider {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let python = std::env::var("TOOLCRIB_IT_VENV").expect("TOOLCRIB_IT_VENV is not set: run `tests/run`");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/idp/server.py");
         let mut child =

@@ -1,0 +1,174 @@
+//! What a server that runs elsewhere is shown, checked: its headers and how tokens are got.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Uri};
+use serde::Serialize;
+
+use super::argv::parse;
+use super::context::Context;
+use super::place::Findings;
+use super::{Location, needs};
+use crate::manifest::Declared;
+use crate::resource::remote::OAuth;
+use crate::resource::server::ServerSpec;
+use crate::resource::{Digest, EnvValue};
+
+/// Headers that the protocol or the connection decides.
+const OURS: [&str; 16] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "via",
+];
+
+/// What requests to a server elsewhere carry besides what the protocol says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// By name; `${NAME}` in a value is a variable of `env`.
+    headers: BTreeMap<String, String>,
+    /// Only those that the headers speak of.
+    pub env: BTreeMap<String, EnvValue>,
+    pub oauth: Option<OAuth>,
+}
+
+impl Credentials {
+    /// The headers, with their placeholders replaced by what `value` says; none when it does not know one.
+    pub fn headers<'a>(
+        &'a self,
+        value: impl Fn(&str) -> Option<String> + Copy + 'a,
+    ) -> impl Iterator<Item = Option<(&'a str, String)>> {
+        self.headers.iter().map(move |(name, text)| Some((name.as_str(), parse(text).ok()?.fill(value)?)))
+    }
+}
+
+/// Where a server elsewhere is, and the digest of that.
+pub(super) fn location(
+    context: &Context<'_>,
+    declared: &Arc<Declared>,
+    spec: &ServerSpec,
+    url: &str,
+    findings: &mut Findings<'_>,
+) -> (Location, Digest) {
+    if !spec.files.is_empty() {
+        let message = "a server that runs elsewhere gets no `files` from here";
+        findings.error(&["files"], "not-supported", message, "remove it; nothing is started for a `url`");
+    }
+    let (env, _) =
+        needs::merge(context, declared, &spec.integrations, (&spec.env, &BTreeMap::new()), findings);
+    let mut used = BTreeMap::new();
+    let mut headers = BTreeMap::new();
+    for (name, text) in &spec.headers {
+        if let Some(name) = header(name, text, &env, &mut used, findings) {
+            headers.insert(name, text.clone());
+        }
+    }
+    for name in spec.env.keys().filter(|name| !used.contains_key(*name)) {
+        let message = format!("`{name}` reaches nobody: nothing is started for a `url`");
+        let hint = format!("use it in a header, as `${{{name}}}`, or remove it");
+        findings.error(&["env", name], "not-supported", message, &hint);
+    }
+    for (at, name) in spec.integrations.iter().enumerate() {
+        let given = context.integrations.variables(name);
+        if given.is_some_and(|mut given| !given.any(|variable| used.contains_key(variable))) {
+            let message =
+                format!("no header uses a variable of `{name}`, and nothing is started for a `url`");
+            let hint = "use one as `${NAME}` in `headers`, or remove the integration";
+            findings.error(&["integrations", &at.to_string()], "not-supported", message, hint);
+        }
+    }
+    let oauth = spec.oauth.as_deref().cloned();
+    if let Some(oauth) = &oauth {
+        check(oauth, headers.contains_key("authorization"), findings);
+    }
+    if headers.is_empty() && oauth.is_none() {
+        let location = Location::Remote { url: url.to_owned(), credentials: None };
+        return (location, Digest::of("remote", url));
+    }
+    let credentials = Credentials { headers, env: used, oauth };
+    let digest = Digest::of("remote", &(url, &credentials));
+    (Location::Remote { url: url.to_owned(), credentials: Some(Arc::new(credentials)) }, digest)
+}
+
+/// Checks one header; its name in lower case.
+fn header(
+    name: &str,
+    text: &str,
+    env: &BTreeMap<String, EnvValue>,
+    used: &mut BTreeMap<String, EnvValue>,
+    findings: &mut Findings<'_>,
+) -> Option<String> {
+    let path = ["headers", name];
+    let mut fault = |message: String, hint: &str| {
+        findings.error(&path, "invalid-value", message, hint);
+        None
+    };
+    let Ok(parsed) = name.parse::<HeaderName>() else {
+        return fault(format!("`{name}` is no name of a header"), "use letters, digits and `-`");
+    };
+    let lower = parsed.as_str().to_owned();
+    if OURS.contains(&lower.as_str()) || lower.starts_with("mcp-") {
+        return fault(format!("`{name}` is set by the protocol"), "remove it");
+    }
+    let template = match parse(text) {
+        Ok(template) => template,
+        Err(error) => return fault(error.message, "write `${NAME}`, or `$${` for the characters `${`"),
+    };
+    for variable in template.names() {
+        let Some(value) = env.get(variable) else {
+            let message = format!("`${{{variable}}}` is no variable of `env` or of an integration");
+            return fault(message, "declare it in `env`, or name the integration that has it");
+        };
+        used.insert(variable.to_owned(), value.clone());
+    }
+    if HeaderValue::from_str(text).is_err() {
+        return fault(
+            "a header is one line of visible ASCII".to_owned(),
+            "remove line breaks and other letters",
+        );
+    }
+    Some(lower)
+}
+
+fn check(oauth: &OAuth, shown: bool, findings: &mut Findings<'_>) {
+    let uri = oauth.token_url.parse::<Uri>().ok();
+    let local = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    let safe = uri.as_ref().is_some_and(|uri| match (uri.scheme_str(), uri.host()) {
+        (Some("https"), Some(_)) => true,
+        (Some("http"), Some(host)) => local(host),
+        _ => false,
+    });
+    if !safe {
+        let message = format!("`{}` does not begin with https://", oauth.token_url);
+        let hint = "name the token endpoint: a secret is sent there";
+        findings.error(&["oauth", "tokenUrl"], "invalid-value", message, hint);
+    }
+    if shown {
+        let message = "`Authorization` is given twice: here and by `headers`";
+        findings.error(&["oauth"], "invalid-value", message, "remove one of them");
+    }
+}
+
+/// For a server that is started here there is nobody to show them to.
+pub(super) fn refused(spec: &ServerSpec, findings: &mut Findings<'_>) {
+    for (field, given) in [("headers", !spec.headers.is_empty()), ("oauth", spec.oauth.is_some())] {
+        if given {
+            let message = format!("`{field}` is for servers that run elsewhere");
+            findings.error(&[field], "invalid-value", message, "remove it, or use `source: {url: …}`");
+        }
+    }
+}
