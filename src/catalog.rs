@@ -53,8 +53,8 @@ pub struct Catalog {
     pub completions: bool,
     /// Whether some server tells of changes of its resources.
     pub subscribe: bool,
-    /// Where a resource is read that no list names: the only server that has resources.
-    unlisted: Option<Arc<Entry>>,
+    /// Where resources are read that no list names, by what their URIs begin with.
+    unlisted: Vec<(Box<str>, Arc<Entry>)>,
     /// In the order of servers.
     voices: Arc<[part::Voice]>,
     /// Who may use the endpoint for operators; none: who is local.
@@ -187,7 +187,7 @@ impl Catalog {
     }
 
     /// Who answers for a resource: the entry of that URI, else the first template that fits, else the
-    /// only server that has resources. With `toolset`, of what it takes.
+    /// server whose prefix it has, or the only one without. With `toolset`, of what it takes.
     pub fn resource(&self, uri: &str, toolset: Option<&desired::Toolset>) -> Option<&Arc<Entry>> {
         let takes = |entry: &Entry, name: &str| {
             toolset.is_none_or(|toolset| toolset.takes(&entry.owner, entry.labels(), name))
@@ -196,7 +196,10 @@ impl Catalog {
             return takes(entry, uri).then_some(entry);
         }
         let fits = |entry: &&Arc<Entry>| template::fits(&entry.name, uri) && takes(entry, &entry.name);
-        let unlisted = || self.unlisted.as_ref().filter(|entry| takes(entry, uri));
+        let unlisted = || {
+            let mut servers = self.unlisted.iter().filter(|(prefix, _)| uri.starts_with(&**prefix));
+            servers.find(|(_, entry)| takes(entry, uri)).map(|(_, entry)| entry)
+        };
         self.templates.values().find(fits).or_else(unlisted)
     }
 

@@ -259,6 +259,9 @@ pub struct Presented {
     pub instructions: Option<Box<Instructions>>,
     /// For tools without icons.
     pub icon: Option<Box<str>>,
+    /// Before the URIs of its resources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources_prefix: Option<Box<str>>,
 }
 
 /// Where a server lives.

@@ -10,6 +10,7 @@ mod bridge;
 mod call;
 mod catalogs;
 mod limit;
+mod links;
 mod operator;
 mod relay;
 mod search;

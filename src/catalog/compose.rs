@@ -187,7 +187,9 @@ fn collect(
             }
             List::Tools => server.published(&own),
             List::Prompts => format!("{}{own}", server.prefix),
-            List::Resources | List::Templates => own.to_string(),
+            List::Resources | List::Templates => {
+                format!("{}{own}", server.presented.resources_prefix.as_deref().unwrap_or_default())
+            }
         };
         if prefixed && !publishable(&name) {
             let reason = format!(
@@ -376,26 +378,37 @@ fn has(offered: &Offered, which: impl Fn(&Capabilities) -> bool) -> bool {
     serde_json::from_str(text).is_ok_and(|capabilities| which(&capabilities))
 }
 
-/// The only server that has resources: it may have more of them than it lists.
-fn unlisted(input: &Input<'_>) -> Option<Arc<Entry>> {
-    let mut servers =
-        published(input).filter(|offered| has(offered, |capabilities| capabilities.resources.is_some()));
-    let (offered, None) = (servers.next()?, servers.next()) else { return None };
+/// Servers that may have more resources than they list, each with what all its URIs begin with: those
+/// with a prefix of their own, and the only one without. The longest first.
+fn unlisted(input: &Input<'_>) -> Vec<(Box<str>, Arc<Entry>)> {
+    let servers =
+        || published(input).filter(|offered| has(offered, |capabilities| capabilities.resources.is_some()));
+    let prefix = |offered: &Offered| offered.server.presented.resources_prefix.clone().unwrap_or_default();
+    let plain = servers().filter(|offered| prefix(offered).is_empty()).count();
+    let only = servers().filter(|offered| !prefix(offered).is_empty() || plain == 1);
+    let mut found: Vec<_> =
+        only.map(|offered| (prefix(offered), nameless(offered, input.revision))).collect();
+    found.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+    found
+}
+
+/// The entry of what a server has without listing it.
+fn nameless(offered: &Offered, revision: &Revision) -> Arc<Entry> {
     let route = Route::Server {
         server: Arc::clone(&offered.server),
         upstream: offered.upstream.clone(),
         name: Arc::default(),
     };
-    Some(Arc::new(Entry {
+    Arc::new(Entry {
         name: Arc::default(),
         definition: Arc::default(),
         owner: offered.server.id.clone(),
         route,
-        revision: input.revision.to_string().into(),
+        revision: revision.to_string().into(),
         headers: Arc::default(),
         source: Arc::default(),
         schema: None,
-    }))
+    })
 }
 
 /// What is said about one server: its own words, or what is declared instead or beside.

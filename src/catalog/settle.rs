@@ -57,7 +57,7 @@ fn quarantined(list: List, winner: &Candidate, loser: &Candidate) -> Report {
     let (noun, name) = (list.noun(), &loser.name);
     let hint = match list {
         List::Tools | List::Prompts => "give one of them another prefix, or exclude it",
-        List::Resources | List::Templates => "one of the two servers has to use another URI",
+        List::Resources | List::Templates => "give one of the two servers a `resourcesPrefix`",
     };
     Report {
         resource: loser.owner.clone(),

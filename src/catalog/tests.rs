@@ -278,6 +278,23 @@ fn resources_keep_their_uris_and_find_their_servers() {
     assert!(catalog.completions);
     let (alone, _) = first(&[with("b", "x://1", "b://{id}")]);
     assert!(alone.resource("c://7", None).is_some(), "the only server may have more than it lists");
+
+    let mut prefixed = with("b", "x://1", "b://{id}");
+    let mut own = server("b");
+    own.presented.resources_prefix = Some("b+".into());
+    prefixed.server = Arc::new(own);
+    let (catalog, reports) = first(&[prefixed, with("a", "x://1", "a://{id}")]);
+    assert_eq!(reports, []);
+    let owner = |uri: &str| catalog.resource(uri, None).map(|entry| entry.owner.to_string());
+    for (uri, expected) in [
+        ("x://1", "Server/a"),
+        ("b+x://1", "Server/b"),
+        ("b+b://7", "Server/b"),
+        ("b+c://7", "Server/b"),
+        ("c://7", "Server/a"),
+    ] {
+        assert_eq!(owner(uri).as_deref(), Some(expected), "{uri}");
+    }
 }
 
 proptest::proptest! {
@@ -306,7 +323,12 @@ fn what_is_declared_of_a_tool_is_published_instead_of_what_its_server_says() {
         },
         "icon": "https://example.org/i.png",
     }))
-    .map(|Shown { overrides, icon }| desired::Presented { overrides, instructions: None, icon })
+    .map(|Shown { overrides, icon }| desired::Presented {
+        overrides,
+        instructions: None,
+        icon,
+        resources_prefix: None,
+    })
     .expect("fields as they are declared");
     let forecast = r#"{"name":"forecast","inputSchema":{"type":"object"},"annotations":{"openWorldHint":true,"title":"F"},"x":1.50}"#;
     let mut offer = tools(&["debug", "now"]);

@@ -57,6 +57,7 @@ pub(super) fn server(
         overrides: spec.tools.overrides.clone(),
         instructions: spec.instructions.clone(),
         icon: spec.icon.clone(),
+        resources_prefix: spec.resources_prefix.as_deref().map(Box::from),
     };
     let offer = Digest::of("offer", &(&prefix, &spec.tools.include, &spec.tools.exclude, synced, &presented));
     Some(Server {

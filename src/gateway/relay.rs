@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::audit::Outcome;
+use super::links::Links;
 use super::sight::Sight;
 use super::{Gateway, Reply, bridge, call, invalid, tool_error};
 use crate::catalog::{Entry, List, Route};
@@ -61,6 +62,7 @@ pub(super) async fn tool(
     };
     match bridge::send(gateway, target, request, params.as_ref(), context).await {
         Ok(result) => {
+            let result = published(gateway, target, request, result);
             let outcome = call::ended(result.get());
             (Ok(Reply::Whole(result.into())), outcome)
         }
@@ -96,7 +98,13 @@ pub(super) async fn resource(
 ) -> Result<Reply, ErrorObject> {
     let uri = request.name.as_deref().ok_or_else(|| invalid("`params.uri` is no string"))?;
     let target = resource_of(gateway, request, uri)?;
-    relayed(gateway, &target, request, given(request), context).await
+    let params = match own(&target.entry, uri) {
+        Some(own) => {
+            Cow::Owned(raw::set_str(given(request), "uri", own).map_err(|error| unreadable(&error))?)
+        }
+        None => Cow::Borrowed(given(request)),
+    };
+    relayed(gateway, &target, request, &params, context).await
 }
 
 /// Who answers for a resource, to this principal.
@@ -119,10 +127,24 @@ pub(super) fn watch(gateway: &Gateway, request: &Request, uri: &str) -> Result<W
         let message = format!("server `{server}` does not tell of changes of its resources");
         return Err(ErrorObject::new(code::METHOD_NOT_FOUND, message));
     }
-    gateway.upstreams.watch(server, uri).ok_or_else(|| {
+    gateway.upstreams.watch(server, own(&target.entry, uri).unwrap_or(uri)).ok_or_else(|| {
         let message = format!("too many resources of server `{server}` are subscribed to; try again later");
         ErrorObject::new(code::INTERNAL_ERROR, message)
     })
+}
+
+/// The server's own URI, where it is published under another.
+fn own<'a>(entry: &Entry, uri: &'a str) -> Option<&'a str> {
+    let Route::Server { server, .. } = &entry.route else { return None };
+    uri.strip_prefix(server.presented.resources_prefix.as_deref()?)
+}
+
+/// A result with the URIs under which resources of the server are published.
+fn published(gateway: &Gateway, target: &Target, request: &Request, result: Box<RawValue>) -> Box<RawValue> {
+    let Route::Server { server, .. } = &target.entry.route else { return result };
+    let Some(prefix) = server.presented.resources_prefix.as_deref() else { return result };
+    let Some(catalog) = gateway.catalogs.at(&request.scope) else { return result };
+    Links { prefix, catalog: &catalog }.published(&result).unwrap_or(result)
 }
 
 /// Completes an argument of a prompt or of a resource template.
@@ -157,7 +179,13 @@ pub(super) async fn complete(
                 found.filter(|entry| !rules.hides_uri(&sight.catalog, &uri, entry, user))
             });
             let target = target.ok_or_else(|| unknown(&uri))?;
-            relayed(gateway, &target, request, params, context).await
+            let Some(own) = own(&target.entry, &uri) else {
+                return relayed(gateway, &target, request, params, context).await;
+            };
+            let reference = raw::set_str(reference, "uri", own).map_err(|error| unreadable(&error))?;
+            let text = raw::set(params, &[("ref", reference.get())]).map_err(|error| unreadable(&error))?;
+            let params = raw::into_raw(text).map_err(|error| unreadable(&error))?;
+            relayed(gateway, &target, request, &params, context).await
         }
         other => Err(invalid(format!("`ref.type` is `{other}`, not `ref/prompt` or `ref/resource`"))),
     }
@@ -171,7 +199,7 @@ async fn relayed(
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
     match bridge::send(gateway, target, request, params, context).await {
-        Ok(result) => Ok(Reply::Whole(result.into())),
+        Ok(result) => Ok(Reply::Whole(published(gateway, target, request, result).into())),
         Err(CallError::Server(error)) => Err(translated(error, request.era)),
         Err(error) => Err(failed(&target.entry, &error)),
     }

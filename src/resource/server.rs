@@ -117,7 +117,8 @@ pub struct ServerSpec {
     /// Default: all, as they are. Example: `{prefix: wx, exclude: ["debug_*"]}`.
     #[serde(default)]
     pub tools: ServerTools,
-    /// Before the URIs of its resources. Not supported by this version.
+    /// Before the URIs of its resources, also in links of its results: lower-case letters, digits, `+`, `-`
+    /// and `.`, as the scheme of a URI has them. For servers that use the same URIs.
     ///
     /// Default: none. Example: `weather+`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

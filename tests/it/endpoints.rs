@@ -1,6 +1,7 @@
 //! What is served where: `/mcp/<toolset>` and `/mcp@<revision>` beside `/mcp`, on the built daemon.
 
 mod audit;
+mod links;
 mod operator;
 mod revision;
 mod search;
@@ -74,10 +75,15 @@ pub(crate) struct Heard(std::sync::mpsc::Receiver<String>);
 
 impl Heard {
     pub(crate) fn at(daemon: &Daemon, path: &str) -> Self {
+        Self::watching(daemon, path, &[])
+    }
+
+    /// Also of these resources: their URI follows the name.
+    pub(crate) fn watching(daemon: &Daemon, path: &str, uris: &[&str]) -> Self {
         use std::io::{BufRead as _, Write as _};
         let address = daemon.mcp.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {
-            "notifications": {"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true},
+            "notifications": {"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true, "resourceSubscriptions": uris},
             "_meta": {
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientInfo": {"name": "it", "version": "1"},
@@ -97,7 +103,10 @@ impl Heard {
             for line in std::io::BufReader::new(stream).lines().map_while(Result::ok) {
                 let Some(data) = line.strip_prefix("data: ") else { continue };
                 let message: Value = serde_json::from_str(data).unwrap();
-                let name = message["method"].as_str().map_or_else(|| "end".to_owned(), str::to_owned);
+                let mut name = message["method"].as_str().map_or_else(|| "end".to_owned(), str::to_owned);
+                if let Some(uri) = message["params"]["uri"].as_str() {
+                    name = format!("{name} {uri}");
+                }
                 if sender.send(name).is_err() {
                     return;
                 }

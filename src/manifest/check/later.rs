@@ -116,12 +116,6 @@ fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
             "remove it: one instance runs",
         );
     }
-    check.later(
-        spec.resources_prefix.is_some(),
-        &["resourcesPrefix"],
-        "`resourcesPrefix`",
-        "remove it: URIs are published as the server has them",
-    );
     check.later(spec.volumes.is_some(), &["volumes"], "volumes", "use `security.tmpfs`");
     check.later(spec.health.is_some(), &["health"], "health intervals", "remove it");
 }

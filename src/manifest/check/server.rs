@@ -65,12 +65,26 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
             "write a length of time such as `30s`",
         );
     }
+    prefix(check, spec);
     if let Some(Lifecycle { replicas, .. }) = spec.lifecycle.as_deref()
         && replicas.min > replicas.max
     {
         let message =
             format!("at least {} and at most {} replicas cannot be had", replicas.min, replicas.max);
         check.invalid(&["lifecycle", "replicas"], message, "make `min` at most `max`");
+    }
+}
+
+/// What stands before URIs has to leave them URIs (RFC 3986, section 3.1).
+fn prefix(check: &mut Check<'_, '_>, spec: &ServerSpec) {
+    let Some(prefix) = &spec.resources_prefix else { return };
+    let rest = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.');
+    let begins = prefix.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+    if !begins || prefix.len() > 64 || !prefix.bytes().all(rest) {
+        let message = format!("`{prefix}` cannot stand before the scheme of a URI");
+        let hint =
+            "begin with a letter, and use at most 64 of a-z, 0-9, `+`, `-` and `.`, such as `weather+`";
+        check.invalid(&["resourcesPrefix"], message, hint);
     }
 }
 

@@ -179,12 +179,15 @@ impl Subscription {
 
     /// Tells of a resource, if it is watched here.
     fn updated(&mut self, updated: &Updated) {
-        let is_it = |watched: &HashMap<String, Watch>| {
-            watched.get(&*updated.uri).is_some_and(|watch| watch.resource.server == updated.server)
+        // Clients may know it by another URI than its server does.
+        let names = |watched: &HashMap<String, Watch>| -> Vec<String> {
+            let ours = watched.iter().filter(|(_, watch)| watch.resource == *updated);
+            ours.map(|(uri, _)| uri.clone()).collect()
         };
-        let ours = self.session.as_ref().map_or_else(|| is_it(&self.watched), |it| is_it(&lock(&it.watched)));
-        if ours {
-            self.tell_updated(&updated.uri);
+        let known =
+            self.session.as_ref().map_or_else(|| names(&self.watched), |it| names(&lock(&it.watched)));
+        for uri in known {
+            self.tell_updated(&uri);
         }
     }
 
