@@ -6,10 +6,12 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::docker::{count, forget};
 use crate::follow::{call, names};
 use crate::support::{Daemon, TestEnv, wait_for};
 
@@ -114,8 +116,35 @@ enum Place {
     Port,
 }
 
+/// An environment with an owner of its own on the engine, where nothing of it is left.
+struct Owned {
+    env: TestEnv,
+    owner: String,
+    place: Place,
+}
+
+impl Owned {
+    fn daemon(&self) -> Daemon {
+        let daemon = self.env.daemon(&["--name", &self.owner]);
+        let there = || names(&daemon).iter().any(|name| name == "test_simple_text").then_some(());
+        wait_for("the fixture", SERVED, there);
+        daemon
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if !matches!(self.place, Place::Process) {
+            forget(&self.owner);
+        }
+    }
+}
+
 /// A daemon that serves the fixture under its own names.
-fn serve(era: &str, place: Place, more: &str) -> (TestEnv, Daemon) {
+fn serve(era: &str, place: Place, more: &str) -> (Owned, Daemon) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let owner = format!("it-conformance-{}-{count}", std::process::id());
     let env = TestEnv::new();
     let command = json!([python(), "-B", "-u", format!("{FIXTURE}/server.py"), "--era", era]);
     let runner = if matches!(place, Place::Process) { "process" } else { "docker" };
@@ -136,22 +165,40 @@ fn serve(era: &str, place: Place, more: &str) -> (TestEnv, Daemon) {
     env.repo().write("Dockerfile", &recipe).write(
         "crib.yaml",
         &format!(
-            "apiVersion: toolcrib.dev/v1alpha1\nkind: Server\nmetadata: {{name: fixture}}\nspec:\n{source}  tools: {{prefix: \"\"}}\n{more}---\napiVersion: toolcrib.dev/v1alpha1\nkind: Runner\nmetadata: {{name: here}}\nspec: {{{runner}: {{}}}}\n"
+            "apiVersion: toolcrib.dev/v1alpha1\nkind: Server\nmetadata: {{name: fixture}}\nspec:\n{source}  tools: {{prefix: \"\"}}\n{more}---\napiVersion: toolcrib.dev/v1alpha1\nkind: Runner\nmetadata: {{name: local}}\nspec: {{{runner}: {{}}}}\n"
         ),
     );
     env.repo().commit("the fixture");
-    let daemon = env.daemon(&[]);
-    let there = || names(&daemon).iter().any(|name| name == "test_simple_text").then_some(());
-    wait_for("the fixture", SERVED, there);
-    (env, daemon)
+    let fixture = Owned { env, owner, place };
+    let daemon = fixture.daemon();
+    (fixture, daemon)
+}
+
+/// A first call of a client that can be asked by its user. One scenario gives an answer 600 ms, which is
+/// about as long as a container takes to start: that is for the benchmarks to judge.
+fn greet(url: &str) {
+    crate::support::tls();
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "test_simple_text", "arguments": {}, "_meta": meta}});
+    let called =
+        [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "test_simple_text")];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let said = runtime.block_on(async { Heard::answer(post(url, &called, &body)).await });
+    assert_eq!(said["result"]["resultType"], "complete", "{said}");
 }
 
 fn through(era: &str, place: Place) {
-    let (env, daemon) = serve(era, place, "  sessions: perClient\n");
-    both(&daemon.mcp, env.home());
+    let (owned, daemon) = serve(era, place, "  sessions: perClient\n");
+    greet(&daemon.mcp);
+    both(&daemon.mcp, owned.env.home());
     let (ended, log) = daemon.terminate();
     assert!(ended.success(), "{log}");
     assert!(!log.contains("instances of clients are left"), "{log}");
+    if !matches!(place, Place::Process) {
+        assert_eq!(count(&owned.owner), 1, "only what everybody shares is left:\n{log}");
+    }
 }
 
 #[test]
@@ -189,6 +236,22 @@ fn clients_of_both_eras_of_a_modern_container_over_http() {
 #[test]
 fn clients_of_both_eras_of_a_legacy_container_over_http() {
     through("legacy", Place::Port);
+}
+
+#[test]
+fn instances_of_clients_end_with_a_daemon_that_is_killed_at_the_next_start() {
+    let (owned, first) = serve("legacy", Place::Container, "  sessions: perClient\n");
+    let answer = |daemon: &Daemon| {
+        let said = call(daemon, "test_simple_text", json!({}));
+        assert!(said["content"][0]["text"].as_str().is_some_and(|text| text.contains("simple")), "{said}");
+    };
+    answer(&first);
+    wait_for("an instance for the client", SERVED, || (count(&owned.owner) > 1).then_some(()));
+    first.kill();
+    assert!(count(&owned.owner) > 1);
+    let second = owned.daemon();
+    wait_for("one instance", SERVED, || (count(&owned.owner) == 1).then_some(()));
+    answer(&second);
 }
 
 /// A stream of events that is read while it is open.
@@ -290,7 +353,7 @@ async fn subscribed(url: &str) -> (Heard, Heard) {
 fn resources_are_watched_and_traces_carried_across_the_eras() {
     crate::support::tls();
     for era in ["modern", "legacy"] {
-        let (_env, daemon) = serve(era, Place::Process, "");
+        let (_owned, daemon) = serve(era, Place::Process, "");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (mut modern, mut session) = runtime.block_on(subscribed(&daemon.mcp));
         // Until the server has been told, it says nothing: it is let say so again.

@@ -35,6 +35,30 @@ fn host() -> String {
     host.expect("DOCKER_HOST names the engine of the tests: eval \"$(tests/run setup)\"")
 }
 
+/// Ends everything that an owner has on the engine, but its images.
+pub(crate) fn forget(owner: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let runner = runner(owner, false);
+        for instance in runner.observe().await.unwrap_or_default() {
+            let _ = runner.stop(&instance.id, Duration::ZERO).await;
+        }
+        let _ = runner.sweep().await;
+        runner.close().await;
+    });
+}
+
+/// How many containers an owner has.
+pub(crate) fn count(owner: &str) -> usize {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let runner = runner(owner, false);
+        let seen = runner.observe().await.unwrap().len();
+        runner.close().await;
+        seen
+    })
+}
+
 /// A runner with an owner of its own, so that tests do not see each other's containers.
 struct Place {
     runner: DockerRunner,
