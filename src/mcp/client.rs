@@ -79,6 +79,8 @@ enum Failure {
     Answered(ErrorObject),
     /// Nothing was sent: no connection.
     Unreached(String),
+    /// Nothing was sent: what the server is to be shown cannot be had.
+    Credentials(String),
     /// The connection ended before the answer.
     Gone(String),
     /// An HTTP status, and what is known about it.
@@ -95,7 +97,9 @@ impl From<Failure> for CallError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Answered(error) => Self::Server(error),
-            Failure::Unreached(reason) | Failure::Gone(reason) => Self::Gone(reason),
+            Failure::Unreached(reason) | Failure::Credentials(reason) | Failure::Gone(reason) => {
+                Self::Gone(reason)
+            }
             Failure::Status(status, reason) => Self::Unusable(format!("HTTP {status} {reason}")),
             Failure::SessionLost(_) => Self::Gone("its session is over".to_owned()),
             Failure::Unusable(reason) => Self::Unusable(reason),

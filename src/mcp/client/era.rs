@@ -40,6 +40,9 @@ pub enum GreetError {
     Version(String),
     #[error("the server is not there: {0}")]
     Gone(String),
+    /// Not tried again within a start: a secret or an authorization server is wrong, not the server.
+    #[error("the server cannot be asked: {0}")]
+    Credentials(String),
     #[error("the server did not answer as an MCP server does: {0}")]
     Unusable(String),
     #[error(transparent)]
@@ -52,6 +55,7 @@ impl From<Failure> for GreetError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Answered(error) => Self::Refused(error),
+            Failure::Credentials(reason) => Self::Credentials(reason),
             Failure::Unreached(reason) | Failure::Gone(reason) => Self::Gone(reason),
             // What stands before a server that is about to start.
             Failure::Status(status @ 502..=504, reason) => Self::Gone(format!("HTTP {status} {reason}")),
@@ -175,7 +179,9 @@ async fn discover_http(http: &Arc<Http>, inbox: &Inbox) -> Result<Handshake, Gre
     let spoken = Spoken::modern();
     let answer = http.answer(discover(inbox), Some(&spoken));
     let verdict = match tokio::time::timeout(HTTP_SILENCE, answer).await {
-        Ok(Err(failure @ (Failure::Unreached(_) | Failure::Status(502..=504, _)))) => {
+        Ok(Err(
+            failure @ (Failure::Unreached(_) | Failure::Credentials(_) | Failure::Status(502..=504, _)),
+        )) => {
             return Err(failure.into());
         }
         Ok(answer) => match judge(answer.map(|answer| answer.result)) {

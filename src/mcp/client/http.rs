@@ -314,7 +314,7 @@ impl Http {
     /// What a server elsewhere is shown.
     async fn shown(&self) -> Result<HeaderMap, Failure> {
         let Some(credentials) = &self.credentials else { return Ok(HeaderMap::new()) };
-        credentials.headers().await.map_err(|error| Failure::Unreached(error.chain()))
+        credentials.headers().await.map_err(|error| Failure::Credentials(error.chain()))
     }
 
     /// Whether it may be shown something else.
