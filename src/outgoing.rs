@@ -9,6 +9,7 @@
 mod resolver;
 
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Method, Uri};
@@ -59,65 +60,96 @@ impl Default for Options<'_> {
 }
 
 /// A client for requests to other programs. Clones share connections.
+///
+/// TLS and the certificates of the system are set up by the first request: most daemons make none.
 #[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
+pub struct Client(Arc<Lazy>);
+
+#[derive(Debug)]
+struct Lazy {
+    redirects: Redirects,
+    timeout: Option<Duration>,
+    connect_timeout: Duration,
+    idle: Duration,
+    made: OnceLock<reqwest::Client>,
+}
 
 impl Client {
     /// # Errors
-    /// When there is no TLS, or a certificate or the proxy's address cannot be read.
+    /// When a certificate or the proxy's address cannot be read.
     pub fn new(options: &Options<'_>) -> PortResult<Self> {
-        // reqwest wants one for the whole process; if there is one already, that one stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let failed = |error: reqwest::Error| {
-            PortError::stalled("failed to set up a client of HTTP").caused_by(error.without_url())
-        };
-        let mut builder = reqwest::Client::builder()
-            .dns_resolver(std::sync::Arc::new(Resolver))
-            .redirect(match options.redirects {
-                Redirects::Refused => Policy::none(),
-                Redirects::SameOrigin => Policy::custom(same_origin),
-            })
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(options.idle)
-            .tcp_nodelay(true);
-        if let Some(timeout) = options.timeout {
-            builder = builder.timeout(timeout);
-        }
-        if !options.authorities.is_empty() {
-            for certificate in reqwest::Certificate::from_pem_bundle(options.authorities).map_err(failed)? {
+        let Options { redirects, timeout, connect_timeout, idle, authorities, proxy } = *options;
+        let lazy = Lazy { redirects, timeout, connect_timeout, idle, made: OnceLock::new() };
+        if !authorities.is_empty() || proxy.is_some() {
+            let mut builder = lazy.builder();
+            for certificate in reqwest::Certificate::from_pem_bundle(authorities).map_err(not_set_up)? {
                 builder = builder.add_root_certificate(certificate);
             }
+            if let Some(proxy) = proxy {
+                builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(not_set_up)?);
+            }
+            // Nobody else has it yet.
+            drop(lazy.made.set(builder.build().map_err(not_set_up)?));
         }
-        if let Some(proxy) = options.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(failed)?);
-        }
-        Ok(Self(builder.build().map_err(failed)?))
+        Ok(Self(Arc::new(lazy)))
     }
 
     /// Begins a request.
     ///
     /// # Errors
-    /// When the address is none, or one that is never dialled.
+    /// When the address is none or one that is never dialled, or there is no TLS.
     pub fn request(&self, method: Method, url: &str) -> PortResult<reqwest::RequestBuilder> {
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| {
             PortError::stalled("the address is none").caused_by(error)
         })?;
         check(&uri)
             .map_err(|forbidden| PortError::stalled("the request is not sent").caused_by(forbidden))?;
-        Ok(self.0.request(method, url))
+        Ok(self.0.get()?.request(method, url))
     }
 
     /// Sends a request that was made elsewhere.
     ///
     /// # Errors
-    /// When its address is never dialled, or what the exchange fails with.
+    /// When there is no TLS, its address is never dialled, or what the exchange fails with.
     pub async fn execute(
         &self,
         request: http::Request<bytes::Bytes>,
     ) -> Result<reqwest::Response, ExecuteError> {
         check(request.uri())?;
-        Ok(self.0.execute(reqwest::Request::try_from(request)?).await?)
+        Ok(self.0.get()?.execute(reqwest::Request::try_from(request)?).await?)
     }
+}
+
+impl Lazy {
+    fn get(&self) -> PortResult<&reqwest::Client> {
+        if let Some(client) = self.made.get() {
+            return Ok(client);
+        }
+        let client = self.builder().build().map_err(not_set_up)?;
+        Ok(self.made.get_or_init(|| client))
+    }
+
+    fn builder(&self) -> reqwest::ClientBuilder {
+        // reqwest wants one for the whole process; if there is one already, that one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = reqwest::Client::builder()
+            .dns_resolver(Arc::new(Resolver))
+            .redirect(match self.redirects {
+                Redirects::Refused => Policy::none(),
+                Redirects::SameOrigin => Policy::custom(same_origin),
+            })
+            .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(self.idle)
+            .tcp_nodelay(true);
+        match self.timeout {
+            Some(timeout) => builder.timeout(timeout),
+            None => builder,
+        }
+    }
+}
+
+fn not_set_up(error: reqwest::Error) -> PortError {
+    PortError::stalled("failed to set up a client of HTTP").caused_by(error.without_url())
 }
 
 /// Why a request has no answer.
@@ -125,6 +157,8 @@ impl Client {
 pub enum ExecuteError {
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    #[error(transparent)]
+    NotSetUp(#[from] PortError),
     #[error(transparent)]
     Failed(#[from] reqwest::Error),
 }

@@ -133,8 +133,13 @@ fn way_out(unexpected: &Unexpected<'_>, wanted: &str) -> Option<String> {
         Unexpected::Unit => Some("write a value after the `:`, or remove the key".to_owned()),
         Unexpected::Str(text) if wanted == "a list" && text.chars().count() <= 40 => {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-            let item = if text.chars().all(plain) { (*text).to_owned() } else { format!("{text:?}") };
-            Some(format!("write `[{item}]`, or one `- …` a line"))
+            // Words of a command line are elements each: `wc -w` is meant as two.
+            let items = if text.chars().all(|c| plain(c) || c == ' ') {
+                text.split_whitespace().collect::<Vec<_>>().join(", ")
+            } else {
+                format!("{text:?}")
+            };
+            Some(format!("write `[{items}]`, or one `- …` a line"))
         }
         _ if wanted == "a list" => Some("write `[…]`, or one `- …` a line".to_owned()),
         _ => None,
