@@ -22,6 +22,10 @@ pub const FILE_BYTES: u64 = 8 << 20;
 const WAITING: usize = 4096;
 /// Bytes of one line that is read back; ours are shorter.
 const MAX_LINE: usize = 64 << 10;
+/// Lines of this long are written together: a thread that is woken for each call takes time from calls.
+const GATHER: Duration = Duration::from_millis(10);
+/// Bytes that are written together at most.
+const BATCH: usize = 256 << 10;
 /// How long a reader waits until what was recorded before is written.
 const WRITTEN: Duration = Duration::from_secs(2);
 
@@ -65,16 +69,21 @@ impl Journal {
         }
     }
 
+    /// Waits until what was given before is written, or for [`WRITTEN`]. Blocks.
+    pub fn written(&self) {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        if self.sender.send(Message::Written(sender)).is_ok() {
+            let _ = receiver.recv_timeout(WRITTEN);
+        }
+    }
+
     /// Looks at every line that is kept, oldest first. Blocks on the disk.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn read(&self, mut look: impl FnMut(&str)) -> io::Result<()> {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        if self.sender.send(Message::Written(sender)).is_ok() {
-            // Late is no reason to say nothing: the newest lines are missing then.
-            let _ = receiver.recv_timeout(WRITTEN);
-        }
+        // Late is no reason to say nothing: the newest lines are missing then.
+        self.written();
         for at in (0..FILES).rev() {
             let file = match File::open(path(&self.folder, at)) {
                 Ok(file) => file,
@@ -115,18 +124,34 @@ impl Writer {
     }
 
     fn run(mut self, receiver: &Receiver<Message>, lost: &AtomicU64) {
-        while let Ok(message) = receiver.recv() {
-            match message {
-                Message::Line(line) => {
-                    let missing = lost.swap(0, Ordering::Relaxed);
-                    let told = if missing > 0 { format!("{{\"lost\":{missing}}}\n") } else { String::new() };
-                    if let Err(error) = self.write(&format!("{told}{line}\n")) {
-                        lost.fetch_add(missing + 1, Ordering::Relaxed);
-                        tracing::error!(%error, "a record of a call could not be kept");
+        while let Ok(first) = receiver.recv() {
+            if matches!(first, Message::Line(_)) {
+                std::thread::sleep(GATHER);
+            }
+            let missing = lost.swap(0, Ordering::Relaxed);
+            let mut lines = if missing > 0 { format!("{{\"lost\":{missing}}}\n") } else { String::new() };
+            let (mut count, mut waiting) = (0, Vec::new());
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Line(line) => {
+                        lines.push_str(&line);
+                        lines.push('\n');
+                        count += 1;
                     }
+                    Message::Written(sender) => waiting.push(sender),
                 }
+                next = if lines.len() < BATCH { receiver.try_recv().ok() } else { None };
+            }
+            if !lines.is_empty()
+                && let Err(error) = self.write(&lines)
+            {
+                lost.fetch_add(missing + count, Ordering::Relaxed);
+                tracing::error!(%error, "records of calls could not be kept");
+            }
+            for sender in waiting {
                 // Whoever waited may have given up.
-                Message::Written(sender) => drop(sender.try_send(())),
+                let _ = sender.try_send(());
             }
         }
     }
