@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{Concern, Side};
 use crate::desired::Location;
+use crate::desired::remote::Credentials;
 use crate::manifest::{Declared, Place};
 use crate::resource::runner::RunnerKind;
 use crate::resource::workload::Security;
@@ -110,7 +111,12 @@ fn workload(id: &ResourceId, side: &Side<'_>, grants: &mut Grants) {
             Location::Runner(workload) => {
                 Some((&workload.runner, &*workload.security, &workload.env, &workload.files))
             }
-            Location::Remote { .. } => None,
+            Location::Remote { url, credentials } => {
+                if let Some(credentials) = credentials {
+                    shown(url, credentials, grants);
+                }
+                None
+            }
         })
     } else {
         let tool = side.desired.tools.get(&id.name);
@@ -124,6 +130,23 @@ fn workload(id: &ResourceId, side: &Side<'_>, grants: &mut Grants) {
         return grants.add("process", runner.as_str(), says, &["spec", "runner"]);
     }
     confinement(security, grants);
+}
+
+/// Secrets that leave for a server elsewhere, each with where it goes: another address is another grant.
+fn shown(url: &str, credentials: &Credentials, grants: &mut Grants) {
+    let says = "sends elsewhere the secret";
+    for (name, value) in &credentials.env {
+        if let EnvValue::Secret(reference) = value {
+            let what = format!("{} to {url}", told_secret(reference));
+            grants.add("secret", what, says, &["spec", "env", name]);
+        }
+    }
+    if let Some(oauth) = &credentials.oauth {
+        let what = format!("{} to {}", told_secret(&oauth.client_secret.secret), oauth.token_url);
+        grants.add("secret", what, says, &["spec", "oauth", "clientSecret"]);
+        let what = format!("a token of {} to {url}", oauth.token_url);
+        grants.add("token", what, "sends elsewhere", &["spec", "oauth"]);
+    }
 }
 
 fn confinement(security: &Security, grants: &mut Grants) {

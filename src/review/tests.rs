@@ -392,6 +392,29 @@ fn what_widens_is_told_by_its_kind() {
 }
 
 #[test]
+fn what_leaves_for_a_server_elsewhere_is_told_with_where_it_goes() {
+    let server =
+        |more: &str| doc("Server", "far", &format!("source: {{url: \"https://a.example/mcp\"}}\n{more}"));
+    let header = "env: {KEY: {secret: {env: KEY}}}\nheaders: {X-Key: \"${KEY}\"}\n";
+    let shown = ["! secret: Server/far sends elsewhere the secret env KEY to https://a.example/mcp"];
+    assert_eq!(concern_of(&server(""), &server(header)), shown);
+    assert_eq!(concern_of(&server(header), &server(header)), [""; 0]);
+    let moved = server(header).replace("a.example", "b.example");
+    let told = concern_of(&server(header), &moved);
+    assert!(told.contains(&shown[0].replace("a.example", "b.example")), "{told:?}");
+    let oauth =
+        "oauth: {tokenUrl: \"https://l.example/t\", clientId: c, clientSecret: {secret: {env: CS}}}\n";
+    let told = concern_of(&server(""), &server(oauth));
+    assert_eq!(
+        told,
+        [
+            "! secret: Server/far sends elsewhere the secret env CS to https://l.example/t",
+            "! token: Server/far sends elsewhere a token of https://l.example/t to https://a.example/mcp",
+        ]
+    );
+}
+
+#[test]
 fn defaults_of_the_crib_widen_what_they_are_for() {
     let crib = |user: &str| doc("Crib", "c", &format!("defaults: {{security: {{user: {user:?}}}}}\n"));
     let image = doc("Tool", "t", "description: Runs.\nimage: \"a:1\"\ncommand: [run]\n");
