@@ -125,6 +125,7 @@ impl World {
     pub(super) async fn release(&self) {
         let keys = self.probes.connected();
         join_all(keys.iter().map(|key| self.probes.release(key, super::GRACE))).await;
+        // Blocks for a moment, when nothing else is to be done any more.
         self.journal.written();
     }
 

@@ -124,7 +124,7 @@ pub async fn started(attempt: &Attempt<'_>, program: Program) -> PortResult<Reco
     // A server that is silent over stdio is still asked over HTTP.
     let silent = Instant::now() + STDIO.min(attempt.deadline / 2);
     let asking = work("starting it and asking over stdio");
-    let stdio = match Box::pin(over_stdio(attempt, &program, silent)).instrument(asking).await {
+    let stdio = match over_stdio(attempt, &program, silent).instrument(asking).await {
         Ok(record) => return Ok(described(record, program)),
         Err(error) => error,
     };
@@ -132,7 +132,7 @@ pub async fn started(attempt: &Attempt<'_>, program: Program) -> PortResult<Reco
         return Err(stdio);
     }
     let asking = work("no answer over stdio: starting it and asking over HTTP");
-    match Box::pin(over_http(attempt, &program, until)).instrument(asking).await {
+    match over_http(attempt, &program, until).instrument(asking).await {
         Ok(record) => Ok(described(record, program)),
         Err(http) => Err(neither(&program, stdio, http)),
     }

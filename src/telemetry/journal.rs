@@ -126,6 +126,7 @@ impl Writer {
     fn run(mut self, receiver: &Receiver<Message>, lost: &AtomicU64) {
         while let Ok(first) = receiver.recv() {
             if matches!(first, Message::Line(_)) {
+                // Nothing is waited for: while this thread does not listen, a call that sends wakes nobody.
                 std::thread::sleep(GATHER);
             }
             let missing = lost.swap(0, Ordering::Relaxed);
