@@ -15,12 +15,24 @@ pub(crate) enum Era {
     Legacy,
 }
 
+impl Era {
+    /// Its newest protocol version.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::Modern => "2026-07-28",
+            Self::Legacy => "2025-11-25",
+        }
+    }
+}
+
 /// A connection to an MCP endpoint.
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     host: SocketAddr,
     path: String,
     era: Era,
+    /// The bearer token that it shows.
+    token: Option<String>,
     session: Option<String>,
     next: u64,
 }
@@ -28,11 +40,21 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and, in the legacy era, shakes hands.
     pub(crate) fn connect(host: SocketAddr, path: &str, era: Era) -> std::io::Result<Self> {
+        Self::connect_as(host, path, era, None)
+    }
+
+    /// The same, with a bearer token.
+    pub(crate) fn connect_as(
+        host: SocketAddr,
+        path: &str,
+        era: Era,
+        token: Option<String>,
+    ) -> std::io::Result<Self> {
         let stream = TcpStream::connect(host)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let stream = BufReader::with_capacity(1 << 16, stream);
-        let mut client = Self { stream, host, path: path.to_owned(), era, session: None, next: 0 };
+        let mut client = Self { stream, host, path: path.to_owned(), era, token, session: None, next: 0 };
         if era == Era::Legacy {
             client.request(
                 "initialize",
@@ -83,7 +105,7 @@ impl Client {
 
     fn send(&mut self, method: &str, name: Option<&str>, body: &str) -> std::io::Result<()> {
         use std::fmt::Write as _;
-        let version = if self.era == Era::Modern { "2026-07-28" } else { "2025-11-25" };
+        let version = self.era.version();
         let mut head = format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
              Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n",
@@ -99,6 +121,9 @@ impl Client {
             if let Some(name) = name {
                 let _ = write!(head, "Mcp-Name: {name}\r\n");
             }
+        }
+        if let Some(token) = &self.token {
+            let _ = write!(head, "Authorization: Bearer {token}\r\n");
         }
         if let Some(session) = &self.session {
             let _ = write!(head, "Mcp-Session-Id: {session}\r\n");

@@ -48,6 +48,11 @@ impl Daemon {
         Client::connect(self.mcp, "/mcp", era).unwrap()
     }
 
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How many tools are listed, all pages together.
     fn count(&self) -> usize {
         let mut client = self.client(Era::Modern);

@@ -1,22 +1,18 @@
-//! What the gateway adds to a call, beside another gateway; and lists from memory.
+//! What the gateway adds to a call, and lists from memory.
 
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::backend::Backend;
 use crate::client::{Client, Era, json_of};
-use crate::daemon::{Daemon, free_address, wait_for};
+use crate::daemon::Daemon;
 use crate::fixture::Fixture;
 use crate::report::{Report, Samples, show, times};
 
 /// Calls of each way in a turn; turns alternate, so that all ways share what disturbs them.
 const TURN: usize = 100;
 const TURNS: usize = 40;
-/// The variable that names the program of the other gateway.
-const PEER: &str = "TOOLCRIB_BENCH_MCP_PROXY";
 
 /// One way to the backend.
 struct Way {
@@ -33,12 +29,14 @@ impl Way {
 
     fn turn(&mut self) {
         for _ in 0..TURN {
-            let params = json!({"name": self.tool, "arguments": {"text": "hello"}});
+            // Different each time, so that nobody answers from memory.
+            let said = format!("hello {}", self.times.len());
+            let params = json!({"name": self.tool, "arguments": {"text": said}});
             let body = self.client.body("tools/call", params);
             let start = Instant::now();
             let answer = self.client.exchange("tools/call", Some(&self.tool), &body).unwrap();
             self.times.push(start.elapsed());
-            debug_assert!(json_of(&answer)["result"]["content"][0]["text"] == "hello");
+            debug_assert!(json_of(&answer)["result"]["content"][0]["text"] == said.as_str());
         }
     }
 
@@ -67,14 +65,6 @@ pub(crate) fn measure(report: &mut Report) {
         Way::new("direct, 2025-11-25", direct(Era::Legacy), "echo0").check(),
         Way::new("toolcrib, 2025-11-25", daemon.client(Era::Legacy), "echo_echo0").check(),
     ];
-    let peer = std::env::var(PEER).ok().map(|program| Peer::start(&program, backend.address));
-    if let Some(peer) = &peer {
-        let client = Client::connect(peer.address, "/mcp", Era::Legacy)
-            .or_else(|_| Client::connect(peer.address, "/", Era::Legacy))
-            .unwrap();
-        let tool = first_tool(peer);
-        ways.push(Way::new("mcp-proxy 0.6.0, 2025-11-25", client, &tool).check());
-    }
     for _ in 0..TURNS {
         for way in &mut ways {
             way.turn();
@@ -105,66 +95,20 @@ pub(crate) fn measure(report: &mut Report) {
             times(ours, base, "the direct call"),
         );
     }
-    let ours = added("toolcrib, 2025-11-25", "direct, 2025-11-25").unwrap();
-    match added("mcp-proxy", "direct, 2025-11-25") {
-        Some(theirs) => report.row(
-            "added by mcp-proxy 0.6.0, 2025-11-25, p50",
-            "more than by toolcrib",
-            show(theirs),
-            format!("toolcrib adds {:.2} x as much", ours.as_secs_f64() / theirs.as_secs_f64().max(1e-9)),
-            Some(ours < theirs),
-        ),
-        None => report.row("added by mcp-proxy 0.6.0", "", format!("{PEER} is not set"), String::new(), None),
-    }
 }
 
-/// The other gateway in front of the same backend.
-struct Peer {
-    address: SocketAddr,
-    child: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Peer {
-    fn start(program: &str, backend: SocketAddr) -> Self {
-        let (address, folder) = (free_address(), tempfile::tempdir().unwrap());
-        let config = format!(
-            "[proxy]\nname = \"bench\"\n[proxy.listen]\nhost = \"127.0.0.1\"\nport = {}\n\
-             [[backends]]\nname = \"echo\"\ntransport = \"http\"\nurl = \"http://{backend}/mcp\"\n",
-            address.port()
-        );
-        let file = folder.path().join("proxy.toml");
-        std::fs::write(&file, config).unwrap();
-        let mut command = Command::new(program);
-        command.arg("--config").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        wait_for(address);
-        Self { address, child, _folder: folder }
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What the peer calls the backend's tool.
-fn first_tool(peer: &Peer) -> String {
-    let mut client = Client::connect(peer.address, "/mcp", Era::Legacy)
-        .or_else(|_| Client::connect(peer.address, "/", Era::Legacy))
-        .unwrap();
-    let list = json_of(&client.request("tools/list", None, json!({})).unwrap());
-    let tools = list["result"]["tools"].as_array().unwrap().clone();
-    let names = tools.iter().filter_map(|tool| tool["name"].as_str());
-    names.filter(|name| name.ends_with("echo0")).map(str::to_owned).next().unwrap()
-}
-
-/// `tools/list` of a thousand tools.
+/// The first page of `tools/list`, of a thousand tools and of ten thousand.
 pub(crate) fn lists(report: &mut Report) {
-    let fixture = Fixture::new(1_000, &[]);
-    let daemon = Daemon::start(fixture.path(), 1_000);
+    for tools in [1_000, 10_000] {
+        if report.takes(tools) {
+            first_page(report, tools);
+        }
+    }
+}
+
+fn first_page(report: &mut Report, tools: usize) {
+    let fixture = Fixture::new(tools, &[]);
+    let daemon = Daemon::start(fixture.path(), tools);
     for era in [Era::Modern, Era::Legacy] {
         let mut client = daemon.client(era);
         let (mut lists, mut small) = (Vec::new(), Vec::new());
@@ -181,7 +125,7 @@ pub(crate) fn lists(report: &mut Report) {
         }
         let (lists, small) = (Samples::new(lists), Samples::new(small));
         report.time(
-            &format!("tools/list of 1000 tools, {era:?}, {} KiB, p50", bytes >> 10),
+            &format!("tools/list of {tools} tools, {}, first page ({} KiB), p50", era.version(), bytes >> 10),
             Some(Duration::from_millis(1)),
             lists.p50(),
             format!("{}; p99 {}", times(lists.p50(), small.p50(), "an empty list"), show(lists.p99())),

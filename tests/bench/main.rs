@@ -1,9 +1,9 @@
 //! Figures against the goals of the design, each with a ratio to a baseline of the same run.
 //!
 //! `cargo bench` prints the table; `cargo bench -- NAME` only what begins with NAME;
-//! `--small` leaves out the largest repositories. Another gateway
-//! is measured beside ours when `TOOLCRIB_BENCH_MCP_PROXY` names its program (`peers/mcp-proxy`
-//! installs it). Figures that were measured are kept in `README.md`.
+//! `--small` leaves out the largest repositories. Other gateways are measured beside ours when
+//! `TOOLCRIB_BENCH_PEERS` names the folder in which `peers/run` installed them. Figures that were measured
+//! are kept in `README.md`.
 #![expect(
     clippy::disallowed_methods,
     clippy::panic,
@@ -18,8 +18,10 @@ mod daemon;
 mod fixture;
 mod follow;
 mod gateway;
+mod load;
 mod memory;
 mod passes;
+mod peers;
 mod policy;
 mod report;
 mod search;
@@ -40,6 +42,8 @@ fn main() {
         ("follow", follow::measure),
         ("gateway", gateway::measure),
         ("list", gateway::lists),
+        ("load", load::measure),
+        ("peers", peers::measure),
         ("search", search::measure),
         ("policy", policy::measure),
         ("memory", memory::measure),
