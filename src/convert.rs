@@ -17,6 +17,7 @@ mod catalog;
 mod detect;
 mod environment;
 mod fields;
+mod header;
 mod name;
 mod parameters;
 mod registry;

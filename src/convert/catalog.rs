@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::document::{Document, Draft, Need};
 use super::environment::{self, Setting};
 use super::fields::Fields;
+use super::header::{self, Header};
 use super::yaml::Map;
 use super::{definitions, remote, shown};
 use crate::resource::Kind;
@@ -54,16 +55,22 @@ fn server(name: &str, mut fields: Fields<'_>, draft: &mut Draft<'_>) {
         let kind = at.text("transport_type", &mut draft.problems).unwrap_or_default();
         remote::source(name, &url, kind == "sse", &mut spec, draft);
         let headers = at.get("headers").and_then(Value::as_object);
-        let names: Vec<&str> = headers.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        remote::headers(name, &names, &mut spec, draft);
+        let headers = headers.into_iter().flatten();
+        let header = |(name, value): (&String, &Value)| Some((name.clone(), super::fields::scalar(value)?));
+        let headers: Vec<(String, String)> = headers.filter_map(header).collect();
+        let headers: Vec<Header<'_>> =
+            headers.iter().map(|(name, value)| Header::new(name, value.as_str())).collect();
+        header::put(name, &headers, &mut spec, draft);
+        // They are for the headers, which name them.
+        fields.ignore(&["secrets", "env", "config"]);
     } else if let Some(url) = sse {
         remote::source(name, &url, true, &mut spec, draft);
     } else {
         let hint = "write `image: name@sha256:…`, or `remote: {url: …}`";
         let Some(image) = fields.required("image", hint, &mut draft.problems) else { return };
         container(name, &image, &mut fields, &mut spec, draft);
+        environment(name, &mut fields, &mut spec, draft);
     }
-    environment(name, &mut fields, &mut spec, draft);
     if fields.get("oauth").is_some() {
         spec.remark("It asks each user to sign in (OAuth), for which there is no counterpart yet.");
         draft.note(name, "it asks each user to sign in (OAuth), for which there is no counterpart yet");

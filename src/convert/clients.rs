@@ -8,6 +8,7 @@ use super::docker;
 use super::document::{Document, Draft, Need};
 use super::environment::{self, Setting};
 use super::fields::Fields;
+use super::header::{self, Header};
 use super::shown;
 use super::yaml::Map;
 use crate::resource::Kind;
@@ -100,14 +101,21 @@ fn server(name: &str, mut fields: Fields<'_>, draft: &mut Draft<'_>) {
 fn remote(name: &str, url: &str, fields: &mut Fields<'_>, spec: &mut Map, draft: &mut Draft<'_>) -> bool {
     let kind = fields.any(&["type", "transport", "transportType"]).and_then(Value::as_str).unwrap_or("http");
     super::remote::source(name, url, kind == "sse", spec, draft);
-    let headers = fields.any(&["headers", "http_headers", "requestInit", "env_http_headers"]);
-    let listed =
-        headers.and_then(Value::as_object).map(|headers| headers.keys().map(String::as_str).collect());
-    let listed: Vec<&str> = listed.unwrap_or_default();
-    super::remote::headers(name, &listed, spec, draft);
+    let texts = |value: Option<&Value>| -> Vec<(String, String)> {
+        let pairs = value.and_then(Value::as_object).into_iter().flatten();
+        pairs.filter_map(|(name, value)| Some((name.clone(), super::fields::scalar(value)?))).collect()
+    };
+    let nested = fields.get("requestInit").and_then(|init| init.get("headers"));
+    let mut sent = texts(fields.any(&["headers", "http_headers"]).or(nested));
+    // Codex names variables: of whole headers, and of a token.
+    let named = texts(fields.get("env_http_headers")).into_iter();
+    sent.extend(named.map(|(header, variable)| (header, format!("${{{variable}}}"))));
     if let Some(variable) = fields.get("bearer_token_env_var").and_then(Value::as_str) {
-        super::remote::headers(name, &[&format!("Authorization (Bearer, from {variable})")], spec, draft);
+        sent.push(("Authorization".to_owned(), format!("Bearer ${{{variable}}}")));
     }
+    let headers: Vec<Header<'_>> =
+        sent.iter().map(|(name, value)| Header::new(name, value.as_str())).collect();
+    header::put(name, &headers, spec, draft);
     true
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Variables(BTreeMap<String, String>);
 
 impl Variables {
     /// The variable that holds a server's secret of that name.
-    fn given(&mut self, server: &str, own: &str, value: &str) -> String {
+    pub(super) fn given(&mut self, server: &str, own: &str, value: &str) -> String {
         let own = name::variable(own);
         let long = format!("{}_{own}", name::variable(server));
         let variable = match self.0.get(&own) {

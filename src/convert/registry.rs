@@ -8,6 +8,7 @@ use super::command::{self, Package};
 use super::document::{Document, Draft, Need};
 use super::environment::{self, Setting};
 use super::fields::Fields;
+use super::header::{self, Header};
 use super::yaml::Map;
 use super::{clients, docker, remote, shown};
 use crate::resource::Kind;
@@ -228,8 +229,19 @@ fn of_remote(full: &str, mut entry: Fields<'_>, spec: &mut Map, draft: &mut Draf
     let url = substitute(&url, &variables);
     remote::source(full, &url, kind == "sse", spec, draft);
     let headers = entry.list("headers", &mut draft.problems);
-    let names: Vec<&str> = headers.iter().filter_map(|header| header.get("name")?.as_str()).collect();
-    remote::headers(full, &names, spec, draft);
+    let headers: Vec<Header<'_>> = headers.iter().filter_map(sent).collect();
+    header::put(full, &headers, spec, draft);
+}
+
+/// A header of the registry: what it holds, or that somebody has to say it.
+fn sent(value: &Value) -> Option<Header<'_>> {
+    let text = |key: &str| value.get(key).and_then(super::fields::scalar);
+    let known = variables(value.get("variables"));
+    Some(Header {
+        name: value.get("name")?.as_str()?,
+        value: text("value").or_else(|| text("default")).map(|text| header::registry(&text, &known)),
+        secret: value.get("isSecret").and_then(Value::as_bool) == Some(true),
+    })
 }
 
 /// Arguments as they can be written, and what has to be said about them.

@@ -29,7 +29,7 @@ pub(super) fn source(server: &str, url: &str, sse: bool, spec: &mut Map, draft: 
 }
 
 /// An address without user, password and what of its query looks like a secret.
-fn without_secrets(url: &str) -> (String, bool) {
+pub(super) fn without_secrets(url: &str) -> (String, bool) {
     let (mut kept, mut left_out) = (url.to_owned(), false);
     if let Some((scheme, rest)) = url.split_once("://") {
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -49,16 +49,6 @@ fn without_secrets(url: &str) -> (String, bool) {
         kept = if rest.is_empty() { before.to_owned() } else { format!("{before}?{}", rest.join("&")) };
     }
     (kept, left_out)
-}
-
-/// Headers, by name: their values may be secrets, and there is nowhere to put them.
-pub(super) fn headers(server: &str, names: &[&str], spec: &mut Map, draft: &mut Draft<'_>) {
-    if names.is_empty() {
-        return;
-    }
-    let listed = names.join(", ");
-    spec.remark(format!("It was sent headers, for which there is no counterpart yet: {listed}."));
-    draft.note(server, format!("headers have no counterpart yet: {listed}"));
 }
 
 /// `http://localhost:{port}/path` of a package that serves HTTP: its port and path.

@@ -35,6 +35,11 @@ const OURS: [&str; 16] = [
     "via",
 ];
 
+/// Whether a header, in lower case, is set by the protocol or the connection, so that nobody declares it.
+pub fn is_ours(name: &str) -> bool {
+    OURS.contains(&name) || name.starts_with("mcp-")
+}
+
 /// What requests to a server elsewhere carry besides what the protocol says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -121,7 +126,7 @@ fn header(
         return fault(format!("`{name}` is no name of a header"), "use letters, digits and `-`");
     };
     let lower = parsed.as_str().to_owned();
-    if OURS.contains(&lower.as_str()) || lower.starts_with("mcp-") {
+    if is_ours(&lower) {
         return fault(format!("`{name}` is set by the protocol"), "remove it");
     }
     let template = match parse(text) {
