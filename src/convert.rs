@@ -8,6 +8,8 @@
 pub mod yaml;
 pub mod connect;
 pub mod export;
+pub mod publish;
+pub mod server_json;
 mod clients;
 mod command;
 mod definitions;

@@ -1,6 +1,8 @@
 //! `export`: what is served, in the words of others.
 
-use std::path::PathBuf;
+mod servers;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,7 +17,8 @@ use crate::catalog::{self, Catalog, Offered, ReadyTool};
 use crate::config::Settings;
 use crate::config::raw::variable;
 use crate::convert::connect::{self, Client, Reach};
-use crate::convert::export::{self, About, Tool};
+use crate::convert::export::{self, Tool};
+use crate::convert::server_json::{self, ServerJson};
 use crate::live::{InstanceId, Offer, UpstreamKey};
 use crate::lock::Definition;
 use crate::resource::ResourceId;
@@ -28,18 +31,23 @@ enum Form {
     Definitions,
     /// `server.json` of the MCP registry, for this endpoint.
     ServerJson,
+    /// `server.json` of each `Server` that is declared, for whoever runs or reaches it without Toolcrib.
+    Servers,
     /// What each MCP client has to be configured with.
     Clients,
 }
 
 /// Print what is served in the form of other programs.
 ///
-/// Definitions come from the running daemon or, with --offline, from the manifests and locks of a work tree.
+/// Definitions come from the running daemon or, with --offline, from the manifests and locks of a work tree,
+/// as `servers` always do.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib export > tools.json                               definitions of everything that is served
   toolcrib export --offline examples/quickstart              without a daemon
   toolcrib export --format server-json --name io.github.acme/tools --version 1.2.0
+  toolcrib export --format servers --namespace io.github.acme > servers.json
+  toolcrib export --format servers --namespace io.github.acme --server time > server.json
   toolcrib export --format clients                           for every client that is known
   toolcrib export --format clients --client vscode > .vscode/mcp.json")]
 pub(super) struct Export {
@@ -55,13 +63,19 @@ pub(super) struct Export {
         default_value = "http://127.0.0.1:7800/mcp"
     )]
     url: String,
-    /// Of definitions: read the work tree below DIR instead of asking a daemon [default: this folder].
+    /// Of definitions and `servers`: read the work tree below DIR instead of asking a daemon [default: this folder].
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
     offline: Option<PathBuf>,
     /// Of `server-json`: the name, such as io.github.acme/tools. Of `clients`: the name of the entry.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Of `server-json`: the version.
+    /// Of `servers`: what their names begin with, such as io.github.acme.
+    #[arg(long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Of `servers`: only this one, without the list around it.
+    #[arg(long, value_name = "SERVER")]
+    server: Option<String>,
+    /// Of `server-json`, and of `servers` without a version of their own: the version.
     #[arg(long, value_name = "VERSION", default_value = "1.0.0")]
     version: String,
     /// Of `server-json`: what it is, in at most 100 characters.
@@ -82,6 +96,7 @@ impl Export {
         match self.format {
             Form::Definitions => context.out.json(&self.definitions(context).await?)?,
             Form::ServerJson => context.out.json(&self.server_json()?)?,
+            Form::Servers => servers::execute(&self, context).await?,
             Form::Clients => {
                 let name = self.name.as_deref().unwrap_or("toolcrib");
                 match self.client {
@@ -101,30 +116,21 @@ impl Export {
         Reach::Command("toolcrib".to_owned(), args)
     }
 
-    fn server_json(&self) -> CliResult<Value> {
+    fn server_json(&self) -> CliResult<ServerJson> {
         let hint = "pass --name io.github.OWNER/NAME";
         let name =
             self.name.clone().ok_or_else(|| CliError::usage("a `server.json` has a name").hint(hint))?;
-        if !export::is_registry_name(&name) {
+        if !server_json::is_name(&name) {
             return Err(CliError::usage(format!("`{name}` is not a name of the registry")).hint(hint));
         }
-        let about = About { name, description: self.description.clone(), version: self.version.clone() };
-        Ok(export::server_json(&about, &self.url))
+        Ok(export::server_json(name, &self.description, &self.version, &self.url))
     }
 
     async fn definitions(&self, context: &Context) -> CliResult<Vec<Value>> {
         let catalog: Value = match &self.offline {
             None => self.target.reads(context).get_json("/api/v1/catalog").await?,
-            Some(folder) => {
-                let (_, loaded) = validate::open(Settings::default(), Some(folder), context).await?;
-                if let Some(fault) = loaded.diagnostics.iter().find(|fault| fault.is_error()) {
-                    return Err(CliError::failure("the manifests have faults")
-                        .detail(Some(fault.to_string()))
-                        .hint("run `toolcrib validate`"));
-                }
-                serde_json::to_value(view(&composed(&loaded)))
-                    .map_err(|error| CliError::failure("failed to read the catalog").caused_by(&error))?
-            }
+            Some(folder) => serde_json::to_value(view(&composed(&loaded(folder, context).await?)))
+                .map_err(|error| CliError::failure("failed to read the catalog").caused_by(&error))?,
         };
         let tools = catalog["tools"].as_array().into_iter().flatten();
         let definition = |entry: &Value| {
@@ -134,6 +140,17 @@ impl Export {
             Some(export::definition(&tool, &self.url))
         };
         Ok(tools.filter_map(definition).collect())
+    }
+}
+
+/// The manifests below a folder, without an error in them.
+async fn loaded(folder: &Path, context: &Context) -> CliResult<Loaded> {
+    let (_, loaded) = validate::open(Settings::default(), Some(folder), context).await?;
+    match loaded.diagnostics.iter().find(|fault| fault.is_error()) {
+        Some(fault) => Err(CliError::failure("the manifests have faults")
+            .detail(Some(fault.to_string()))
+            .hint("run `toolcrib validate`")),
+        None => Ok(loaded),
     }
 }
 

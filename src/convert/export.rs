@@ -5,12 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::server_json::{ServerJson, Transport};
 use crate::resource::ResourceId;
-
-/// The schema that a `server.json` names.
-const SERVER_SCHEMA: &str = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json";
-/// Characters of a description in a `server.json`: what its schema allows.
-const MAX_DESCRIPTION: usize = 100;
 
 /// One published tool.
 #[derive(Clone, Copy, Debug)]
@@ -97,36 +93,11 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// What a `server.json` says beside the address.
-#[derive(Clone, Debug)]
-pub struct About {
-    /// `io.github.owner/name`.
-    pub name: String,
-    pub description: String,
-    pub version: String,
-}
-
 /// The endpoint as a remote server, as the MCP registry has it.
-pub fn server_json(about: &About, endpoint: &str) -> Value {
-    let description: String = about.description.chars().take(MAX_DESCRIPTION).collect();
-    json!({
-        "$schema": SERVER_SCHEMA,
-        "name": about.name,
-        "description": description,
-        "version": about.version,
-        "remotes": [{"type": "streamable-http", "url": endpoint}],
-    })
-}
-
-/// Whether the registry takes a name: reverse DNS, one slash, and a word.
-pub fn is_registry_name(name: &str) -> bool {
-    let fits = |text: &str, more: &[char]| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
-    };
-    (3..=200).contains(&name.len())
-        && name
-            .split_once('/')
-            .is_some_and(|(space, word)| fits(space, &['.', '-']) && fits(word, &['.', '_', '-']))
+pub fn server_json(name: String, description: &str, version: &str, endpoint: &str) -> ServerJson {
+    let mut out = ServerJson::new(name, description, version);
+    out.remotes.push(Transport::StreamableHttp { url: endpoint.to_owned(), headers: Vec::new() });
+    out
 }
 
 #[cfg(test)]
@@ -166,18 +137,5 @@ mod tests {
         assert_eq!((&out["source"], &out["icon_url"]), (&json!("Server/weather"), &json!("https://x/i.png")));
         assert_eq!(out["input_schema"], source["inputSchema"]);
         assert!(out.get("title").is_none() && out.get("_meta").is_none());
-    }
-
-    #[test]
-    fn names_of_the_registry() {
-        for (name, fits) in [
-            ("io.github.acme/tools", true),
-            ("acme/x", true),
-            ("acme", false),
-            ("a/b/c", false),
-            ("a b/c", false),
-        ] {
-            assert_eq!(is_registry_name(name), fits, "{name}");
-        }
     }
 }
