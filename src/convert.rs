@@ -8,6 +8,7 @@
 pub mod yaml;
 pub mod connect;
 pub mod export;
+pub mod listing;
 pub mod publish;
 pub mod server_json;
 mod clients;

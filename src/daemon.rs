@@ -28,7 +28,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, PlanView};
 use crate::config::{Config, Environment};
+use crate::convert::listing::Place;
 use crate::http::opa::Opa;
+use crate::mcp::wire::VERSIONS;
 use crate::ports::{Clock as _, Judge, PortError, PortResult, Publisher as _, Store as _};
 use crate::reconcile::{Cause, Event, Reconciler};
 use crate::resource::Revision;
@@ -114,7 +116,8 @@ pub async fn run(
     let routes = guarded(admin::routes::reads(admin.clone()), addresses.1);
     tasks.spawn(http::serve(reads, routes, ended.clone()));
     let endpoint = world.published.gateway.endpoint(ended.clone());
-    let mut routes = gateway::router(endpoint);
+    world.published.gateway.set_place(place(&config, addresses.0));
+    let mut routes = gateway::router(endpoint, Arc::clone(&world.published.gateway) as _);
     if let Some(access) = access(&config, addresses.0)? {
         routes = http::authenticated(routes, Arc::new(access));
     }
@@ -253,6 +256,13 @@ fn access(config: &Config, local: SocketAddr) -> Result<Option<http::Access>, Da
 fn endpoint_of(config: &Config, mcp: SocketAddr) -> String {
     let base = config.public_url.clone().unwrap_or_else(|| format!("http://{mcp}"));
     if base.ends_with("/mcp") { base } else { format!("{base}/mcp") }
+}
+
+/// Where and as whom clients find us.
+fn place(config: &Config, mcp: SocketAddr) -> Place {
+    // With an identity provider clients find out themselves where they get a token.
+    let token = config.callers.as_ref().is_some_and(|callers| callers.oidc.is_none());
+    Place { endpoint: endpoint_of(config, mcp), protocols: &VERSIONS, token }
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {

@@ -9,6 +9,7 @@ mod authorize;
 mod bridge;
 mod call;
 mod catalogs;
+mod directory;
 mod limit;
 mod links;
 mod operator;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, List, ParamHeader};
 use crate::desired::Toolset;
+use crate::http::discovery::Directory;
 use crate::http::{self, Body, Router};
 use crate::mcp::client::{Updated, Upstreams, Watch};
 use crate::mcp::server::{About, Changes, Endpoint, Handler, Method, Reply, Request, Scope, Unserved};
@@ -56,6 +58,7 @@ pub struct Gateway {
     operations: OnceLock<Arc<dyn Operations>>,
     limits: limit::Limits,
     bridge: bridge::Bridge,
+    listings: directory::Listings,
 }
 
 impl Gateway {
@@ -77,6 +80,7 @@ impl Gateway {
             operations: OnceLock::new(),
             limits: limit::Limits::default(),
             bridge: bridge::Bridge::default(),
+            listings: directory::Listings::default(),
         })
     }
 
@@ -131,14 +135,15 @@ impl Gateway {
 
 /// `/mcp`, `/mcp/<toolset>` and `/mcp@<revision>`. Whoever was authenticated is in the request's extensions; else it has to be a loopback
 /// listener, where everybody is the local principal.
-pub fn router(endpoint: Arc<Endpoint>) -> Router {
+/// Beside them are the routes by which others find us.
+pub fn router(endpoint: Arc<Endpoint>, directory: Arc<dyn Directory>) -> Router {
     let local = Arc::new(authorize::local());
     let answer = move |request: ::http::Request<Body>| {
         let known = request.extensions().get::<Arc<Principal>>();
         let (endpoint, principal) = (Arc::clone(&endpoint), Arc::clone(known.unwrap_or(&local)));
         async move { endpoint.handle(request, principal).await.map(Body::new) }
     };
-    Router::new().fallback(http::any(answer))
+    http::discovery::routes(directory).fallback(http::any(answer))
 }
 
 #[async_trait]

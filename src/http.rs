@@ -5,6 +5,7 @@
 //! and waiting are bounded. Not here: any route.
 
 pub mod access;
+pub mod discovery;
 pub mod guard;
 pub mod opa;
 pub mod presented;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Context;
 use super::error::CliResult;
 use super::exit::Exit;
-use crate::mcp::wire::{LEGACY_VERSIONS, MODERN};
+use crate::mcp::wire::VERSIONS;
 use crate::resource::API_VERSION;
 
 /// Print versions: of Toolcrib, of its documents, and of the protocol it speaks.
@@ -18,7 +18,7 @@ impl Version {
     pub(super) fn execute(self, context: &Context) -> CliResult<Exit> {
         let Self {} = self;
         let version = env!("CARGO_PKG_VERSION");
-        let protocols: Vec<&str> = std::iter::once(MODERN).chain(LEGACY_VERSIONS).collect();
+        let protocols = VERSIONS;
         let value = json!({"version": version, "apiVersion": API_VERSION, "protocols": protocols});
         context.out.print(&value, || {
             format!("toolcrib {version}\ndocuments {API_VERSION}\nMCP {}\n", protocols.join(", "))

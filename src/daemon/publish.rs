@@ -63,6 +63,7 @@ impl Publisher for Published {
             judge: Some(Arc::clone(&self.judge)),
         }));
         self.gateway.catalogs.swap(catalog);
+        self.gateway.served_since(SystemClock.now());
         self.served.send_replace(true);
     }
 

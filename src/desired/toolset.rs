@@ -81,6 +81,10 @@ pub(super) fn all(manifest: &Manifest, desired: &mut Desired, previous: Option<&
             let message = "`operator` is the name of the endpoint for operators";
             findings.error(&[], "invalid-value", message, "call the toolset something else");
         }
+        if id.name.as_str() == SERVER_CARD {
+            let message = "`server-card` is where the card of an endpoint is";
+            findings.error(&[], "invalid-value", message, "call the toolset something else");
+        }
         possible(manifest, desired, spec, &mut findings);
         if findings.failed() {
             desired.faulty.insert(id.clone());
@@ -113,6 +117,8 @@ fn one(declared: &Declared, spec: &ToolsetSpec) -> Toolset {
 
 /// The endpoint of a toolset of that name is the one for operators.
 pub const OPERATOR: &str = "operator";
+/// At the endpoint of a toolset of that name would be the card of everything.
+const SERVER_CARD: &str = "server-card";
 
 /// Tells of selectors that nothing declared can fit.
 fn possible(manifest: &Manifest, desired: &Desired, spec: &ToolsetSpec, findings: &mut Findings<'_>) {

@@ -15,6 +15,8 @@ use serde_json::value::RawValue;
 pub const MODERN: &str = "2026-07-28";
 pub const LEGACY: &str = "2025-11-25";
 pub const LEGACY_VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// Those of both eras, the newest first.
+pub const VERSIONS: [&str; 5] = [MODERN, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 /// Keys of `_meta` (2026-07-28, `basic`).
 pub mod meta {

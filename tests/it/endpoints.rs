@@ -1,6 +1,7 @@
 //! What is served where: `/mcp/<toolset>` and `/mcp@<revision>` beside `/mcp`, on the built daemon.
 
 mod audit;
+mod discovery;
 mod links;
 mod operator;
 mod revision;

@@ -106,7 +106,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let listener = http::bind(([127, 0, 0, 1], 0).into(), false).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = gateway::router(gateway.endpoint(shutdown.clone()));
+        let router = gateway::router(gateway.endpoint(shutdown.clone()), Arc::clone(&gateway) as _);
         let router = http::guard(router, Allowed::new(address, None));
         let mut serving = JoinSet::new();
         serving.spawn(http::serve(listener, router, shutdown.clone()));
