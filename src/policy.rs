@@ -16,6 +16,7 @@ mod check;
 mod compile;
 pub mod limit;
 mod depend;
+mod hint;
 mod input;
 mod remote;
 mod subject;

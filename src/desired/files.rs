@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::place::Findings;
 use crate::manifest::suggest::nearest;
-use crate::manifest::{BlobId, Declared, Manifest, Mode, RepoPath, Snapshot, TreeEntry};
+use crate::manifest::{BlobId, Declared, Diagnostic, Manifest, Mode, RepoPath, Snapshot, TreeEntry};
 use crate::resource::server::ServerSource;
 use crate::resource::workload::BuildSource;
 use crate::resource::{Digest, Spec};
@@ -103,6 +103,12 @@ pub(super) fn absent(
     what: &str,
     findings: &mut Findings<'_>,
 ) {
+    let message = format!("there is no {what} `{path}` in this revision");
+    findings.error(field, "no-such-file", message, &instead(snapshot, path));
+}
+
+/// What may have been meant by something that is not there.
+fn instead(snapshot: &Snapshot, path: &RepoPath) -> String {
     let parent = path.parent();
     let depth = if parent.as_str().is_empty() { 0 } else { parent.as_str().len() + 1 };
     // A folder of any size is looked at, its names are kept once.
@@ -112,12 +118,10 @@ pub(super) fn absent(
         .take(MAX_SIBLINGS)
         .collect();
     let name = path.as_str().rsplit('/').next().unwrap_or_default();
-    let hint = match nearest(name, siblings.iter().copied()) {
+    match nearest(name, siblings.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? Paths are relative to this file"),
         None => "add and commit it, or correct the path: it is relative to this file".to_owned(),
-    };
-    let message = format!("there is no {what} `{path}` in this revision");
-    findings.error(field, "no-such-file", message, &hint);
+    }
 }
 
 /// Files of a folder that are compared with a name that is not there.
@@ -135,8 +139,19 @@ pub(super) fn contents(context: &Context<'_>, folder: &RepoPath) -> Digest {
     digest
 }
 
+/// Endings of what an interpreter is given to run.
+const SCRIPTS: [&str; 10] = ["cjs", "js", "lua", "mjs", "php", "pl", "py", "rb", "sh", "ts"];
+
+/// Whether an argument names a program of this repository: `server.py`, and nothing filled in.
+fn is_script(part: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+    part.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'))
+        && part.chars().all(plain)
+        && part.rsplit_once('.').is_some_and(|(name, end)| !name.is_empty() && SCRIPTS.contains(&end))
+}
+
 /// Over the files a command depends on; none when it names none of this repository. Also tells of a
-/// program that is named by a path and is not there.
+/// program that is named by a path and is not there, and warns of a script that is not.
 pub(super) fn of_command(
     context: &Context<'_>,
     declared: &Arc<Declared>,
@@ -152,6 +167,14 @@ pub(super) fn of_command(
         if entry.mode != Mode::Executable {
             let hint = "make it so with `git update-index --chmod=+x`, or name the interpreter first";
             findings.error(&at, "not-executable", format!("`{path}` is not executable"), hint);
+        }
+    }
+    for (at, part) in argv.iter().enumerate().skip(1).filter(|(_, part)| is_script(part)) {
+        let there = |path: &RepoPath| snapshot.files.contains_key(path);
+        if let Some(path) = folder.join(part).filter(|path| !there(path)) {
+            let message = format!("there is no file `{path}` in this revision");
+            let warning = Diagnostic::warning("no-such-file", message).hint(instead(snapshot, &path));
+            findings.add(&[field, &[at.to_string().as_str()]].concat(), warning);
         }
     }
     let named = argv.iter().filter_map(|part| {

@@ -231,6 +231,11 @@ pub const CODES: &[Code] = &[
          to be changed: it stays in the history.",
     ),
     code(
+        "shell-line",
+        "A command's program has blanks in its name, as the line of a shell has.",
+        "Write each word as an element of the list: no shell is involved.",
+    ),
+    code(
         "stray-lock",
         "A lock is there for a resource that is not declared.",
         "Remove the file, or declare the resource.",

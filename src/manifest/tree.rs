@@ -210,6 +210,9 @@ fn syntax(error: &granit_parser::ScanError) -> SyntaxFault {
         text if text.contains("simple key") || text.contains("block mapping") => {
             "check the indentation here and in the line above; a key ends with `: `"
         }
+        text if text.contains("quoted scalar") => {
+            "close the quote: one that was opened here or above has no other end"
+        }
         text if text.contains("EOF") || text.contains("eof") => "close what is open: a quote, a `[` or a `{`",
         text if text.contains("did not find expected") => {
             "close the `[` or `{` that was opened before, or put a `,` between two"

@@ -7,7 +7,7 @@ use regorus::Engine;
 use regorus::utils::limits::ExecutionTimerConfig;
 
 use super::answer::Voice;
-use super::{Source, bound, check};
+use super::{Source, bound, check, hint};
 use crate::manifest::{Diagnostic, Place, Severity};
 use crate::resource::policy::{Point, RegoVersion};
 
@@ -132,7 +132,8 @@ impl Reporter<'_> {
     /// Line and column count from 1 inside module `at`.
     pub(super) fn at(&self, at: usize, line: u32, column: u32, (code, message, hint): Said) -> Diagnostic {
         let module = self.source.modules.get(at);
-        let text = module.and_then(|module| module.text.lines().nth(line.saturating_sub(1) as usize));
+        let text = self.line(at, line);
+        let column = text.map_or(column, |text| characters(text, column));
         let place = module.map(|module| Place {
             file: module.file.clone(),
             line: module.line + line.saturating_sub(1),
@@ -150,6 +151,11 @@ impl Reporter<'_> {
         }
     }
 
+    /// A line of a module, counted from 1.
+    fn line(&self, at: usize, line: u32) -> Option<&str> {
+        self.source.modules.get(at)?.text.lines().nth(line.saturating_sub(1) as usize)
+    }
+
     /// At the resource itself.
     fn declaration(&self, code: &'static str, message: String, hint: &str) -> Diagnostic {
         let place = Some(self.source.place.clone());
@@ -165,15 +171,13 @@ impl Reporter<'_> {
     pub(super) fn error(&self, text: &str, at: usize) -> Diagnostic {
         let located = location(text);
         let message = message(text).to_owned();
-        let v1 = self.source.version == RegoVersion::V1;
-        let hint = if message == "not a valid rule path" {
-            Some("write the answer as one rule, such as `deny`, not as `deny.part`".to_owned())
-        } else if message.contains("`if` keyword") {
-            Some("write `if` before the body, or set `regoVersion: v0` if the module is that old".to_owned())
-        } else if v1 {
-            None
+        let (module, line) = located.map_or((at, 1), |(name, line, _)| (number(name), line));
+        let line = self.line(module, line).unwrap_or_default();
+        let hint = hint::of(&message, line, &self.source.package, self.source.version);
+        let message = if message.contains("Missing package") {
+            "the module does not say its package".to_owned()
         } else {
-            Some("the module is read as Rego v0: set `regoVersion: v1` if it is newer".to_owned())
+            message
         };
         match located {
             Some((name, line, column)) => self.at(number(name), line, column, ("rego", message, hint)),
@@ -181,6 +185,22 @@ impl Reporter<'_> {
         }
     }
 }
+
+/// The column of the library, which counts a tab as four, in characters.
+fn characters(text: &str, column: u32) -> u32 {
+    let (mut width, mut characters) = (1, 1);
+    for c in text.chars() {
+        if width >= column {
+            break;
+        }
+        width += if c == '\t' { TAB } else { 1 };
+        characters += 1;
+    }
+    characters + column.saturating_sub(width)
+}
+
+/// Columns that the library counts for a tab.
+const TAB: u32 = 4;
 
 /// What `print` said, with the place it has for people: the library tells `NUMBER FILE:LINE: TEXT`.
 pub(super) fn printed(source: &Source, lines: Vec<String>) -> Vec<String> {

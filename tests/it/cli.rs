@@ -2,6 +2,7 @@
 
 mod daemon;
 mod diff;
+mod newcomer;
 mod transcripts;
 
 use std::process::Stdio;

@@ -40,6 +40,21 @@ pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec
             found.push(place(root, declared, warning, &["spec", "headers", name]));
         }
     }
+    if let Some((path, program)) = program(&declared.spec)
+        && program.trim().contains(char::is_whitespace)
+        && !program.contains('/')
+    {
+        let words: Vec<&str> = program.split_whitespace().collect();
+        let shell = words.iter().any(|word| matches!(*word, "|" | "||" | "&&" | "<" | ">" | ">>" | ";"));
+        let hint = if shell {
+            format!("there is no shell: for one write `[sh, -c, \"{program}\"]`")
+        } else {
+            format!("write each word for itself: `[{}]`", words.join(", "))
+        };
+        let message = format!("`{program}` is taken as the name of one program");
+        let warning = Diagnostic::warning("shell-line", message).hint(hint);
+        found.push(place(root, declared, warning, &path));
+    }
     for (path, image) in images {
         if moves(image) {
             let warning =
@@ -49,6 +64,19 @@ pub(in crate::manifest) fn warnings(root: &Node<'_>, declared: &Declared) -> Vec
         }
     }
     found
+}
+
+/// The program that a command of this machine starts, or a container.
+fn program(spec: &Spec) -> Option<(Vec<&'static str>, &str)> {
+    let (path, command) = match spec {
+        Spec::Tool(spec) => (vec!["spec", "command", "0"], &spec.command),
+        Spec::Server(spec) => match &spec.source {
+            ServerSource::Command(command) => (vec!["spec", "source", "command", "0"], command),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((path, command.first()?.as_str()))
 }
 
 pub(in crate::manifest) fn place(
