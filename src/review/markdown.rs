@@ -169,6 +169,7 @@ fn summary(page: &mut Page, review: &Review) {
     let look = match found.widening {
         0 if review.concerns.is_empty() => "nothing".to_owned(),
         0 => format!("{}, none widens", count(review.concerns.items.len() + review.concerns.more, "thing")),
+        1 => "**1 thing that widens**".to_owned(),
         widening => format!("**{} that widen**", count(widening, "thing")),
     };
     row("Needs a careful look", look);

@@ -3,6 +3,7 @@
 mod daemon;
 mod diff;
 mod newcomer;
+mod sessions;
 mod transcripts;
 
 use std::process::Stdio;

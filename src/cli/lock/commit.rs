@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::cli::error::{CliError, CliResult};
 use crate::cli::lock::write::File;
+use crate::cli::render::notice;
 use crate::daemon;
 
 /// Whether and how what is written is committed.
@@ -50,9 +51,10 @@ impl CommitArgs {
         let made =
             daemon::lock::commit(root, daemon::lock::Commit { files, message, branch, author }).await?;
         if let Some(id) = made.commit {
-            tracing::warn!(commit = id, branch = made.branch, "committed");
+            let short = id.get(..8).unwrap_or(&id);
+            notice(&format!("committed {short} to {}\n", made.branch));
         } else {
-            tracing::warn!(branch = made.branch, "nothing to commit: the branch has all of it");
+            notice(&format!("nothing to commit: {} has all of it\n", made.branch));
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ spec:
 
 /// What a person sees, without what differs from run to run. What is told meanwhile counts only where a
 /// command fails.
-fn seen(command: &str, said: &Said) -> String {
+pub(super) fn seen(command: &str, said: &Said) -> String {
     let mut text = format!("$ toolcrib {command}\n{}", said.stdout);
     if said.code != 0 {
         text.push_str(&said.stderr);
@@ -36,7 +36,7 @@ fn seen(command: &str, said: &Said) -> String {
 }
 
 /// Times, digests and short ids replaced.
-fn normal(text: &str) -> String {
+pub(super) fn normal(text: &str) -> String {
     let hex = |word: &str| word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut normal = String::new();
     for line in text.lines().filter(|line| !line.starts_with("last pass")) {
@@ -46,7 +46,7 @@ fn normal(text: &str) -> String {
             let (word, after) = rest.split_at(length.max(first.len_utf8()));
             let time = rest.get(..20).filter(|time| time.starts_with("20") && time.ends_with('Z'));
             match length {
-                8 if hex(word) => normal.push_str("[SHORT]"),
+                8 | 12 if hex(word) => normal.push_str("[SHORT]"),
                 64 if hex(word) => normal.push_str("[DIGEST]"),
                 4 if time.is_some() => normal.push_str("[TIME]"),
                 _ => normal.push_str(word),
