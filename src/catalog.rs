@@ -166,6 +166,15 @@ impl Catalog {
         catalog
     }
 
+    /// How many entries there are in all four lists.
+    pub fn len(&self) -> usize {
+        self.tools.len() + self.prompts.len() + self.resources.len() + self.templates.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub fn entries(&self, list: List) -> &BTreeMap<Arc<str>, Arc<Entry>> {
         match list {
             List::Tools => &self.tools,
@@ -183,7 +192,12 @@ impl Catalog {
     }
 
     fn cursor(&self, offset: usize) -> Cursor {
-        Cursor { revision: self.revision.short().to_owned(), generation: self.generation, offset }
+        Cursor {
+            revision: self.revision.short().to_owned(),
+            generation: self.generation,
+            offset,
+            list: String::new(),
+        }
     }
 
     /// Who answers for a resource: the entry of that URI, else the first template that fits, else the

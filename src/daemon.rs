@@ -103,8 +103,8 @@ pub async fn run(
     let tasks = TaskTracker::new();
     let ended = CancellationToken::new();
     let world = World::build(&config, events.clone(), &tasks)?;
-    let mcp = http::bind(config.listen, config.callers.is_some()).await?;
-    let reads = http::bind(config.admin, false).await?;
+    let mcp = http::bind(config.listen, config.callers.is_some())?;
+    let reads = http::bind(config.admin, false)?;
     let socket = admin::listen::Socket::bind(&config.socket())?;
     let addresses = (local(&mcp)?, local(&reads)?);
 

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::{Catalog, List, ParamHeader};
+use crate::catalog::{Catalog, Cursor, List, ParamHeader};
 use crate::desired::Toolset;
 use crate::http::discovery::Directory;
 use crate::http::{self, Body, Router};
@@ -117,7 +117,8 @@ impl Gateway {
     }
 
     fn list(&self, request: &Request, list: List, member: &'static str) -> Result<Reply, ErrorObject> {
-        let (sight, offset) = self.catalogs.of(&request.scope, request.cursor.as_deref())?;
+        let place = catalogs::place(member, &request.scope);
+        let (sight, offset) = self.catalogs.of(&request.scope, &place, request.cursor.as_deref())?;
         let rules = self.rules.load();
         let asks = rules.asks_of_lists();
         let found = list == List::Tools && sight.is_searched();
@@ -129,7 +130,8 @@ impl Gateway {
         let (items, next) = page.ok_or_else(catalogs::expired)?;
         // Nor may others keep what is only for some.
         let private = asks || sight.toolset.as_ref().is_some_and(|toolset| toolset.access.is_some());
-        Ok(Reply::List { member, items, next: next.map(|next| next.encode()), private })
+        let next = next.map(|next| Cursor { list: place, ..next }.encode());
+        Ok(Reply::List { member, items, next, private })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Input: an address, a router, a token that says when to end. Output: served connections.
 //! Invariants: without authentication nothing listens off loopback; connections, heads of requests
-//! and waiting are bounded. Not here: any route.
+//! and waiting are bounded; a connection that is at work is never ended for another, and one that is idle
+//! makes room. Not here: any route.
 
 pub mod access;
 pub mod discovery;
@@ -11,19 +12,24 @@ pub mod opa;
 pub mod presented;
 pub mod index;
 pub mod registry;
+mod room;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::room::{Given, Room, Seat};
+use self::stream::Stream;
 use crate::ports::{PortError, PortResult};
 
 pub use access::{Access, authenticated};
@@ -33,8 +39,12 @@ pub use axum::routing::any;
 pub use guard::{Allowed, guard};
 pub use presented::Presented;
 
-/// Connections at a time; more wait in the kernel's queue. Room for 10,000 streams and their calls.
+/// Connections at a time: room for 10,000 streams and their calls. For one more the longest idle one
+/// goes; where none is idle, it waits in the kernel's queue.
 const MAX_CONNECTIONS: usize = 12_000;
+/// Connections that wait in the kernel's queue until they are accepted. Linux has 4,096 at most, unless
+/// told otherwise; whoever comes when it is full tries again a second later.
+const BACKLOG: u32 = 4096;
 /// Open files that are asked for: a connection is one, and a call to a server is another.
 const FILES: u64 = 4 * MAX_CONNECTIONS as u64;
 /// Bytes of the head of a request: what other servers take, and room for mirrored parameters.
@@ -47,11 +57,11 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Before accepting is tried again after it failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds a listener.
+/// Binds a listener, inside a runtime.
 ///
 /// # Errors
 /// When the address is not loopback and nobody has to say who they are, or it cannot be bound.
-pub async fn bind(address: SocketAddr, authenticated: bool) -> PortResult<TcpListener> {
+pub fn bind(address: SocketAddr, authenticated: bool) -> PortResult<TcpListener> {
     if !address.ip().is_loopback() && !authenticated {
         return Err(PortError::stalled(format!("refused to listen on `{address}`: anybody could use it"))
             .hint(
@@ -68,7 +78,15 @@ pub async fn bind(address: SocketAddr, authenticated: bool) -> PortResult<TcpLis
             error
         }
     };
-    TcpListener::bind(address).await.map_err(failed)
+    listen(address).map_err(failed)
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A daemon that is started again finds its port free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Many systems allow 1,024 open files unless a process asks for more.
@@ -84,21 +102,26 @@ fn raise_file_limit() {
 
 /// Serves connections until `shutdown`; then requests under way get some seconds to end.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    serve_at_most(MAX_CONNECTIONS, listener, router, shutdown).await;
+}
+
+async fn serve_at_most(most: usize, listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let room = Room::new(most);
     let mut connections = JoinSet::new();
     loop {
-        // Cancel-safe: accepting and joining lose nothing, a permit that is not used is returned.
-        tokio::select! {
+        // Cancel-safe: accepting and joining lose nothing.
+        let stream = tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = accept(&listener, &room) => {
-                if let Some((stream, permit)) = accepted {
-                    let (router, shutdown) = (router.clone(), shutdown.clone());
-                    connections.spawn(async move {
-                        connection(stream, router, shutdown).await;
-                        drop(permit);
-                    });
-                }
+            Some(_) = connections.join_next() => continue,
+            stream = accept(&listener) => stream,
+        };
+        let Some(stream) = stream else { continue };
+        tokio::select! {
+            // Whoever waits when the end comes is not served.
+            () = shutdown.cancelled() => break,
+            Some(permit) = room.permit() => {
+                let seat = Arc::new(room.seat(permit, &shutdown));
+                connections.spawn(connection(stream, router.clone(), seat));
             }
         }
     }
@@ -109,20 +132,9 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    // Never closed.
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
-        Ok((stream, _)) => {
-            // Answers are written whole: waiting for more to send would only delay them.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "failed to set TCP_NODELAY");
-            }
-            Some((stream, permit))
-        }
+        Ok((stream, _)) => Some(stream),
         Err(error) => {
             tracing::warn!(%error, "failed to accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -131,18 +143,29 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, seat: Arc<Seat>) {
+    let stream = Stream::new(stream, seat.leave().clone(), stream::LIMITS);
+    let service = TowerToHyperService::new(router);
+    let at_work = Arc::clone(&seat);
+    let service = hyper::service::service_fn(move |request| {
+        let work = at_work.work();
+        service.call(request).map_ok(|response| response.map(|body| Given::new(body, work)))
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(MAX_HEAD)
         .max_buf_size(2 * MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // Cancel-safe: the connection is polled by reference.
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        () = seat.leave().cancelled() => {
+            // There is nothing that could be answered.
+            if !seat.is_used() {
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }

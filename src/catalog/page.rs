@@ -10,8 +10,8 @@ use bytes::Bytes;
 pub const PAGE_ENTRIES: usize = 1000;
 /// Bytes of one page at most, unless one entry alone is longer: what every client reads at once.
 const PAGE_BYTES: usize = 4 << 20;
-/// Longest cursor that is looked at; ours have about 40 characters.
-const MAX_CURSOR: usize = 128;
+/// Longest cursor that is looked at; ours have about 50 characters, and those of a toolset its name.
+const MAX_CURSOR: usize = 192;
 
 /// The pages of one list.
 #[derive(Clone, Debug)]
@@ -87,18 +87,22 @@ fn join(definitions: &[Arc<str>]) -> Bytes {
     text.into()
 }
 
-/// A place in the list of one catalog. Opaque to clients.
+/// A place in a list of one catalog. Opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The short form of the commit.
     pub revision: String,
     pub generation: u64,
     pub offset: usize,
+    /// Which list of which endpoint it is a place in, in the words of whoever gives it out: without
+    /// dots, and at most 100 bytes. At others it leads nowhere.
+    pub list: String,
 }
 
 impl Cursor {
     pub fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{}.{}.{}", self.revision, self.generation, self.offset))
+        let Self { revision, generation, offset, list } = self;
+        URL_SAFE_NO_PAD.encode(format!("{revision}.{generation}.{offset}.{list}"))
     }
 
     /// None: no cursor of ours.
@@ -112,6 +116,7 @@ impl Cursor {
             revision: parts.next()?.to_owned(),
             generation: parts.next()?.parse().ok()?,
             offset: parts.next()?.parse().ok()?,
+            list: parts.next()?.to_owned(),
         };
         parts.next().is_none().then_some(cursor)
     }

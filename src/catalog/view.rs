@@ -32,7 +32,12 @@ impl View {
     /// As [`Catalog::page`].
     pub fn page(&self, offset: usize) -> Option<(Bytes, Option<Cursor>)> {
         let (bytes, next) = self.pages.at(offset)?;
-        let cursor = |offset| Cursor { revision: self.revision.clone(), generation: self.generation, offset };
+        let cursor = |offset| Cursor {
+            revision: self.revision.clone(),
+            generation: self.generation,
+            offset,
+            list: String::new(),
+        };
         Some((bytes, next.map(cursor)))
     }
 

@@ -20,7 +20,7 @@ use crate::policy::{Principal, Recorded};
 const MAX_VALUE: usize = 200;
 /// Arguments that one record holds.
 const MAX_ARGUMENTS: usize = 32;
-/// Characters of a name that nothing has.
+/// Bytes of a name that nothing need have: of an unknown tool, or an argument.
 const MAX_UNKNOWN: usize = 64;
 /// What stands where a secret would.
 const MASKED: &str = "[secret]";
@@ -156,7 +156,7 @@ impl Drop for Timed<'_> {
     fn drop(&mut self) {
         let tool = match self.entry {
             Some(entry) => &entry.name,
-            None => self.tool.get(..self.tool.floor_char_boundary(MAX_UNKNOWN)).unwrap_or_default(),
+            None => cut(self.tool),
         };
         let record = CallRecord {
             principal: self.request.user(),
@@ -191,6 +191,11 @@ impl Drop for Timed<'_> {
     }
 }
 
+/// The beginning of a name that anybody may have made up.
+fn cut(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(MAX_UNKNOWN)).unwrap_or_default()
+}
+
 /// The arguments that may be recorded, short ones as they are, secrets masked.
 fn shown(recorded: &Recorded, arguments: &Map<String, Value>, schema: Option<&str>) -> Map<String, Value> {
     let schema: Value = schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -201,7 +206,7 @@ fn shown(recorded: &Recorded, arguments: &Map<String, Value>, schema: Option<&st
             || property.get("writeOnly") == Some(&Value::Bool(true))
             || property.get("format").is_some_and(|format| format == "password");
         let value = if secret { MASKED.into() } else { masked(value) };
-        (name.clone(), short(value))
+        (cut(name).to_owned(), short(value))
     });
     shown.collect()
 }
@@ -245,7 +250,7 @@ mod tests {
     fn of_the_arguments_only_what_is_named_is_recorded_and_no_secret() {
         let arguments = json!({
             "city": "Bern", "api_key": "k1", "pin": "k2", "note": "x".repeat(300),
-            "deep": {"auth_token": "k3", "list": [{"password": "k4"}], "n": 1},
+            "x".repeat(300): 1, "deep": {"auth_token": "k3", "list": [{"password": "k4"}], "n": 1},
         });
         let schema = json!({"properties": {"pin": {"writeOnly": true}}}).to_string();
         let arguments = arguments.as_object().expect("an object");
@@ -255,6 +260,7 @@ mod tests {
         assert_eq!(all["deep"], json!({"auth_token": MASKED, "list": [{"password": MASKED}], "n": 1}));
         assert!(["k1", "k2", "k3", "k4"].iter().all(|secret| !text.contains(secret)), "{text}");
         assert!(all["note"].as_str().expect("text").ends_with("x… (300 characters)"));
+        assert_eq!(all["x".repeat(64)], 1);
         let only = Recorded::Only(["city".to_owned(), "absent".to_owned()].into());
         assert_eq!(Value::Object(shown(&only, arguments, None)), json!({"city": "Bern"}));
     }

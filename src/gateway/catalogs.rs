@@ -20,10 +20,14 @@ use crate::mcp::wire::ErrorObject;
 const RETAINED: usize = 8;
 /// How long each of them is kept at least, unless there are newer ones than that.
 const RETENTION: Duration = Duration::from_mins(1);
-/// Catalogs kept while many follow one another closely, and how long: longer than one client takes
-/// from page to page.
-const RETAINED_IN_A_BURST: usize = 64;
+/// How long catalogs are kept while many follow one another closely: longer than a client takes from page
+/// to page.
 const BURST: Duration = Duration::from_secs(10);
+/// How many these are, however large: with large catalogs, passes are far between.
+const RETAINED_IN_A_BURST: usize = 64;
+/// How many there are of small ones, and the entries they have in sum: some 100 MB if none is shared.
+const RETAINED_AT_MOST: usize = 1024;
+const ENTRIES_AT_MOST: usize = 200_000;
 /// Digits of a commit that name it at least, as Git has it.
 const MIN_COMMIT: usize = 4;
 
@@ -83,7 +87,11 @@ impl Catalogs {
         });
         let now = Instant::now();
         retained.push_back((before, now));
-        while retained.front().is_some_and(|(_, since)| is_over(retained.len(), now - *since)) {
+        let mut entries = retained.iter().map(|(catalog, _)| catalog.len()).sum();
+        while let Some((oldest, since)) = retained.front()
+            && is_over(retained.len(), entries, now - *since)
+        {
+            entries -= oldest.len();
             retained.pop_front();
         }
         drop(retained);
@@ -215,11 +223,16 @@ impl Catalogs {
         }
     }
 
-    /// What is seen where a listing began, and the place where it goes on.
-    pub(super) fn of(&self, scope: &Scope, cursor: Option<&str>) -> Result<(Sight, usize), ErrorObject> {
+    /// What is seen where a listing began, and the place where it goes on. `list`: what is listed.
+    pub(super) fn of(
+        &self,
+        scope: &Scope,
+        list: &str,
+        cursor: Option<&str>,
+    ) -> Result<(Sight, usize), ErrorObject> {
         let gone = |_| invalid("this endpoint is not served any more");
         let Some(text) = cursor else { return Ok((self.sight(scope).map_err(gone)?, 0)) };
-        let cursor = Cursor::decode(text).ok_or_else(expired)?;
+        let cursor = Cursor::decode(text).filter(|cursor| cursor.list == list).ok_or_else(expired)?;
         let now = self.at(scope).ok_or_else(expired)?;
         let began = if is_of(&now, &cursor) {
             now
@@ -242,16 +255,51 @@ fn count(told: &watch::Sender<Changes>, changed: Changed) {
     }
 }
 
+/// A list at an endpoint, as cursors say it: everything at one commit is the same list wherever it is
+/// asked for.
+pub(super) fn place(member: &str, scope: &Scope) -> String {
+    match scope {
+        Scope::All | Scope::Revision(_) => member.to_owned(),
+        Scope::Toolset(name) => format!("{member}/{name}"),
+    }
+}
+
 /// For a cursor that leads nowhere.
 pub(super) fn expired() -> ErrorObject {
     invalid("the cursor is not one of this endpoint, or of a catalog that is gone: list again without it")
 }
 
-/// Whether the oldest of `count` catalogs goes, so long after it was replaced.
-fn is_over(count: usize, age: Duration) -> bool {
-    count > RETAINED_IN_A_BURST || age > RETENTION || (count > RETAINED && age > BURST)
+/// Whether the oldest of `count` catalogs with `entries` in all goes, so long after it was replaced.
+fn is_over(count: usize, entries: usize, age: Duration) -> bool {
+    let crowded = count > RETAINED_IN_A_BURST && (entries > ENTRIES_AT_MOST || count > RETAINED_AT_MOST);
+    crowded || age > RETENTION || (count > RETAINED && age > BURST)
 }
 
 fn is_of(catalog: &Catalog, cursor: &Cursor) -> bool {
     catalog.generation == cursor.generation && catalog.revision.short() == cursor.revision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn catalogs_are_kept_for_those_that_list_them_and_within_bounds() {
+        let (now, page, burst) = (Duration::ZERO, Duration::from_secs(9), Duration::from_secs(11));
+        let cases = [
+            (1, 1, Duration::from_secs(59), false),
+            (1, 1, Duration::from_secs(61), true),
+            (8, 8, burst, false),
+            (9, 9, burst, true),
+            (64, 64 * 100_000, page, false),
+            (65, 65 * 100_000, now, true),
+            (180, 180 * 1_100, page, false),
+            (182, 182 * 1_100, now, true),
+            (1024, 1024 * 10, page, false),
+            (1025, 1025 * 10, now, true),
+        ];
+        for (count, entries, age, expected) in cases {
+            assert_eq!(is_over(count, entries, age), expected, "{count} of {entries} after {age:?}");
+        }
+    }
 }

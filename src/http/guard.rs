@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
 
 /// The names of a listener: those of loopback with its port, and its public URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,21 +51,25 @@ impl Allowed {
     }
 
     /// # Errors
-    /// Which header is wrong, and what to do.
-    fn check(&self, headers: &HeaderMap, target: &Uri) -> Result<(), String> {
+    /// The status, which header is wrong, and what to do. What names no host, or two, is no request (RFC
+    /// 9112 section 3.2); a target with a host counts before `Host` (section 3.2.2).
+    fn check(&self, headers: &HeaderMap, target: &Uri, version: Version) -> Result<(), (StatusCode, String)> {
         let mut hosts = headers.get_all(header::HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().ok(),
-            (None, _) => target.authority().map(Authority::as_str),
-            _ => None,
+        let given = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().unwrap_or_default(),
+            (None, _) if version < Version::HTTP_11 => "",
+            (None, _) => return Err((StatusCode::BAD_REQUEST, "there is no `Host`".to_owned())),
+            (Some(_), Some(_)) => return Err((StatusCode::BAD_REQUEST, "`Host` is there twice".to_owned())),
         };
-        if !host.is_some_and(|host| self.host(host)) {
-            let host = host.unwrap_or_default();
-            return Err(format!("`Host: {host}` is no name of this listener; see --public-url"));
+        let host = target.authority().map_or(given, Authority::as_str);
+        if !self.host(host) {
+            let why = format!("`Host: {host}` is no name of this listener; see --public-url");
+            return Err((StatusCode::FORBIDDEN, why));
         }
         for origin in headers.get_all(header::ORIGIN) {
             if !origin.to_str().is_ok_and(|origin| self.origin(origin)) {
-                return Err("requests from this `Origin` are not served; see --public-url".to_owned());
+                let why = "requests from this `Origin` are not served; see --public-url";
+                return Err((StatusCode::FORBIDDEN, why.to_owned()));
             }
         }
         Ok(())
@@ -100,16 +104,16 @@ pub fn guard(router: Router, allowed: Allowed) -> Router {
 }
 
 async fn check(State(allowed): State<Arc<Allowed>>, request: Request, next: Next) -> Response {
-    match allowed.check(request.headers(), request.uri()) {
+    match allowed.check(request.headers(), request.uri(), request.version()) {
         Ok(()) => next.run(request).await,
-        Err(reason) => refuse(&reason),
+        Err((status, reason)) => refuse(status, &reason),
     }
 }
 
-fn refuse(reason: &str) -> Response {
+fn refuse(status: StatusCode, reason: &str) -> Response {
     let error = serde_json::json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": reason}});
     let mut response = Response::new(Body::from(error.to_string()));
-    *response.status_mut() = StatusCode::FORBIDDEN;
+    *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -149,13 +153,25 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            let checked = allowed.check(&headers, &Uri::from_static("/mcp"));
+            let checked = allowed.check(&headers, &Uri::from_static("/mcp"), Version::HTTP_11);
             assert_eq!(checked.is_ok(), expected, "{host} {origin:?}: {checked:?}");
         }
         let mut twice = HeaderMap::new();
         twice.append(header::HOST, HeaderValue::from_static("localhost:7800"));
+        let status = |headers: &HeaderMap, target: &'static str, version| {
+            let checked = allowed.check(headers, &Uri::from_static(target), version);
+            checked.map_or_else(|(status, _)| status.as_u16(), |()| 200)
+        };
+        for (target, expected) in [
+            ("http://localhost:7800/mcp", 200),
+            ("http://evil.example.com/mcp", 403),
+            ("evil.example.com:443", 403),
+        ] {
+            assert_eq!(status(&twice, target, Version::HTTP_11), expected, "{target}");
+        }
         twice.append(header::HOST, HeaderValue::from_static("evil.example.com"));
-        assert!(allowed.check(&twice, &Uri::from_static("/mcp")).is_err());
-        assert!(allowed.check(&HeaderMap::new(), &Uri::from_static("/mcp")).is_err());
+        assert_eq!(status(&twice, "/mcp", Version::HTTP_11), 400);
+        assert_eq!(status(&HeaderMap::new(), "/mcp", Version::HTTP_11), 400);
+        assert_eq!(status(&HeaderMap::new(), "/mcp", Version::HTTP_10), 403);
     }
 }

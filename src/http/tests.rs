@@ -14,7 +14,11 @@ struct World {
 }
 
 /// `/wait` answers when it is let go, everything else at once.
-async fn world() -> World {
+fn world() -> World {
+    world_of(MAX_CONNECTIONS)
+}
+
+fn world_of(most: usize) -> World {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (begins, goes) = (Arc::clone(&begun), Arc::clone(&go));
     let wait = move || {
@@ -26,12 +30,12 @@ async fn world() -> World {
         }
     };
     let router = Router::new().route("/wait", any(wait)).route("/", any(async || "here"));
-    let listener = bind(([127, 0, 0, 1], 0).into(), false).await.unwrap();
+    let listener = bind(([127, 0, 0, 1], 0).into(), false).unwrap();
     let address = listener.local_addr().unwrap();
     let router = guard(router, Allowed::new(address, None));
     let shutdown = CancellationToken::new();
     let mut serving = JoinSet::new();
-    serving.spawn(serve(listener, router, shutdown.clone()));
+    serving.spawn(serve_at_most(most, listener, router, shutdown.clone()));
     World { address, shutdown, serving, begun, go }
 }
 
@@ -50,17 +54,17 @@ async fn rest(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn nothing_listens_off_loopback() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let error = bind(address.parse().unwrap(), false).await.unwrap_err();
+        let error = bind(address.parse().unwrap(), false).unwrap_err();
         assert!(error.operation.contains("anybody") && error.hint.is_some(), "{address}: {error}");
     }
-    let first = bind(([127, 0, 0, 1], 0).into(), false).await.unwrap();
-    let error = bind(first.local_addr().unwrap(), false).await.unwrap_err();
+    let first = bind(([127, 0, 0, 1], 0).into(), false).unwrap();
+    let error = bind(first.local_addr().unwrap(), false).unwrap_err();
     assert!(error.hint.unwrap().contains("another daemon"));
 }
 
 #[tokio::test]
 async fn requests_under_way_end_well_and_idle_connections_at_once() {
-    let mut world = world().await;
+    let mut world = world();
     let mut idle = TcpStream::connect(world.address).await.unwrap();
     say(&mut idle, "/", world.address, "").await;
     let mut head = [0; 15];
@@ -79,7 +83,7 @@ async fn requests_under_way_end_well_and_idle_connections_at_once() {
 
 #[tokio::test]
 async fn a_head_is_bounded_and_names_are_checked() {
-    let world = world().await;
+    let world = world();
     let mut large = TcpStream::connect(world.address).await.unwrap();
     let header = format!("X-Large: {}\r\n", "x".repeat(MAX_HEAD));
     // It may be refused before all of it was sent.
@@ -93,4 +97,126 @@ async fn a_head_is_bounded_and_names_are_checked() {
         .await
         .unwrap();
     assert!(rest(&mut foreign).await.starts_with("HTTP/1.1 403"));
+}
+
+/// Asks for `/`, and whether it was answered.
+async fn is_served(stream: &mut TcpStream, address: SocketAddr) -> bool {
+    say(stream, "/", address, "").await;
+    let mut text = Vec::new();
+    while !text.ends_with(b"here") {
+        if stream.read_buf(&mut text).await.unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn the_longest_idle_makes_room_and_who_is_at_work_stays() {
+    let world = world_of(3);
+    let open = async || TcpStream::connect(world.address).await.unwrap();
+    let mut busy = open().await;
+    say(&mut busy, "/wait", world.address, "").await;
+    world.begun.notified().await;
+    // One that says nothing, or not all of it, is idle as well.
+    let mut silent = open().await;
+    silent.write_all(b"GET / HT").await.unwrap();
+    let mut polite = open().await;
+    assert!(is_served(&mut polite, world.address).await);
+
+    let mut next = open().await;
+    assert!(is_served(&mut next, world.address).await, "the silent one went");
+    assert_eq!(rest(&mut silent).await, "");
+    assert!(is_served(&mut polite, world.address).await);
+    let mut last = open().await;
+    assert!(is_served(&mut last, world.address).await);
+    assert_eq!(rest(&mut next).await, "", "it was idle for longer than the polite one");
+    world.go.notify_one();
+    assert!(is_served(&mut busy, world.address).await, "it was at work all the time");
+}
+
+#[tokio::test]
+async fn when_all_are_at_work_whoever_comes_waits_for_the_first_that_is_done() {
+    let world = world_of(1);
+    let mut busy = TcpStream::connect(world.address).await.unwrap();
+    say(&mut busy, "/wait", world.address, "").await;
+    world.begun.notified().await;
+    let mut next = TcpStream::connect(world.address).await.unwrap();
+    let (served, said) = tokio::join!(is_served(&mut next, world.address), async {
+        // Nothing is idle: it is let go only now.
+        assert!(tokio::time::timeout(Duration::from_millis(300), busy.readable()).await.is_err());
+        world.go.notify_one();
+        rest(&mut busy).await
+    });
+    assert!(served && said.ends_with("waited"), "{said}");
+}
+
+/// A pair of connected streams, ours for `limits`.
+async fn pair(limits: stream::Limits) -> (Stream, TcpStream) {
+    let listener = bind(([127, 0, 0, 1], 0).into(), false).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (theirs, ours) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (Stream::new(ours.unwrap().0, CancellationToken::new(), limits), theirs.unwrap())
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_given_up_and_who_reads_slowly_is_not() {
+    let limits = stream::Limits { stall: Duration::from_millis(200), ..stream::LIMITS };
+    let (mut ours, theirs) = pair(limits).await;
+    let error = loop {
+        if let Err(error) = ours.write_all(&vec![0; 64 << 10]).await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    drop(theirs);
+
+    let limits = stream::Limits { stall: Duration::from_secs(30), ..stream::LIMITS };
+    let (mut ours, mut theirs) = pair(limits).await;
+    let (written, read) = tokio::join!(
+        async {
+            ours.write_all(&vec![0; 8 << 20]).await.unwrap();
+            ours.shutdown().await
+        },
+        async {
+            let mut read = 0;
+            let mut part = vec![0; 10_000];
+            loop {
+                match theirs.read(&mut part).await.unwrap() {
+                    0 => return read,
+                    more => read += more,
+                }
+            }
+        }
+    );
+    assert_eq!((written.is_ok(), read), (true, 8 << 20));
+}
+
+#[tokio::test]
+async fn the_last_answer_arrives_although_more_was_sent() {
+    let (mut ours, mut theirs) = pair(stream::LIMITS).await;
+    let (ended, said) = tokio::join!(
+        async {
+            ours.write_all(b"413").await.unwrap();
+            ours.shutdown().await.unwrap();
+            drop(ours);
+        },
+        async {
+            // All of it is sent before anything is read.
+            theirs.write_all(&vec![0; 6 << 20]).await.unwrap();
+            let mut said = String::new();
+            theirs.read_to_string(&mut said).await.map(|_| said)
+        }
+    );
+    let () = ended;
+    assert_eq!(said.unwrap(), "413");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_peer_that_vanished_is_noticed() {
+    use nix::sys::socket::{getsockopt, sockopt};
+    let (ours, _theirs) = pair(stream::LIMITS).await;
+    assert!(getsockopt(ours.inner(), sockopt::KeepAlive).unwrap());
+    assert_eq!(getsockopt(ours.inner(), sockopt::TcpUserTimeout).unwrap(), 60_000);
 }

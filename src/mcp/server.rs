@@ -174,6 +174,11 @@ impl Refusal {
         Self::error(StatusCode::BAD_REQUEST, Some(id), code, message)
     }
 
+    /// The same, as the answer to a request.
+    fn about(self, id: &wire::Id) -> Self {
+        Self { id: Some(id.clone()), ..self }
+    }
+
     fn into_response(self) -> Response<Payload> {
         let text = reply::failure(self.id.as_ref(), &self.error);
         let mut response = respond::json(self.status, Payload::full(text));

@@ -108,6 +108,9 @@ impl WireError {
     }
 }
 
+/// Bytes of an id: it is repeated in every message of a subscription, and kept as long as its request.
+const MAX_ID: usize = 1024;
+
 /// The id of a request, as it was written: a JSON number or string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(Arc<str>);
@@ -121,9 +124,10 @@ impl Id {
         Self(quote(id).into())
     }
 
-    /// An id out of a message or a `requestId`; none when it is neither a number nor a string.
+    /// An id out of a message or a `requestId`; none when it is neither a number nor a string, or too
+    /// long.
     pub fn from_raw(raw: &RawValue) -> Option<Self> {
-        let first = raw.get().as_bytes().first()?;
+        let first = raw.get().as_bytes().first().filter(|_| raw.get().len() <= MAX_ID)?;
         matches!(first, b'"' | b'-' | b'0'..=b'9').then(|| Self(raw.get().into()))
     }
 
@@ -194,7 +198,9 @@ pub fn parse(bytes: &[u8], max: usize) -> Result<Message<'_>, WireError> {
         return Err(WireError::Invalid("`jsonrpc` is not \"2.0\""));
     }
     let id = envelope.id.filter(|id| id.get() != "null");
-    let id = match id.map(|raw| Id::from_raw(raw).ok_or(WireError::Invalid("`id` is no number or string"))) {
+    let id = match id
+        .map(|raw| Id::from_raw(raw).ok_or(WireError::Invalid("`id` is no number or short string")))
+    {
         Some(id) => Some(id?),
         None => None,
     };

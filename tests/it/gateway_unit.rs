@@ -98,13 +98,13 @@ struct World {
 }
 
 impl World {
-    async fn start() -> Self {
+    fn start() -> Self {
         let executor = Arc::new(Echo::default());
         let as_executor = Arc::clone(&executor) as Arc<dyn ToolExecutor>;
         let first = Catalog::empty(revision(0));
         let gateway = Gateway::new(first, Arc::new(Upstreams::default()), as_executor, Arc::new(|_| {}));
         let shutdown = CancellationToken::new();
-        let listener = http::bind(([127, 0, 0, 1], 0).into(), false).await.unwrap();
+        let listener = http::bind(([127, 0, 0, 1], 0).into(), false).unwrap();
         let address = listener.local_addr().unwrap();
         let router = gateway::router(gateway.endpoint(shutdown.clone()), Arc::clone(&gateway) as _);
         let router = http::guard(router, Allowed::new(address, None));
@@ -171,7 +171,7 @@ fn provider() {
 async fn a_client_of_either_era_lists_calls_and_hears_of_changes() {
     provider();
     for era in [Era::Legacy, Era::Modern] {
-        let world = World::start().await;
+        let world = World::start();
         world.publish(1, &[tool("greet", 1)]);
         let client = world.client(era).await;
         let listed = client.list_all_tools().await.unwrap();
@@ -217,7 +217,7 @@ async fn a_client_of_either_era_lists_calls_and_hears_of_changes() {
 #[tokio::test]
 async fn no_call_fails_and_no_listing_is_mixed_while_catalogs_are_swapped() {
     provider();
-    let world = World::start().await;
+    let world = World::start();
     let publish = |n: u32| {
         let tools: Vec<_> = (0..1200).map(|t| tool(&format!("t{t:04}"), n)).collect();
         world.publish(n, &tools);
@@ -262,7 +262,7 @@ async fn no_call_fails_and_no_listing_is_mixed_while_catalogs_are_swapped() {
 #[tokio::test]
 async fn a_client_that_goes_away_ends_its_call_and_one_with_a_foreign_name_is_refused() {
     provider();
-    let world = World::start().await;
+    let world = World::start();
     world.publish(1, &[tool("greet", 1)]);
     let client = world.client(Era::Modern).await;
     let stuck =

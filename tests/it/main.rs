@@ -18,6 +18,7 @@ mod endpoints;
 mod examples;
 mod export;
 mod gateway_unit;
+mod hostile;
 mod follow;
 mod fuzz;
 mod git;

@@ -179,6 +179,44 @@ impl Daemon {
         self.child.id().try_into().unwrap()
     }
 
+    /// The value of a metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = self.get("/metrics");
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{page}")).parse().unwrap()
+    }
+
+    /// What the admin endpoint says at a path.
+    fn get(&self, path: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(self.admin_address()).unwrap();
+        let host = self.admin_address();
+        std::io::Write::write_all(
+            &mut stream,
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Processes that it started and that have not ended.
+    pub(crate) fn children(&self) -> Vec<i32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let of = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.ok()?.path().join("children")).ok()
+        };
+        let all: Vec<String> = tasks.filter_map(of).collect();
+        all.iter().flat_map(|line| line.split_whitespace()).map(|pid| pid.parse().unwrap()).collect()
+    }
+
     /// Everything on standard error until now.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -233,6 +271,17 @@ impl Drop for Daemon {
 pub(crate) fn tls() {
     // An error means that it was named before.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Tests with many connections need as many open files, here and in the daemons they start.
+pub(crate) fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const WANTED: u64 = 14_000;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if soft < WANTED {
+        let raised = setrlimit(Resource::RLIMIT_NOFILE, WANTED, hard.max(WANTED));
+        raised.unwrap_or_else(|error| panic!("{error}: {WANTED} open files are needed, {hard} are allowed"));
+    }
 }
 
 /// Looks until there is something to see.

@@ -15,8 +15,13 @@ pub(super) const SESSION: &str = "mcp-session-id";
 const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
 
-/// JSON only: what a page of a browser can send without asking first is not taken.
+/// JSON only: what a page of a browser can send without asking first is not taken. Nor is what has to
+/// be unpacked (RFC 9110 section 8.4).
 pub(super) fn content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|value| value != "identity") {
+        let message = "bodies with a `Content-Encoding` are not taken";
+        return Err(Refusal::status(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = value.split(';').next().unwrap_or_default().trim();
     if media.eq_ignore_ascii_case("application/json") {
@@ -52,7 +57,11 @@ pub(super) fn is_modern(headers: &HeaderMap, request: &Request) -> Result<bool, 
     let modern = match request.method {
         Method::Initialize => request.meta.protocol_version.is_some(),
         Method::Discover | Method::Listen => true,
-        _ => request.meta.protocol_version.is_some() || version(headers)? == Some(wire::MODERN),
+        _ if request.meta.protocol_version.is_some() => true,
+        _ => {
+            let version = version(headers);
+            version.map_err(|refusal| refusal.about(&request.id))? == Some(wire::MODERN)
+        }
     };
     Ok(modern)
 }

@@ -48,7 +48,11 @@ pub(super) async fn request(
     if level.is_some() || request.method.may_ask() {
         tell_level(&mut request, level.unwrap_or(UNSAID));
     }
-    let in_flight = session.begin(&request.id);
+    let used = || {
+        let message = "a request of this `id` is still being answered: each needs its own";
+        Refusal::bad(&request.id, code::INVALID_REQUEST, message)
+    };
+    let in_flight = session.begin(&request.id).ok_or_else(used)?;
     request.meta.client_capabilities.clone_from(&session.capabilities);
     request.session = Some(SessionOf { id: Arc::clone(&session.id), ended: session.ended.clone() });
     let (asks, asked) = if streams && session.capabilities.is_some() && request.method.may_ask() {
@@ -141,6 +145,9 @@ fn set_level(session: &Session, request: &Request) -> Result<Reply, wire::ErrorO
 
 fn watch(endpoint: &Endpoint, session: &Session, request: &Request) -> Result<Reply, wire::ErrorObject> {
     let uri = uri_of(request)?;
+    if uri.len() > listen::MAX_URI {
+        return Err(wire::ErrorObject::new(code::INVALID_PARAMS, listen::long_uri()));
+    }
     if lock(&session.watched).len() >= listen::MAX_WATCHED {
         let message = format!("more than {} resources are subscribed to", listen::MAX_WATCHED);
         return Err(wire::ErrorObject::new(code::INVALID_PARAMS, message));
@@ -225,13 +232,17 @@ fn only_legacy(asked: &Asked) -> Result<(), Refusal> {
 
 fn session(endpoint: &Endpoint, asked: &Asked, id: Option<&Id>) -> Result<Arc<Session>, Refusal> {
     let refuse = |status, message: &str| Refusal::error(status, id, code::INVALID_REQUEST, message);
-    if let Some(version) = headers::version(&asked.headers)?
+    let about = |refusal: Refusal| match id {
+        Some(id) => refusal.about(id),
+        None => refusal,
+    };
+    if let Some(version) = headers::version(&asked.headers).map_err(about)?
         && !wire::LEGACY_VERSIONS.contains(&version)
     {
         let message = format!("`MCP-Protocol-Version: {version}` is not supported here");
         return Err(refuse(StatusCode::BAD_REQUEST, &message));
     }
-    let Some(named) = headers::session(&asked.headers)? else {
+    let Some(named) = headers::session(&asked.headers).map_err(about)? else {
         let message =
             "there is no `Mcp-Session-Id` header: say `initialize` first, or send the `_meta` of 2026-07-28";
         return Err(refuse(StatusCode::BAD_REQUEST, message));

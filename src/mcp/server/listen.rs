@@ -23,6 +23,13 @@ const GAP: Duration = Duration::from_millis(25);
 /// Resources that one client may watch.
 pub(super) const MAX_WATCHED: usize = 256;
 
+/// Bytes of a URI that is watched: each is kept for every client that watches it.
+pub(super) const MAX_URI: usize = 2048;
+
+pub(super) fn long_uri() -> String {
+    format!("a resource whose URI has more than {MAX_URI} bytes cannot be subscribed to")
+}
+
 /// What the client wants to hear of.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -89,6 +96,9 @@ pub(super) fn subscribe(endpoint: &Endpoint, request: &Request) -> Result<Respon
     if filter.resource_subscriptions.len() > MAX_WATCHED {
         let message = format!("more than {MAX_WATCHED} resources are subscribed to");
         return Err(Refusal::bad(&request.id, code::INVALID_PARAMS, message));
+    }
+    if filter.resource_subscriptions.iter().any(|uri| uri.len() > MAX_URI) {
+        return Err(Refusal::bad(&request.id, code::INVALID_PARAMS, long_uri()));
     }
     let mut subscription = Subscription::open(endpoint, &request.scope, filter, Some(&request.id))?;
     for uri in std::mem::take(&mut subscription.filter.resource_subscriptions) {

@@ -209,6 +209,9 @@ struct MetaParams<'a> {
     progress_token: Option<&'a RawValue>,
 }
 
+/// Bytes of a progress token, which every message about a call repeats.
+const MAX_TOKEN: usize = 1024;
+
 /// Reads what of the parameters concerns the transport. The era is settled afterwards.
 pub(super) fn read(
     id: Id,
@@ -234,6 +237,9 @@ pub(super) fn read(
             .map_err(|error| malformed(&format!("`_meta` cannot be read: {error}")))?,
         None => MetaParams::default(),
     };
+    if meta.progress_token.is_some_and(|token| token.get().len() > MAX_TOKEN) {
+        return Err(malformed(&format!("`progressToken` has more than {MAX_TOKEN} bytes")));
+    }
     let about_uri = matches!(method, Method::ResourcesRead | Method::Subscribe | Method::Unsubscribe);
     let named = if about_uri { read.uri } else { read.name };
     let text = |value: Option<&RawValue>| value.and_then(raw::text_of).map(std::borrow::Cow::into_owned);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
 
 use super::request::{Level, Request};
@@ -45,21 +46,43 @@ pub(super) struct Call {
     pub(super) streams: bool,
 }
 
-/// The future of a call; when `tracker` is there, it survives being dropped.
+/// A call; when `tracker` is there, it survives being dropped.
 pub(super) struct Running {
-    future: Option<BoxFuture<'static, Outcome>>,
+    work: Work,
     tracker: Option<TaskTracker>,
+}
+
+enum Work {
+    /// It goes on while it is looked at.
+    Here(BoxFuture<'static, Outcome>),
+    /// It is a task of its own, which ends when the set is dropped.
+    Apart(JoinSet<Outcome>),
+    Over,
 }
 
 impl Running {
     /// It ends when it is dropped.
     pub(super) fn attached(future: BoxFuture<'static, Outcome>) -> Self {
-        Self { future: Some(future), tracker: None }
+        Self { work: Work::Here(future), tracker: None }
     }
 
     /// It goes on when it is dropped, within bounds.
     pub(super) fn detachable(future: BoxFuture<'static, Outcome>, tracker: &TaskTracker) -> Self {
-        Self { future: Some(future), tracker: Some(tracker.clone()) }
+        Self { work: Work::Here(future), tracker: Some(tracker.clone()) }
+    }
+
+    /// Makes it a task of its own. A stream is looked at only while its client reads; a call that goes on
+    /// only then would keep what it holds, such as its place among the calls of a tool, from others for
+    /// as long as somebody does not read.
+    fn apart(&mut self) {
+        self.work = match std::mem::replace(&mut self.work, Work::Over) {
+            Work::Here(future) => {
+                let mut task = JoinSet::new();
+                task.spawn(future);
+                Work::Apart(task)
+            }
+            other => other,
+        };
     }
 }
 
@@ -67,20 +90,36 @@ impl std::future::Future for Running {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        let Some(future) = &mut self.future else { return Poll::Ready(None) };
-        let outcome = std::task::ready!(future.as_mut().poll(context));
-        self.future = None;
+        let outcome = std::task::ready!(match &mut self.work {
+            Work::Here(future) => future.as_mut().poll(context),
+            Work::Apart(task) => task.poll_join_next(context).map(|ended| ended.and_then(ended_task)),
+            Work::Over => return Poll::Ready(None),
+        });
+        self.work = Work::Over;
         Poll::Ready(outcome)
     }
 }
 
+/// What became of a task; one that panicked has no outcome of its own.
+fn ended_task(ended: Result<Outcome, JoinError>) -> Outcome {
+    let broken = |_| Some(Err(ErrorObject::new(code::INTERNAL_ERROR, "the call broke off")));
+    ended.unwrap_or_else(broken)
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        let (Some(future), Some(tracker)) = (self.future.take(), &self.tracker) else { return };
+        let Some(tracker) = &self.tracker else { return };
         // Without a runtime there is nothing to go on in: the process ends.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if tracker.len() < MAX_DETACHED && !tracker.is_closed() {
-            tracker.spawn_on(async move { drop(future.await) }, &runtime);
+        if tracker.len() >= MAX_DETACHED || tracker.is_closed() {
+            return;
+        }
+        match std::mem::replace(&mut self.work, Work::Over) {
+            Work::Here(future) => drop(tracker.spawn_on(async move { drop(future.await) }, &runtime)),
+            Work::Apart(mut task) => {
+                drop(tracker.spawn_on(async move { drop(task.join_next().await) }, &runtime));
+            }
+            Work::Over => {}
         }
     }
 }
@@ -206,7 +245,8 @@ impl sse::Told for Telling {
 }
 
 impl Telling {
-    fn begin(call: Call, first: Bytes) -> Self {
+    fn begin(mut call: Call, first: Bytes) -> Self {
+        call.outcome.apart();
         let mut queue = sse::Queue::new();
         queue.push(first);
         Self { call, queue }

@@ -1,6 +1,7 @@
 //! Sessions of legacy clients: bounded, bound to who opened them, ended by idle time.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -184,11 +185,15 @@ impl Session {
         *lock(&self.level) = Some(level);
     }
 
-    /// Remembers a call so that it can be cancelled by its id.
-    pub(super) fn begin(self: &Arc<Self>, id: &Id) -> CallInFlight {
+    /// Remembers a call so that it can be cancelled by its id. None while another one has that id: which
+    /// of them were meant could not be told.
+    pub(super) fn begin(self: &Arc<Self>, id: &Id) -> Option<CallInFlight> {
         let cancel = self.ended.child_token();
-        lock(&self.calls).insert(id.clone(), cancel.clone());
-        CallInFlight { session: Arc::clone(self), id: id.clone(), cancel }
+        match lock(&self.calls).entry(id.clone()) {
+            Entry::Occupied(_) => return None,
+            Entry::Vacant(place) => place.insert(cancel.clone()),
+        };
+        Some(CallInFlight { session: Arc::clone(self), id: id.clone(), cancel })
     }
 
     pub(super) fn cancel(&self, id: &Id) {

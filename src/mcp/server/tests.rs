@@ -68,6 +68,10 @@ impl Handler for Fixture {
                 Err(ErrorObject::new(1, "cancelled"))
             }
             (Method::ToolsCall, Some("long")) => {
+                if let Some(events) = &context.events {
+                    let _ =
+                        events.send(CallEvent::Progress { progress: 1.0, total: None, message: None }).await;
+                }
                 self.go.notified().await;
                 self.done.notify_one();
                 Ok(Reply::Whole("{}".into()))

@@ -121,7 +121,10 @@ async fn sessions_are_bounded_and_busy_ones_stay() {
 
     let full = sessions(minute, Duration::ZERO);
     let (busy, idle) = (open(&full).expect("room"), open(&full).expect("room"));
-    let call = busy.begin(&wire::Id::number(1));
+    let call = busy.begin(&wire::Id::number(1)).expect("a new id");
+    assert!(busy.begin(&wire::Id::number(1)).is_none(), "it is in use");
+    drop(busy.begin(&wire::Id::number(2)));
+    assert!(busy.begin(&wire::Id::number(2)).is_some(), "it is free again");
     assert!(open(&full).is_some(), "the idle one makes room");
     assert!(idle.ended.is_cancelled() && !busy.ended.is_cancelled());
 

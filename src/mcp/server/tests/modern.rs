@@ -264,3 +264,18 @@ async fn many_changes_are_told_as_one() {
     world.shutdown.cancel();
     assert_eq!(event(&mut stream).await.expect("the end")["id"], 7, "nothing more was told");
 }
+
+#[tokio::test]
+async fn a_call_goes_on_although_its_client_reads_nothing() {
+    let world = world();
+    let params = json!({"name": "long", "_meta": {"progressToken": 1}});
+    let response = world.modern("tools/call", params).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    // What it holds is not held for as long as somebody does not read.
+    world.fixture.go.notify_one();
+    let ended = tokio::time::timeout(Duration::from_secs(20), world.fixture.done.notified()).await;
+    assert!(ended.is_ok(), "the call waits for its client to read");
+    let mut stream = BodyStream::new(response.into_body());
+    assert_eq!(event(&mut stream).await.expect("an event")["method"], "notifications/progress");
+    assert_eq!(event(&mut stream).await.expect("an event")["id"], 7);
+}
