@@ -35,6 +35,9 @@ pub use page::{Cursor, PAGE_ENTRIES};
 pub use part::Part;
 pub use view::View;
 
+/// Calls that are answered later (SEP-2663): the name of the extension.
+pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+
 /// One published state of the endpoint, known by (revision, generation).
 #[derive(Clone, Debug)]
 pub struct Catalog {
@@ -53,6 +56,8 @@ pub struct Catalog {
     pub completions: bool,
     /// Whether some server tells of changes of its resources.
     pub subscribe: bool,
+    /// Whether some server may answer calls with tasks.
+    pub tasks: bool,
     /// Where resources are read that no list names, by what their URIs begin with.
     unlisted: Vec<(Box<str>, Arc<Entry>)>,
     /// In the order of servers.

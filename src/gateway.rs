@@ -17,6 +17,7 @@ mod relay;
 mod search;
 mod session;
 mod sight;
+mod task;
 mod views;
 mod why;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub struct Gateway {
     limits: limit::Limits,
     bridge: bridge::Bridge,
     listings: directory::Listings,
+    tasks: task::Tasks,
 }
 
 impl Gateway {
@@ -81,19 +83,22 @@ impl Gateway {
             limits: limit::Limits::default(),
             bridge: bridge::Bridge::default(),
             listings: directory::Listings::default(),
+            tasks: task::Tasks::default(),
         })
     }
 
-    /// Who starts instances for one client each, and the key of the installation, under which states are
-    /// sealed that clients bring back. Without, such instances are not started, and the key is one of
-    /// this process.
+    /// Who starts instances for one client each, and the key of the installation, under which states and
+    /// task ids are sealed that clients bring back. Without, such instances are not started, and the key
+    /// is one of this process.
     pub fn bridge(&self, lender: Arc<dyn Lender>, key: &[u8; 32]) {
         self.bridge.set(lender, key);
+        self.tasks.set(key);
     }
 
     /// Ends the connections that belong to one client each. Calls under way keep theirs.
     pub fn let_go(&self) {
         self.bridge.close();
+        self.tasks.close();
     }
 
     /// Who answers operators. Said once, when the daemon is put together.
@@ -163,6 +168,9 @@ impl Handler for Gateway {
             Method::PromptsGet => relay::prompt(self, request, context).await,
             Method::ResourcesRead => relay::resource(self, request, context).await,
             Method::Complete => relay::complete(self, request, context).await,
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => {
+                task::request(self, request, context).await
+            }
             Method::Initialize
             | Method::Ping
             | Method::Discover
@@ -231,8 +239,12 @@ fn invalid(message: impl Into<String>) -> ErrorObject {
 
 /// A tool result that says what went wrong, so that a model can read it.
 fn tool_error(text: &str) -> Reply {
+    Reply::Whole(error_text(text).into())
+}
+
+fn error_text(text: &str) -> String {
     let text = serde_json::Value::from(text);
-    Reply::Whole(format!("{{\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":true}}").into())
+    format!("{{\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":true}}")
 }
 
 impl Request {

@@ -44,9 +44,13 @@ pub struct AuditRecord {
     /// What policies with `enforcement: audit` would have refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub audited: Vec<String>,
-    /// `success`, `tool_error`, `invalid`, `refused`, `server_error`, `timeout`, `unavailable` or
-    /// `cancelled`.
+    /// `success`, `tool_error`, `invalid`, `refused`, `server_error`, `timeout`, `unavailable`,
+    /// `cancelled` or `task`.
     pub outcome: String,
+    /// The same in the record of a call that was answered with a task and in that of its end, which is
+    /// written when the end is first told to whoever called, or when the task is cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     pub duration_us: u64,
     pub request_bytes: usize,
     pub response_bytes: usize,

@@ -11,7 +11,7 @@ use super::edit::edits;
 use super::page::Pages;
 use super::part::{self, Voice};
 use super::settle::{Candidate, settle};
-use super::{Catalog, Entry, List, ReadyTool, Route, header};
+use super::{Catalog, Entry, List, ReadyTool, Route, TASKS, header};
 use crate::desired::{self, Filter, Location, Program};
 use crate::live::{Offer, UpstreamKey};
 use crate::resource::server::Instructions;
@@ -90,6 +90,7 @@ pub fn compose(input: &Input<'_>) -> (Catalog, Vec<Report>) {
         instructions: part::together(voices.iter()),
         completions: voices.iter().any(|voice| voice.completions),
         subscribe: voices.iter().any(|voice| voice.subscribe),
+        tasks: voices.iter().any(|voice| voice.tasks),
         voices,
         operators: None,
         parts: BTreeMap::new(),
@@ -361,6 +362,8 @@ struct Capabilities {
     #[serde(deserialize_with = "given")]
     completions: bool,
     resources: Option<Resources>,
+    /// By name (2026-07-28).
+    extensions: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -376,6 +379,12 @@ fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
 fn has(offered: &Offered, which: impl Fn(&Capabilities) -> bool) -> bool {
     let text = offered.offer.capabilities.as_deref().unwrap_or("{}");
     serde_json::from_str(text).is_ok_and(|capabilities| which(&capabilities))
+}
+
+/// Whether a server may answer calls with tasks.
+fn has_tasks(offered: &Offered) -> bool {
+    offered.offer.protocol.starts_with("modern")
+        && has(offered, |capabilities| capabilities.extensions.contains_key(TASKS))
 }
 
 /// Servers that may have more resources than they list, each with what all its URIs begin with: those
@@ -438,6 +447,7 @@ fn voices(input: &Input<'_>) -> Arc<[Voice]> {
             subscribe: has(offered, |capabilities| {
                 capabilities.resources.as_ref().is_some_and(|it| it.subscribe)
             }),
+            tasks: has_tasks(offered),
         }
     };
     published(input).map(voice).collect()

@@ -22,6 +22,8 @@ pub(super) struct Voice {
     pub(super) completions: bool,
     /// Whether it tells of changes of its resources.
     pub(super) subscribe: bool,
+    /// Whether it may answer calls with tasks.
+    pub(super) tasks: bool,
 }
 
 /// What a toolset's endpoint serves.
@@ -32,6 +34,8 @@ pub struct Part {
     pub completions: bool,
     /// Whether some server in it tells of changes of its resources.
     pub subscribe: bool,
+    /// Whether some server in it may answer calls with tasks.
+    pub tasks: bool,
     pages: [Pages; 4],
     /// Its tools, to be found, once somebody searched.
     index: Arc<OnceLock<Index>>,
@@ -115,7 +119,8 @@ impl Catalog {
         };
         let completions = voices().any(|voice| voice.completions);
         let subscribe = voices().any(|voice| voice.subscribe);
-        Part { instructions, completions, subscribe, pages, index: Arc::default() }
+        let tasks = voices().any(|voice| voice.tasks);
+        Part { instructions, completions, subscribe, tasks, pages, index: Arc::default() }
     }
 }
 

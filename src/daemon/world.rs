@@ -165,7 +165,8 @@ fn key(store: &Redb) -> PortResult<[u8; 32]> {
 fn observer(metrics: &Arc<Metrics>, journal: &Arc<Journal>) -> Observer {
     let (metrics, journal) = (Arc::clone(metrics), Arc::clone(journal));
     Arc::new(move |call| {
-        if let Some(entry) = call.entry {
+        // A task is counted when it has ended.
+        if let Some(entry) = call.entry.filter(|_| call.outcome != Outcome::Task) {
             metrics.execution(&entry.name, call.outcome == Outcome::Success, call.duration);
         }
         // A record is JSON whatever it says.
@@ -187,6 +188,7 @@ fn record(call: &CallRecord<'_>) -> AuditRecord {
         arguments,
         runner,
         outcome,
+        task,
         duration,
         request_bytes,
         response_bytes,
@@ -205,6 +207,7 @@ fn record(call: &CallRecord<'_>) -> AuditRecord {
         rule: rule.map(str::to_owned),
         audited: audited.to_vec(),
         outcome: outcome.as_str().to_owned(),
+        task: task.map(str::to_owned),
         duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         request_bytes,
         response_bytes,

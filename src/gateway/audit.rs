@@ -8,13 +8,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::authorize::{Judged, Verdict, runner_of};
 use crate::catalog::Entry;
 use crate::manifest::credential;
 use crate::mcp::server::{Request, Scope};
+use crate::mcp::wire::raw;
 use crate::policy::{Principal, Recorded};
+use crate::resource::Digest;
 
 /// Characters of one recorded argument; longer ones are cut and say so.
 const MAX_VALUE: usize = 200;
@@ -48,6 +51,8 @@ pub struct CallRecord<'a> {
     pub arguments: Option<&'a Map<String, Value>>,
     pub runner: Option<&'a str>,
     pub outcome: Outcome,
+    /// The task that the call began, or whose end this is.
+    pub task: Option<&'a str>,
     pub duration: Duration,
     /// Bytes of the parameters and of the result.
     pub request_bytes: usize,
@@ -70,6 +75,8 @@ pub enum Outcome {
     /// The server is not there, or says nothing that can be used.
     Unavailable,
     Cancelled,
+    /// The server answered with a task; how that ends has a record of its own.
+    Task,
 }
 
 impl Outcome {
@@ -83,6 +90,7 @@ impl Outcome {
             Self::Timeout => "timeout",
             Self::Unavailable => "unavailable",
             Self::Cancelled => "cancelled",
+            Self::Task => "task",
         }
     }
 }
@@ -99,6 +107,7 @@ pub(super) struct Timed<'a> {
     audited: Vec<String>,
     arguments: Option<Map<String, Value>>,
     outcome: Outcome,
+    task: Option<String>,
     response_bytes: usize,
 }
 
@@ -120,6 +129,7 @@ impl<'a> Timed<'a> {
             audited: Vec::new(),
             arguments: None,
             outcome: if entry.is_some() { Outcome::Cancelled } else { Outcome::Refused },
+            task: None,
             response_bytes: 0,
         }
     }
@@ -146,6 +156,26 @@ impl<'a> Timed<'a> {
         self.arguments = judged.recorded.as_ref().map(|recorded| shown(recorded, arguments, schema));
     }
 
+    /// The end of a task that a call began with.
+    pub(super) fn task(
+        request: &'a Request,
+        entry: &'a Entry,
+        observer: &'a Observer,
+        began: Instant,
+        id: &str,
+    ) -> Self {
+        let mut timed = Self::begin(request, &entry.name, Some(entry), observer);
+        (timed.began, timed.decision, timed.task) = (began, "allowed", Some(shortened(id)));
+        timed
+    }
+
+    /// The call was answered with this task.
+    pub(super) fn began_task(&mut self, result: &str) {
+        let result: Option<&RawValue> = serde_json::from_str(result).ok();
+        let id = result.and_then(|result| raw::get_str(result, "taskId"));
+        self.task = id.map(|id| shortened(&id));
+    }
+
     pub(super) fn end(mut self, outcome: Outcome, response_bytes: usize) {
         self.outcome = outcome;
         self.response_bytes = response_bytes;
@@ -169,6 +199,7 @@ impl Drop for Timed<'_> {
             arguments: self.arguments.as_ref(),
             runner: self.entry.and_then(runner_of).map(crate::resource::Name::as_str),
             outcome: self.outcome,
+            task: self.task.as_deref(),
             duration: self.began.elapsed(),
             request_bytes: self.request.params.as_ref().map_or(0, |params| params.get().len()),
             response_bytes: self.response_bytes,
@@ -182,6 +213,7 @@ impl Drop for Timed<'_> {
             principal = record.principal.name,
             decision = record.decision,
             outcome = record.outcome.as_str(),
+            task = record.task,
             duration_us = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
             request_bytes = record.request_bytes,
             response_bytes = record.response_bytes,
@@ -194,6 +226,11 @@ impl Drop for Timed<'_> {
 /// The beginning of a name that anybody may have made up.
 fn cut(name: &str) -> &str {
     name.get(..name.floor_char_boundary(MAX_UNKNOWN)).unwrap_or_default()
+}
+
+/// What a task is called in records: its id lets who has it ask for it.
+fn shortened(id: &str) -> String {
+    Digest::of_bytes(id.as_bytes()).short()
 }
 
 /// The arguments that may be recorded, short ones as they are, secrets masked.

@@ -6,8 +6,9 @@
 //! Invariants: servers are told of nothing that this client cannot be asked; whoever asks shares no
 //! connection with another client. Source: MCP 2026-07-28 `basic/patterns/mrtr`.
 
+mod core_task;
 mod held;
-mod seal;
+pub(super) mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,8 @@ use self::seal::{Bound, Seal, State};
 use super::Gateway;
 use super::relay::Target;
 use super::session::Clients;
-use crate::catalog::Route;
+use super::task;
+use crate::catalog::{Route, TASKS};
 use crate::desired::Server;
 use crate::live::UpstreamKey;
 use crate::mcp::client::{CallError, Upstream};
@@ -81,23 +83,43 @@ pub(super) async fn send(
     params: &RawValue,
     context: &CallContext,
 ) -> Result<Box<RawValue>, CallError> {
+    let result = sent(gateway, target, request, params, context).await?;
+    task::received(gateway, target, request, result)
+}
+
+async fn sent(
+    gateway: &Gateway,
+    target: &Target,
+    request: &Request,
+    params: &RawValue,
+    context: &CallContext,
+) -> Result<Box<RawValue>, CallError> {
     let (Route::Server { server, upstream, .. }, Some(connection)) =
         (&target.entry.route, &target.connection)
     else {
         return Err(CallError::Gone("there is no connection to it".to_owned()));
     };
     let method = request.method.as_str();
+    let legacy = connection.era() == Era::Legacy && request.method == Method::ToolsCall;
+    let params = &*if legacy {
+        core_task::without(params, &["task"]).map_err(|error| unusable(&error))?
+    } else {
+        Cow::Borrowed(params)
+    };
+    let as_task = legacy && core_task::is_needed(&target.entry, connection);
     if server.sessions == Sessions::Shared || !request.method.may_ask() {
-        return connection.call(method, params, server.timeout, context).await;
+        let capabilities = Some(told(request, Sessions::Shared));
+        let context = CallContext { capabilities, ..context.clone() };
+        return core_task::call(connection, method, params, server.timeout, &context, as_task).await;
     }
-    let call = Call { bridge: &gateway.bridge, server, upstream, request, params, context };
+    let call = Call { bridge: &gateway.bridge, server, upstream, request, params, context, as_task };
     match (connection.era(), request.era) {
         (Era::Modern, Era::Modern) => call.relayed(connection, target).await,
         (Era::Modern, Era::Legacy) => call.in_rounds(connection).await,
         (Era::Legacy, Era::Modern) => call.held(connection, target).await,
         (Era::Legacy, Era::Legacy) => {
             let lease = call.lease(connection).await?;
-            lease.call(method, params, server.timeout, context).await
+            core_task::call(&lease, method, params, server.timeout, context, as_task).await
         }
     }
 }
@@ -110,6 +132,8 @@ struct Call<'a> {
     request: &'a Request,
     params: &'a RawValue,
     context: &'a CallContext,
+    /// Whether a legacy server wants it to be a task.
+    as_task: bool,
 }
 
 impl Call<'_> {
@@ -141,7 +165,8 @@ impl Call<'_> {
             Some(State::Relayed(own)) => Cow::Owned(edited(raw::set_str(self.params, "requestState", &own))?),
             Some(State::Held(_)) => return Err(not_ours()),
         };
-        let context = CallContext { capabilities: Some(offered(self.request)), ..self.context.clone() };
+        let capabilities = Some(told(self.request, Sessions::PerClient));
+        let context = CallContext { capabilities, ..self.context.clone() };
         let method = self.request.method.as_str();
         let result = connection.call(method, &params, self.server.timeout, &context).await?;
         let own = asks(&result).then(|| raw::get_str(&result, "requestState")).flatten();
@@ -224,11 +249,13 @@ impl Call<'_> {
             Some(State::Held(id)) => self.bridge.held.take(id).ok_or_else(not_ours)?,
             Some(State::Relayed(_)) => return Err(not_ours()),
             None => {
-                let params = edited(without_answers(self.params))?;
+                let answers = ["inputResponses", "requestState"];
+                let params = core_task::without(self.params, &answers).map(Cow::into_owned);
+                let params = edited(params)?;
                 let lease = self.lease(main).await?;
                 let method = named(&self.request.method);
                 let hears = (self.context.events.is_some(), self.context.level);
-                Talk::begin(lease, method, params, hears, offered(self.request))
+                Talk::begin(lease, (method, params, self.as_task), hears, offered(self.request))
             }
         };
         let answers = raw::get(self.params, "inputResponses");
@@ -253,11 +280,25 @@ impl Call<'_> {
 /// What of the client's capabilities is about being asked, as raw JSON; that is all a server has to
 /// know. Its roots may change, but nobody tells.
 fn offered(request: &Request) -> Arc<str> {
-    let Some(all) = request.meta.client_capabilities.as_deref() else { return "{}".into() };
+    raw::object_of(&asked_for(request)).into()
+}
+
+/// The same for a modern server, which is also told whether this client takes tasks. One that all share
+/// is told of nothing that it could ask.
+pub(super) fn told(request: &Request, sessions: Sessions) -> Arc<str> {
+    let tasks = format!("{{\"{TASKS}\":{{}}}}");
+    let mut entries = if sessions == Sessions::Shared { Vec::new() } else { asked_for(request) };
+    if request.takes_tasks() {
+        entries.push(("extensions", &tasks));
+    }
+    raw::object_of(&entries).into()
+}
+
+fn asked_for(request: &Request) -> Vec<(&'static str, &str)> {
+    let Some(all) = request.meta.client_capabilities.as_deref() else { return Vec::new() };
     let of = |key: &'static str| Some((key, raw::get(all, key)?.get())).filter(|(_, it)| it.starts_with('{'));
     let roots = of("roots").map(|(key, _)| (key, "{}"));
-    let entries: Vec<_> = [roots, of("sampling"), of("elicitation")].into_iter().flatten().collect();
-    raw::object_of(&entries).into()
+    [roots, of("sampling"), of("elicitation")].into_iter().flatten().collect()
 }
 
 /// The capability that a client has to have for a request of a server.
@@ -282,17 +323,6 @@ fn asks(result: &RawValue) -> bool {
     // Most results are told apart at sight.
     result.get().contains("input_required")
         && raw::get_str(result, "resultType").is_some_and(|kind| kind == "input_required")
-}
-
-/// The parameters as a legacy server may see them.
-fn without_answers(params: &RawValue) -> Result<Box<RawValue>, wire::WireError> {
-    let members = raw::members(params, "`params`")?;
-    if !members.iter().any(|member| ["inputResponses", "requestState"].contains(&member.key.as_ref())) {
-        return Ok(params.to_owned());
-    }
-    let kept = members.iter().filter(|it| !["inputResponses", "requestState"].contains(&it.key.as_ref()));
-    let kept: Vec<_> = kept.map(|member| (member.key.to_string(), member.value.get().to_owned())).collect();
-    raw::into_raw(object(&kept))
 }
 
 /// An object of keys that may need escapes, and raw values.

@@ -9,7 +9,7 @@ use super::audit::{Outcome, Timed};
 use super::authorize::{Rules, Verdict};
 use super::limit::{Busy, Leave};
 use super::search::{self, Form};
-use super::{Gateway, Reply, invalid, relay, tool_error};
+use super::{Gateway, Reply, error_text, invalid, relay, tool_error};
 use crate::catalog::{Entry, List, ReadyTool, Route};
 use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::{ErrorObject, raw};
@@ -62,6 +62,7 @@ pub(super) async fn direct(
     timed.judged(&judged, &arguments);
     if !judged.limits.is_empty() {
         target.entry = Arc::new(lowered(entry, &judged.limits));
+        target.most = limit::output(&judged.limits);
     }
     let entry = &*target.entry;
     let (result, outcome) = match judged.verdict {
@@ -83,6 +84,9 @@ pub(super) async fn direct(
         Ok(Reply::Whole(text)) => text.len(),
         _ => 0,
     };
+    if let (Outcome::Task, Ok(Reply::Whole(text))) = (outcome, &result) {
+        timed.began_task(text);
+    }
     timed.end(outcome, bytes);
     result
 }
@@ -104,12 +108,16 @@ fn lowered(entry: &Entry, limits: &Given) -> Entry {
 /// What a server answered, unless rules allow less.
 fn short((result, outcome): Ended, limits: &Given) -> Ended {
     match (&result, limit::output(limits)) {
-        (Ok(Reply::Whole(text)), Some(most)) if text.len() as u64 > most => {
-            let why = format!("the answer has {} bytes, and {most} are allowed (rule `limits`)", text.len());
-            (Ok(tool_error(&why)), Outcome::ToolError)
+        (Ok(Reply::Whole(text)), Some(most)) if text.len() as u64 > most && outcome != Outcome::Task => {
+            (Ok(Reply::Whole(too_long(text.len(), most).into())), Outcome::ToolError)
         }
         _ => (result, outcome),
     }
+}
+
+/// Instead of a result of `bytes`, of which rules allow at most so many.
+pub(super) fn too_long(bytes: usize, most: u64) -> String {
+    error_text(&format!("the answer has {bytes} bytes, and {most} are allowed (rule `limits`)"))
 }
 
 /// Waits until what is called may work on one more call.

@@ -138,7 +138,7 @@ pub(super) fn admit(gateway: &Gateway, user: &Principal) -> Result<(), Unserved>
 }
 
 pub(super) fn about() -> About {
-    About { instructions: Some(INSTRUCTIONS.into()), completions: false, subscribe: false }
+    About { instructions: Some(INSTRUCTIONS.into()), ..About::default() }
 }
 
 pub(super) async fn request(gateway: &Gateway, request: &Request) -> Result<Reply, ErrorObject> {

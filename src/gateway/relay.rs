@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::audit::Outcome;
 use super::links::Links;
 use super::sight::Sight;
-use super::{Gateway, Reply, bridge, call, invalid, tool_error};
+use super::{Gateway, Reply, bridge, call, invalid, task, tool_error};
 use crate::catalog::{Entry, List, Route};
 use crate::mcp::client::{CallError, Held, Watch};
 use crate::mcp::server::Request;
@@ -22,6 +22,8 @@ const RESOURCE_NOT_FOUND: i64 = -32002;
 pub(super) struct Target {
     pub(super) entry: Arc<Entry>,
     pub(super) connection: Option<Held>,
+    /// Bytes that a result may have, where rules limit that.
+    pub(super) most: Option<u64>,
 }
 
 /// Finds an entry at the endpoint of a request. Between the look at the catalog and the look at the
@@ -37,12 +39,12 @@ pub(super) fn target(
         let sight = Sight::of(Arc::clone(&catalog), scope)?;
         let entry = Arc::clone(find(&sight)?);
         let Route::Server { upstream, .. } = &entry.route else {
-            return Some(Target { entry, connection: None });
+            return Some(Target { entry, connection: None, most: None });
         };
         let connection = gateway.upstreams.hold(upstream);
         let newest = gateway.catalogs.at(scope)?;
         if connection.is_some() || Arc::ptr_eq(&catalog, &newest) {
-            return Some(Target { entry, connection });
+            return Some(Target { entry, connection, most: None });
         }
         catalog = newest;
     }
@@ -62,8 +64,8 @@ pub(super) async fn tool(
     };
     match bridge::send(gateway, target, request, params.as_ref(), context).await {
         Ok(result) => {
-            let result = published(gateway, target, request, result);
-            let outcome = call::ended(result.get());
+            let result = published(gateway, entry, request, &result).unwrap_or(result);
+            let outcome = if task::is_task(&result) { Outcome::Task } else { call::ended(result.get()) };
             (Ok(Reply::Whole(result.into())), outcome)
         }
         Err(CallError::Server(error)) => (Err(translated(error, request.era)), Outcome::ServerError),
@@ -139,12 +141,17 @@ fn own<'a>(entry: &Entry, uri: &'a str) -> Option<&'a str> {
     uri.strip_prefix(server.presented.resources_prefix.as_deref()?)
 }
 
-/// A result with the URIs under which resources of the server are published.
-fn published(gateway: &Gateway, target: &Target, request: &Request, result: Box<RawValue>) -> Box<RawValue> {
-    let Route::Server { server, .. } = &target.entry.route else { return result };
-    let Some(prefix) = server.presented.resources_prefix.as_deref() else { return result };
-    let Some(catalog) = gateway.catalogs.at(&request.scope) else { return result };
-    Links { prefix, catalog: &catalog }.published(&result).unwrap_or(result)
+/// A result with the URIs under which resources of the server are published. None: as it is.
+pub(super) fn published(
+    gateway: &Gateway,
+    entry: &Entry,
+    request: &Request,
+    result: &RawValue,
+) -> Option<Box<RawValue>> {
+    let Route::Server { server, .. } = &entry.route else { return None };
+    let prefix = server.presented.resources_prefix.as_deref()?;
+    let catalog = gateway.catalogs.at(&request.scope)?;
+    Links { prefix, catalog: &catalog }.published(result)
 }
 
 /// Completes an argument of a prompt or of a resource template.
@@ -199,7 +206,9 @@ async fn relayed(
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
     match bridge::send(gateway, target, request, params, context).await {
-        Ok(result) => Ok(Reply::Whole(published(gateway, target, request, result).into())),
+        Ok(result) => {
+            Ok(Reply::Whole(published(gateway, &target.entry, request, &result).unwrap_or(result).into()))
+        }
         Err(CallError::Server(error)) => Err(translated(error, request.era)),
         Err(error) => Err(failed(&target.entry, &error)),
     }
@@ -231,7 +240,7 @@ fn translated(mut error: ErrorObject, era: Era) -> ErrorObject {
     error
 }
 
-fn failed(entry: &Entry, error: &CallError) -> ErrorObject {
+pub(super) fn failed(entry: &Entry, error: &CallError) -> ErrorObject {
     ErrorObject::new(code::INTERNAL_ERROR, explained(entry, error))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::catalog::{Catalog, Cursor, Entry, List};
+use crate::catalog::{Catalog, Cursor, Entry, List, Route};
 use crate::desired::Toolset;
 use crate::mcp::server::{About, Scope};
 use crate::resource::toolset::Search;
@@ -57,6 +57,16 @@ impl Sight {
         self.catalog.entries(list).get(name).filter(|entry| self.shows(entry))
     }
 
+    /// The tool that a server calls so.
+    pub(super) fn own(&self, server: &str, name: &str) -> Option<&Arc<Entry>> {
+        let is = |entry: &Entry| match &entry.route {
+            Route::Server { server: of, name: own, .. } => of.id.name.as_str() == server && **own == *name,
+            Route::Tool(_) => false,
+        };
+        let mut tools = self.catalog.entries(List::Tools).values();
+        tools.find(|entry| is(entry)).filter(|entry| self.shows(entry))
+    }
+
     /// Who answers for a resource.
     pub(super) fn resource(&self, uri: &str) -> Option<&Arc<Entry>> {
         self.catalog.resource(uri, self.toolset.as_deref())
@@ -69,11 +79,13 @@ impl Sight {
                 instructions: part.instructions.clone(),
                 completions: part.completions,
                 subscribe: part.subscribe,
+                tasks: part.tasks,
             },
             None => About {
                 instructions: self.catalog.instructions.clone(),
                 completions: self.catalog.completions,
                 subscribe: self.catalog.subscribe,
+                tasks: self.catalog.tasks,
             },
         }
     }

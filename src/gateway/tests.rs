@@ -20,7 +20,7 @@ use crate::ports::{Channel, Greeting, Offer};
 use crate::resource::policy::{Enforcement, Point, RegoVersion};
 use crate::resource::{Digest, Kind, Name, ResourceId};
 
-const LONG: Duration = Duration::from_secs(30);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 
 /// Runs nothing: the result holds the arguments.
 struct Echo;
@@ -40,15 +40,15 @@ impl ToolExecutor for Echo {
     }
 }
 
-struct World {
-    gateway: Arc<Gateway>,
-    upstreams: Arc<Upstreams>,
+pub(super) struct World {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) upstreams: Arc<Upstreams>,
     outcomes: Arc<Mutex<Vec<String>>>,
-    servers: JoinSet<()>,
+    pub(super) servers: JoinSet<()>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let upstreams = Arc::new(Upstreams::default());
         let outcomes: Arc<Mutex<Vec<String>>> = Arc::default();
         let heard = Arc::clone(&outcomes);
@@ -60,7 +60,7 @@ impl World {
         Self { gateway, upstreams, outcomes, servers: JoinSet::new() }
     }
 
-    fn outcomes(&self) -> Vec<String> {
+    pub(super) fn outcomes(&self) -> Vec<String> {
         std::mem::take(&mut *self.outcomes.lock().expect("unpoisoned"))
     }
 
@@ -75,7 +75,12 @@ impl World {
         self.upstreams.insert(offered.upstream.clone(), upstream);
     }
 
-    fn publish(&self, n: u32, servers: &[Offered], tools: &[ReadyTool]) -> crate::catalog::Changed {
+    pub(super) fn publish(
+        &self,
+        n: u32,
+        servers: &[Offered],
+        tools: &[ReadyTool],
+    ) -> crate::catalog::Changed {
         let previous = self.gateway.catalogs.current();
         let revision = revision(n);
         let input = Input { revision: &revision, servers, tools, previous: Some(&previous) };
@@ -376,7 +381,7 @@ async fn only_changes_that_can_be_seen_are_told() {
 }
 
 /// Rules of one policy, asked at these points.
-fn rules(points: &[Point], text: &str) -> Arc<Rules> {
+pub(super) fn rules(points: &[Point], text: &str) -> Arc<Rules> {
     let place = Place { file: RepoPath::parse("crib.yaml").expect("a path"), line: 1, column: 1 };
     let source = Source {
         id: ResourceId::new(Kind::Policy, Name::parse("p").expect("a name")),

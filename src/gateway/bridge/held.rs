@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::super::audit::Outcome;
 use super::super::session::Lease;
+use super::core_task;
 use super::seal::LIFE;
 use crate::mcp::client::CallError;
 use crate::mcp::wire::{ErrorObject, code, raw};
@@ -53,8 +54,7 @@ pub(super) enum Came {
 impl Talk {
     pub(super) fn begin(
         lease: Lease,
-        method: &'static str,
-        params: Box<RawValue>,
+        (method, params, as_task): (&'static str, Box<RawValue>, bool),
         (hears, level): (bool, Option<&'static str>),
         offered: Arc<str>,
     ) -> Self {
@@ -70,7 +70,7 @@ impl Talk {
         };
         let call = async move {
             // Time without the client is counted where the call is carried on.
-            let outcome = lease.call(method, &params, LIFE * 8, &context).await;
+            let outcome = core_task::call(&lease, method, &params, LIFE * 8, &context, as_task).await;
             if matches!(outcome, Ok(_) | Err(CallError::Server(_))) {
                 lease.done();
             }

@@ -48,9 +48,7 @@ pub(super) struct Seal([u8; 32]);
 
 impl Seal {
     pub(super) fn new(installation: &[u8; 32]) -> Self {
-        let mut mac = keyed(installation);
-        mac.update(b"toolcrib request state 1");
-        Self(mac.finalize().into_bytes().into())
+        Self(derived(installation, b"toolcrib request state 1"))
     }
 
     pub(super) fn seal(&self, state: &State, to: Bound<'_>) -> String {
@@ -105,7 +103,14 @@ impl Seal {
     }
 }
 
-fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+/// A key for one purpose, made of the key of the installation.
+pub(in crate::gateway) fn derived(installation: &[u8; 32], purpose: &[u8]) -> [u8; 32] {
+    let mut mac = keyed(installation);
+    mac.update(purpose);
+    mac.finalize().into_bytes().into()
+}
+
+pub(in crate::gateway) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     let mut block = [0; 64];
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;

@@ -32,6 +32,12 @@ impl Held {
     }
 }
 
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.0))
+    }
+}
+
 impl std::ops::Deref for Held {
     type Target = Upstream;
 

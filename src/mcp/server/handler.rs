@@ -61,4 +61,6 @@ pub struct About {
     pub completions: bool,
     /// Whether changes of resources are told.
     pub subscribe: bool,
+    /// Whether calls may be answered with tasks.
+    pub tasks: bool,
 }

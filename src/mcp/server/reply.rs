@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::About;
 use super::request::Request;
+use crate::catalog::TASKS;
 use crate::mcp::wire::{self, Era, ErrorObject, Id, code, meta};
 
 /// Who we are.
@@ -169,12 +170,18 @@ pub(super) fn failure(id: Option<&Id>, error: &ErrorObject) -> String {
     format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{}}}", error.to_json())
 }
 
-/// What is offered. The lists are always offered: a later commit may fill them.
-fn capabilities(about: &About) -> String {
+/// What is offered. The lists are always offered: a later commit may fill them. Clients of versions
+/// without extensions are told of none.
+fn capabilities(about: &About, era: Era) -> String {
     let completions = if about.completions { ",\"completions\":{}" } else { "" };
     let subscribe = if about.subscribe { ",\"subscribe\":true" } else { "" };
+    let extensions = if about.tasks && era == Era::Modern {
+        format!(",\"extensions\":{{\"{TASKS}\":{{}}}}")
+    } else {
+        String::new()
+    };
     format!(
-        "{{\"tools\":{{\"listChanged\":true}},\"prompts\":{{\"listChanged\":true}},\"resources\":{{\"listChanged\":true{subscribe}}},\"logging\":{{}}{completions}}}"
+        "{{\"tools\":{{\"listChanged\":true}},\"prompts\":{{\"listChanged\":true}},\"resources\":{{\"listChanged\":true{subscribe}}},\"logging\":{{}}{completions}{extensions}}}"
     )
 }
 
@@ -190,7 +197,7 @@ pub(super) fn discovered(about: &About) -> Reply {
     let text = format!(
         "{{\"supportedVersions\":[{}],\"capabilities\":{}{},\"ttlMs\":{LIST_TTL_MS},\"cacheScope\":\"public\"}}",
         versions.join(","),
-        capabilities(about),
+        capabilities(about, Era::Modern),
         instructions(about),
     );
     Reply::Whole(text.into())
@@ -200,7 +207,7 @@ pub(super) fn discovered(about: &About) -> Reply {
 pub(super) fn initialized(about: &About, version: &str) -> Reply {
     let text = format!(
         "{{\"protocolVersion\":\"{version}\",\"capabilities\":{},\"serverInfo\":{SERVER_INFO}{}}}",
-        capabilities(about),
+        capabilities(about, Era::Legacy),
         instructions(about),
     );
     Reply::Whole(text.into())

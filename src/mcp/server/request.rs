@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use super::{Asked, Refusal, Scope};
+use crate::catalog::TASKS;
 use crate::mcp::wire::{Era, Id, code, raw};
 use crate::policy::Principal;
 
@@ -19,7 +20,7 @@ pub struct Request {
     pub method: Method,
     /// The parameters as they came.
     pub params: Option<Box<RawValue>>,
-    /// `params.name`, or `params.uri` of a method that has that.
+    /// `params.name`, or `params.uri` or `params.taskId` of a method that has that.
     pub name: Option<String>,
     pub cursor: Option<String>,
     pub principal: Arc<Principal>,
@@ -68,7 +69,19 @@ pub enum Method {
     Subscribe,
     Unsubscribe,
     Complete,
+    TasksGet,
+    TasksUpdate,
+    TasksCancel,
     Other(String),
+}
+
+impl Request {
+    /// Whether the client can be answered with a task (SEP-2663). Only requests of 2026-07-28 say so.
+    pub fn takes_tasks(&self) -> bool {
+        let said = self.meta.client_capabilities.as_deref().filter(|_| self.era == Era::Modern);
+        let extensions = said.and_then(|said| raw::get(said, "extensions"));
+        extensions.and_then(|all| raw::get(all, TASKS)).is_some_and(|it| it.get().starts_with('{'))
+    }
 }
 
 impl Method {
@@ -89,6 +102,9 @@ impl Method {
             "resources/subscribe" => Self::Subscribe,
             "resources/unsubscribe" => Self::Unsubscribe,
             "completion/complete" => Self::Complete,
+            "tasks/get" => Self::TasksGet,
+            "tasks/update" => Self::TasksUpdate,
+            "tasks/cancel" => Self::TasksCancel,
             other => Self::Other(other.to_owned()),
         }
     }
@@ -110,6 +126,9 @@ impl Method {
             Self::Subscribe => "resources/subscribe",
             Self::Unsubscribe => "resources/unsubscribe",
             Self::Complete => "completion/complete",
+            Self::TasksGet => "tasks/get",
+            Self::TasksUpdate => "tasks/update",
+            Self::TasksCancel => "tasks/cancel",
             Self::Other(method) => method,
         }
     }
@@ -133,9 +152,15 @@ impl Method {
         matches!(self, Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead)
     }
 
-    /// Whether `Mcp-Name` must repeat the name (2026-07-28, "Standard Request Headers").
+    /// Whether it is about a task (SEP-2663).
+    pub fn is_of_task(&self) -> bool {
+        matches!(self, Self::TasksGet | Self::TasksUpdate | Self::TasksCancel)
+    }
+
+    /// Whether `Mcp-Name` must repeat the name (2026-07-28, "Standard Request Headers"; SEP-2663,
+    /// "Routing Headers").
     pub(super) fn is_named(&self) -> bool {
-        matches!(self, Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead)
+        self.may_ask() || self.is_of_task()
     }
 }
 
@@ -190,6 +215,8 @@ struct Params<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow)]
     uri: Option<&'a RawValue>,
+    #[serde(borrow, rename = "taskId")]
+    task_id: Option<&'a RawValue>,
     #[serde(borrow)]
     cursor: Option<&'a RawValue>,
 }
@@ -241,7 +268,11 @@ pub(super) fn read(
         return Err(malformed(&format!("`progressToken` has more than {MAX_TOKEN} bytes")));
     }
     let about_uri = matches!(method, Method::ResourcesRead | Method::Subscribe | Method::Unsubscribe);
-    let named = if about_uri { read.uri } else { read.name };
+    let named = match &method {
+        _ if about_uri => read.uri,
+        method if method.is_of_task() => read.task_id,
+        _ => read.name,
+    };
     let text = |value: Option<&RawValue>| value.and_then(raw::text_of).map(std::borrow::Cow::into_owned);
     // A cursor that is no string is as good as one nobody made.
     let cursor = read.cursor.map(|cursor| text(Some(cursor)).unwrap_or_default());

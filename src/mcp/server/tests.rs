@@ -95,7 +95,7 @@ impl Handler for Fixture {
     }
 
     fn about(&self, _: &Scope) -> About {
-        About { instructions: Some("be \"kind\"".into()), completions: true, subscribe: true }
+        About { instructions: Some("be \"kind\"".into()), completions: true, subscribe: true, tasks: true }
     }
 
     fn watch(&self, _: &Request, uri: &str) -> Result<Watch, ErrorObject> {
