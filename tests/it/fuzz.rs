@@ -11,6 +11,7 @@
 //! one file to a target, which is what other fuzzers and minimisers need.
 
 mod engine;
+mod requests;
 mod targets;
 
 use engine::Target;
@@ -22,28 +23,29 @@ fn run(target: &Target) {
 }
 
 macro_rules! targets {
-    ($($name:ident: $iterations:literal),* $(,)?) => {$(
+    ($($module:ident::$name:ident: $iterations:literal),* $(,)?) => {$(
         #[test]
         fn $name() {
-            run(&Target { name: stringify!($name), iterations: $iterations, ..targets::$name() });
+            run(&Target { name: stringify!($name), iterations: $iterations, ..$module::$name() });
         }
     )*};
 }
 
 // As many as take about a second of a debug build each.
 targets! {
-    manifests: 1_500,
-    locks: 300,
-    imports: 2_000,
-    arguments: 8_000,
-    rego: 600,
-    git_names: 20_000,
-    wire: 10_000,
-    http_requests: 2_000,
-    ignore_files: 150,
-    configurations: 5_000,
-    small_words: 20_000,
-    schemas: 1_500,
+    targets::manifests: 1_500,
+    targets::locks: 300,
+    targets::imports: 2_000,
+    targets::arguments: 8_000,
+    targets::rego: 600,
+    targets::git_names: 20_000,
+    targets::wire: 10_000,
+    requests::http_requests: 2_000,
+    requests::bearers: 500,
+    targets::ignore_files: 150,
+    targets::configurations: 5_000,
+    targets::small_words: 20_000,
+    targets::schemas: 1_500,
 }
 
 /// The engine finds what there is to find: a word of its dictionary at the end of a seed it had to make

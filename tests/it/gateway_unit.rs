@@ -21,8 +21,18 @@ use toolcrib::gateway::{self, Gateway};
 use toolcrib::http::{self, Allowed};
 use toolcrib::manifest::{Place, RepoPath};
 use toolcrib::mcp::client::Upstreams;
+use toolcrib::mcp::server::Endpoint;
 use toolcrib::ports::{CallContext, ToolExecutor};
 use toolcrib::resource::{Digest, Kind, Name, ResourceId, Revision};
+
+/// An endpoint that serves these tools, and answers calls with their arguments.
+pub(crate) fn endpoint(tools: &[ReadyTool]) -> Arc<Endpoint> {
+    let (catalog, reports) = compose(&Input { revision: &revision(1), servers: &[], tools, previous: None });
+    assert_eq!(reports, []);
+    let executor = Arc::new(Echo::default());
+    let gateway = Gateway::new(catalog, Arc::new(Upstreams::default()), executor, Arc::new(|_| {}));
+    gateway.endpoint(CancellationToken::new())
+}
 
 /// Answers with the arguments; `wait` takes until the call is cancelled.
 #[derive(Default)]
@@ -56,10 +66,20 @@ impl ToolExecutor for Echo {
     }
 }
 
-fn tool(name: &str, n: u32) -> ReadyTool {
+/// Version `n` of a tool with one parameter, which clients mirror into a header.
+pub(crate) fn mirrored(name: &str, n: u32) -> ReadyTool {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "x-mcp-header": "N"}}});
+    with_schema(name, n, &schema)
+}
+
+pub(crate) fn tool(name: &str, n: u32) -> ReadyTool {
+    with_schema(name, n, &json!({"type": "object", "properties": {"n": {"type": "integer"}}}))
+}
+
+fn with_schema(name: &str, n: u32, schema: &Value) -> ReadyTool {
     let digest = Digest::of_bytes(format!("{name} {n}").as_bytes());
     let definition = json!({"name": name, "description": format!("version {n}"),
-        "inputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}}});
+        "inputSchema": schema});
     let tool = Arc::new(Tool {
         id: ResourceId::new(Kind::Tool, Name::parse(name).unwrap()),
         place: Place { file: RepoPath::parse("crib.yaml").unwrap(), line: 1, column: 1 },

@@ -159,4 +159,20 @@ mod tests {
             assert_eq!(seal.open(nonsense, to), None);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_not_sealed_here_is_never_opened(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            text in ".{0,80}",
+        ) {
+            let (seal, me, offer) = (Seal::new(&[7; 32]), Principal::default(), Digest::of_bytes(b"1"));
+            let to = Bound { principal: &me, method: "tools/call", name: "t", offer: &offer };
+            proptest::prop_assert_eq!(seal.open(&URL_SAFE_NO_PAD.encode(bytes), to), None);
+            proptest::prop_assert_eq!(seal.open(&text, to), None);
+            // Whatever is inside comes back as it was.
+            let state = State::Relayed(text);
+            proptest::prop_assert_eq!(seal.open(&seal.seal(&state, to), to), Some(state));
+        }
+    }
 }

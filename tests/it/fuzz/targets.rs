@@ -2,26 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::Full;
 use serde_json::{Map, Value, json};
-use tokio::sync::{broadcast, watch};
-use tokio_util::sync::CancellationToken;
-use toolcrib::catalog::ParamHeader;
 use toolcrib::config::Settings;
 use toolcrib::convert;
 use toolcrib::desired::{Floor, argv};
 use toolcrib::git::{Allow, GitUrl, RefName};
 use toolcrib::lock;
 use toolcrib::manifest::{Mode, RepoPath, parse_file};
-use toolcrib::mcp::client::{Updated, Upstreams, Watch};
-use toolcrib::mcp::server::{About, Changes, Endpoint, Handler, Reply, Request, Scope, Unserved};
-use toolcrib::mcp::wire::{self, ErrorObject, raw};
-use toolcrib::policy::{PolicySet, Principal};
-use toolcrib::ports::CallContext;
+use toolcrib::mcp::wire::{self, raw};
+use toolcrib::policy::PolicySet;
 use toolcrib::reconcile::rules_of;
 use toolcrib::resource::policy::Point;
 use toolcrib::resource::tool::ArgTemplate;
@@ -31,7 +21,7 @@ use toolcrib::schema::Schemas;
 use super::engine::Target;
 use crate::manifest::{cases, repository, resolve};
 
-fn target(
+pub(super) fn target(
     seeds: Vec<Vec<u8>>,
     words: &'static [&'static str],
     body: impl Fn(&[u8]) -> String + 'static,
@@ -39,7 +29,7 @@ fn target(
     Target { name: "", iterations: 0, seeds, words, body: Box::new(body) }
 }
 
-fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+pub(super) fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
@@ -387,105 +377,6 @@ pub(super) fn wire() -> Target {
             let quoted = wire::quote(text);
             assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
             format!("{said} {members}")
-        },
-    )
-}
-
-/// Answers with nothing.
-struct Nothing(watch::Sender<Changes>, Upstreams);
-
-#[async_trait]
-impl Handler for Nothing {
-    async fn request(&self, _: &Request, _: &CallContext) -> Result<Reply, ErrorObject> {
-        Ok(Reply::Whole("{}".into()))
-    }
-    fn admit(&self, _: &Scope, _: &Principal) -> Result<(), Unserved> {
-        Ok(())
-    }
-    fn changes(&self, _: &Scope) -> watch::Receiver<Changes> {
-        self.0.subscribe()
-    }
-    fn about(&self, _: &Scope) -> About {
-        About::default()
-    }
-    fn watch(&self, _: &Request, _: &str) -> Result<Watch, ErrorObject> {
-        Err(ErrorObject::new(-32602, "there is no such resource"))
-    }
-    fn updates(&self) -> broadcast::Receiver<Updated> {
-        self.1.updates()
-    }
-    fn param_headers(&self, _: &Scope, _: &str, _: &Principal) -> Arc<[ParamHeader]> {
-        Arc::from([])
-    }
-}
-
-/// A request of the endpoint: a verb, headers, a blank line, a body.
-pub(super) fn http_requests() -> Target {
-    let headers = "accept: application/json, text/event-stream\ncontent-type: application/json\n";
-    let modern = format!(
-        "POST\n{headers}mcp-protocol-version: 2026-07-28\nmcp-method: tools/call\nmcp-name: a\n\n\
-         {{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"a\",\"_meta\":{{\
-         \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientInfo\":{{\"name\":\"x\",\"version\":\"1\"}},\
-         \"io.modelcontextprotocol/clientCapabilities\":{{}}}}}}}}"
-    );
-    let legacy = format!(
-        "POST\n{headers}\n{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{{\"protocolVersion\":\"2025-11-25\",\
-         \"capabilities\":{{}},\"clientInfo\":{{\"name\":\"x\",\"version\":\"1\"}}}}}}"
-    );
-    let seeds = vec![
-        modern.into_bytes(),
-        legacy.into_bytes(),
-        b"GET\naccept: text/event-stream\nmcp-session-id: a\nlast-event-id: 1\n\n".to_vec(),
-        b"DELETE\nmcp-session-id: a\n\n".to_vec(),
-    ];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let handler = Nothing(watch::channel(Changes::default()).0, Upstreams::default());
-    let endpoint = Endpoint::new(Arc::new(handler), CancellationToken::new());
-    target(
-        seeds,
-        &[
-            "mcp-session-id: ",
-            "mcp-protocol-version: ",
-            "mcp-method: ",
-            "mcp-name: ",
-            "2025-06-18",
-            "=?base64?aGk=?=",
-            "initialize",
-            "subscriptions/listen",
-            "tools/list",
-            "content-length: 9\n",
-            "content-encoding: gzip\n",
-            "[{}]",
-        ],
-        move |bytes| {
-            let split = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(bytes.len());
-            let (head, body) = bytes.split_at(split);
-            let mut lines = head.split(|byte| *byte == b'\n');
-            let verb =
-                http::Method::from_bytes(lines.next().unwrap_or_default()).unwrap_or(http::Method::POST);
-            let mut request = http::Request::builder().method(verb).uri("/mcp");
-            for line in lines {
-                let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-                let (name, value) = (&line[..at], line.get(at + 1..).unwrap_or_default());
-                let header =
-                    (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value.trim_ascii()));
-                if let (Ok(name), Ok(value)) = header {
-                    request = request.header(name, value);
-                }
-            }
-            let body = Full::new(Bytes::copy_from_slice(body.trim_ascii_start()));
-            let principal =
-                Arc::new(Principal { name: "x".to_owned(), groups: Vec::new(), scopes: Vec::new() });
-            let response = runtime.block_on(endpoint.handle(request.body(body).unwrap(), principal));
-            let status = response.status();
-            if status.is_success() {
-                return format!("{status} {:?}", response.headers().get("content-type"));
-            }
-            // What is refused is answered whole.
-            let body = runtime.block_on(http_body_util::BodyExt::collect(response.into_body())).unwrap();
-            let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
-            let words = body.split_once("\"message\":").map_or("", |(_, message)| message);
-            format!("{status} {}", words.chars().take(30).collect::<String>())
         },
     )
 }

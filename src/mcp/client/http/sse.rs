@@ -174,4 +174,70 @@ mod tests {
         events.push(&b"data: 0123456789\n".repeat(7));
         assert_eq!(events.next(), Err(TooLong));
     }
+
+    /// What is read of chunks, and whether it ended for its length. What is held is bounded all the time.
+    fn drained(chunks: &[&[u8]], max: usize) -> (Vec<Bytes>, bool) {
+        let mut events = Events::new(max);
+        let mut read = Vec::new();
+        for chunk in chunks {
+            events.push(chunk);
+            loop {
+                match events.next() {
+                    Ok(Some(event)) => read.push(event),
+                    Ok(None) => break,
+                    Err(TooLong) => return (read, true),
+                }
+            }
+            assert!(events.buffer.len() <= max && events.data.len() <= max);
+        }
+        (read, false)
+    }
+
+    /// Streams out of what they are made of.
+    fn streams() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+        use proptest::prelude::*;
+        let part = prop_oneof![
+            proptest::sample::select(vec![
+                &b"data: "[..],
+                b"data",
+                b"id: 7",
+                b"retry: 5",
+                b"event: x",
+                b":",
+                b"\n",
+                b"\r",
+                b"\r\n",
+                b"\n\n",
+                b"\xef\xbb\xbf",
+                b"{}",
+                b"\xff",
+            ])
+            .prop_map(<[u8]>::to_vec),
+            proptest::collection::vec(any::<u8>(), 0..4),
+        ];
+        proptest::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn however_a_stream_is_cut_the_same_is_read(
+            stream in streams(),
+            cuts in proptest::collection::vec(1..20_usize, 1..40),
+        ) {
+            let mut chunks = Vec::new();
+            let mut rest = stream.as_slice();
+            for cut in cuts {
+                let (chunk, after) = rest.split_at(cut.min(rest.len()));
+                chunks.push(chunk);
+                rest = after;
+            }
+            chunks.push(rest);
+            let whole = drained(&[&stream], 10_000);
+            proptest::prop_assert!(!whole.1);
+            proptest::prop_assert_eq!(drained(&chunks, 10_000), whole);
+            // A short limit ends it, and nothing but what was whole before was read.
+            let (short, _) = drained(&chunks, 16);
+            proptest::prop_assert!(short.iter().all(|event| event.len() <= 16));
+        }
+    }
 }
