@@ -25,6 +25,10 @@ mod peers;
 mod policy;
 mod report;
 mod search;
+mod slope;
+mod stream;
+mod subscribers;
+mod switch;
 mod validate;
 
 use report::Report;
@@ -47,6 +51,9 @@ fn main() {
         ("search", search::measure),
         ("policy", policy::measure),
         ("memory", memory::measure),
+        ("subscribers", subscribers::measure),
+        ("switch", switch::measure),
+        ("slope", slope::measure),
     ] {
         if name.starts_with(&wanted) {
             println!("measuring {name} ...");
