@@ -1,6 +1,7 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
 mod control;
+mod counted;
 mod lend;
 pub mod history;
 pub mod lock;
@@ -116,6 +117,7 @@ pub async fn run(
     let routes = guarded(admin::routes::reads(admin.clone()), addresses.1);
     tasks.spawn(http::serve(reads, routes, ended.clone()));
     let endpoint = world.published.gateway.endpoint(ended.clone());
+    counted::count(&world.published, &endpoint);
     world.published.gateway.set_place(place(&config, addresses.0));
     let mut routes = gateway::router(endpoint, Arc::clone(&world.published.gateway) as _);
     if let Some(access) = access(&config, addresses.0)? {

@@ -101,6 +101,11 @@ impl Gateway {
         self.tasks.close();
     }
 
+    /// How many resources of servers clients watch.
+    pub fn watched(&self) -> usize {
+        self.upstreams.watched()
+    }
+
     /// Who answers operators. Said once, when the daemon is put together.
     pub fn set_operations(&self, operations: Arc<dyn Operations>) {
         drop(self.operations.set(operations));

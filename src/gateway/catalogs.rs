@@ -65,6 +65,11 @@ impl Catalogs {
         self.current.load_full()
     }
 
+    /// How many catalogs that were replaced are kept.
+    pub fn retained(&self) -> usize {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Serves `next` from now on and tells subscribers what of it they can see. Called by one pass at
     /// a time.
     pub fn swap(&self, next: Arc<Catalog>) -> Changed {

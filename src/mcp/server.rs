@@ -74,6 +74,16 @@ impl Endpoint {
         self.detached.wait().await;
     }
 
+    /// How many streams are open.
+    pub fn streams(&self) -> usize {
+        MAX_STREAMS - self.streams.available_permits()
+    }
+
+    /// How many calls go on whose clients went away.
+    pub fn detached(&self) -> usize {
+        self.detached.len()
+    }
+
     /// How many sessions of legacy clients there are.
     pub fn sessions(&self) -> usize {
         self.sessions.len()

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -97,6 +97,20 @@ pub struct Metrics {
     tools: Mutex<BTreeSet<String>>,
     servers: Mutex<BTreeSet<String>>,
     last: Mutex<Option<RevisionLabels>>,
+    looks: Mutex<Vec<Look>>,
+}
+
+/// Something that is counted whenever the page is asked for.
+struct Look {
+    name: &'static str,
+    help: &'static str,
+    count: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 impl Default for Metrics {
@@ -118,6 +132,7 @@ impl Default for Metrics {
             tools: Mutex::default(),
             servers: Mutex::default(),
             last: Mutex::default(),
+            looks: Mutex::default(),
             registry: Registry::default(),
         };
         registry.register("tool_executions", "Calls of tools that ended", metrics.executions.clone());
@@ -225,11 +240,30 @@ impl Metrics {
         }
     }
 
+    /// Counts something whenever the page is asked for: what is held at that moment.
+    pub fn look(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        count: impl Fn() -> usize + Send + Sync + 'static,
+    ) {
+        let look = Look { name, help, count: Box::new(count) };
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).push(look);
+    }
+
     /// The page, in OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut page = String::new();
+        let mut looks = Registry::default();
+        for look in self.looks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let gauge = Gauge::<i64>::default();
+            gauge.set((look.count)().try_into().unwrap_or(i64::MAX));
+            looks.register(look.name, look.help, gauge);
+        }
         // Writing to a string cannot fail.
-        let _ = encode(&mut page, &self.registry);
+        let _ = encode_registry(&mut page, &self.registry);
+        let _ = encode_registry(&mut page, &looks);
+        let _ = encode_eof(&mut page);
         page
     }
 }
@@ -260,8 +294,10 @@ mod tests {
         metrics.resources("Server", None, 2);
         metrics.published("main@sha1:aa", 1, Counts { tools: 3, ..Counts::default() });
         metrics.published("main@sha1:bb", 2, Counts { tools: 4, ..Counts::default() });
+        metrics.look("held", "Things held", || 3);
         let page = metrics.encode();
         for line in [
+            "held 3",
             "tool_executions_total{tool=\"time_now\",success=\"true\"} 1",
             "execution_duration_seconds_bucket{le=\"0.05\",tool=\"time_now\"} 1",
             "runner_utilization{runner=\"local\"} 0.25",

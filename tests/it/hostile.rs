@@ -3,6 +3,7 @@
 
 mod crowd;
 mod framing;
+mod held;
 mod sessions;
 mod switch;
 mod table;

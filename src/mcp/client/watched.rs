@@ -93,6 +93,12 @@ impl Upstreams {
         room.then(|| Watch { resource: Updated { server: server.clone(), uri }, counts })
     }
 
+    /// How many resources are watched.
+    pub fn watched(&self) -> usize {
+        let all = self.watched.by_server.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|counts| counts.borrow().len()).sum()
+    }
+
     /// What servers tell of watched resources from now on.
     pub fn updates(&self) -> broadcast::Receiver<Updated> {
         self.watched.updates.subscribe()
