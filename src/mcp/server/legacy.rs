@@ -153,6 +153,9 @@ fn watch(endpoint: &Endpoint, session: &Session, request: &Request) -> Result<Re
         return Err(wire::ErrorObject::new(code::INVALID_PARAMS, message));
     }
     let watch = endpoint.handler.watch(request, uri)?;
+    if !session.is_told() {
+        lock(&session.missed).get_or_insert_with(|| endpoint.handler.updates());
+    }
     lock(&session.watched).insert(uri.to_owned(), watch);
     Ok(Reply::Empty)
 }

@@ -126,6 +126,11 @@ pub(super) fn stream(endpoint: &Endpoint, session: &Arc<Session>) -> Result<Resp
     subscription.queue.push(first);
     subscription.session = Some(Arc::clone(session));
     subscription.catch_up();
+    let missed = lock(&session.missed).take();
+    if let Some(missed) = missed {
+        subscription.updates = missed;
+        subscription.tell_missed();
+    }
     Ok(subscription.into_response())
 }
 
@@ -201,6 +206,25 @@ impl Subscription {
         }
     }
 
+    /// Tells which resources changed while no stream was open, each once.
+    fn tell_missed(&mut self) {
+        let mut missed: Vec<Updated> = Vec::new();
+        loop {
+            match self.updates.try_recv() {
+                Ok(updated) if missed.contains(&updated) => {}
+                Ok(updated) => missed.push(updated),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {
+                    self.updates = self.updates.resubscribe();
+                    return self.all_updated();
+                }
+                Err(_) => break,
+            }
+        }
+        for updated in missed {
+            self.updated(&updated);
+        }
+    }
+
     /// Some changes were missed: all that is watched may have changed.
     fn all_updated(&mut self) {
         let all: Vec<String> = match &self.session {
@@ -225,6 +249,16 @@ impl Subscription {
             let result = format!("{{\"resultType\":\"complete\",{}}}", tag(id));
             self.queue.push(sse::event([wire::response(id, &result).as_bytes()]));
         }
+    }
+}
+
+impl Drop for Subscription {
+    /// What changes from now on waits for the next stream of the session.
+    fn drop(&mut self) {
+        let Some(session) = self.session.as_ref().filter(|_| !self.replaced.is_cancelled()) else { return };
+        let updates = std::mem::replace(&mut self.updates, broadcast::channel(1).1);
+        *lock(&session.missed) = Some(updates);
+        self.replaced.cancel();
     }
 }
 

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::request::Level;
 use super::{Asked, Changes, Scope};
-use crate::mcp::client::Watch;
+use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id};
 use crate::policy::Principal;
 use crate::ports::{ClientAnswer, ClientRequest};
@@ -67,6 +67,9 @@ pub(super) struct Session {
     asked: Mutex<Pending>,
     /// Resources it wants to hear changes of.
     pub(super) watched: Mutex<HashMap<String, Watch>>,
+    /// Changes of resources since its stream ended, or since it first watched one. As many are kept as
+    /// for a slow stream; of one that missed more, all that it watches may have changed.
+    pub(super) missed: Mutex<Option<broadcast::Receiver<Updated>>>,
     /// The stream of its GET.
     stream: Mutex<Option<CancellationToken>>,
 }
@@ -111,6 +114,7 @@ impl Sessions {
             calls: Mutex::default(),
             asked: Mutex::default(),
             watched: Mutex::default(),
+            missed: Mutex::default(),
             stream: Mutex::default(),
         });
         let mut sessions = lock(&self.by_id);
@@ -163,8 +167,12 @@ impl Session {
     }
 
     fn is_busy(&self) -> bool {
-        !lock(&self.calls).is_empty()
-            || lock(&self.stream).as_ref().is_some_and(|stream| !stream.is_cancelled())
+        !lock(&self.calls).is_empty() || self.is_told()
+    }
+
+    /// Whether the client has its stream open.
+    pub(super) fn is_told(&self) -> bool {
+        lock(&self.stream).as_ref().is_some_and(|stream| !stream.is_cancelled())
     }
 
     fn end_if_idle(&self, now: u64, idle: Duration) -> bool {

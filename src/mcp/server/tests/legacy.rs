@@ -139,3 +139,41 @@ async fn sessions_are_bounded_and_busy_ones_stay() {
     assert!(over.get(&listening.id, &all).is_none());
     drop(call);
 }
+
+#[tokio::test]
+async fn resources_that_changed_while_no_stream_was_open_are_told_once_on_the_next() {
+    let world = world();
+    let session = world.session("2025-11-25").await;
+    let s = ("mcp-session-id", session.as_str());
+    let change = |uris: &[&str]| {
+        for uri in uris {
+            let server = Name::parse("s").expect("a name");
+            world.fixture.updates.send(Updated { server, uri: (*uri).into() }).expect("somebody listens");
+        }
+    };
+    for uri in ["x://1", "x://2"] {
+        let (status, _) = world.post(&[s], &request("resources/subscribe", json!({"uri": uri}))).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+    let open = async || {
+        let response = world.send(build("GET", &[s, ("accept", "text/event-stream")], "")).await;
+        let mut stream = BodyStream::new(response.into_body());
+        assert!(stream.next().await.is_some(), "the priming event");
+        stream
+    };
+    change(&["x://1", "x://other", "x://1"]);
+    let mut stream = open().await;
+    let uri = |event: Option<Value>| event.expect("an event")["params"]["uri"].clone();
+    assert_eq!(uri(event(&mut stream).await), "x://1");
+    change(&["x://2"]);
+    assert_eq!(uri(event(&mut stream).await), "x://2");
+    // The client is gone for a while, and misses more than is kept: all that it watches.
+    drop(stream);
+    change(&["x://1"; 9]);
+    let mut stream = open().await;
+    let mut told = [uri(event(&mut stream).await), uri(event(&mut stream).await)];
+    told.sort_by_key(ToString::to_string);
+    assert_eq!(told, ["x://1", "x://2"]);
+    world.shutdown.cancel();
+    assert_eq!(event(&mut stream).await, None);
+}
