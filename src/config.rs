@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::desired::Floor;
 use crate::manifest::RepoPath;
 use crate::resource::server::GitCredentials;
+use crate::resource::signers::Signers;
 use crate::resource::{Digest, Name, Period, SecretRef};
 
 pub use callers::{Callers, Oidc};
@@ -146,6 +147,11 @@ impl Config {
                 process: settings.allow_process.unwrap_or(local),
                 privileges: settings.allow_privileges.unwrap_or(false),
                 local_git: settings.allow_local_git.unwrap_or(false),
+                signers: settings
+                    .verify_signers
+                    .as_deref()
+                    .map(|file| signers(file, worktree))
+                    .transpose()?,
             },
             public_url,
             callers,
@@ -160,6 +166,23 @@ impl Config {
             environment,
         })
     }
+}
+
+/// Who has to have signed each commit.
+fn signers(file: &Path, worktree: bool) -> Result<Signers, ConfigError> {
+    if worktree {
+        return Err(ConfigError::new("`worktree` and `verify-signers` exclude each other")
+            .hint("nobody signed what is not committed: leave out --worktree"));
+    }
+    let text = raw::read(file).map_err(|error| {
+        ConfigError::new(format!("`verify-signers`: failed to read `{}`", file.display()))
+            .caused_by(error)
+            .hint("name a file of allowed signers, as `ssh-keygen` and Git use it")
+    })?;
+    Signers::parse(&text).map_err(|fault| {
+        ConfigError::new(format!("`verify-signers`: `{}`, {fault}", file.display()))
+            .hint("write a line `name@example.com ssh-ed25519 AAAA…` for everybody who signs")
+    })
 }
 
 /// A path when it is one, else an address.

@@ -16,6 +16,7 @@ mod policy;
 mod resolve;
 mod schema;
 mod server;
+mod signers;
 mod tool;
 mod toolset;
 
@@ -33,6 +34,7 @@ use crate::resource::crib::{Naming, Registration, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust};
+use crate::resource::signers::Signers;
 use crate::resource::toolset::Access;
 use crate::resource::workload::Security;
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
@@ -49,6 +51,8 @@ pub struct Desired {
     pub revision: Revision,
     pub naming: Naming,
     pub sync: Sync,
+    /// Whose commits are followed from this revision on; none: everybody's.
+    pub signers: Option<Signers>,
     /// Outside registration APIs that are told of what is served.
     pub register: Arc<[Registration]>,
     /// Who may use the endpoint for operators; none: who is local.
@@ -139,6 +143,8 @@ pub struct Floor {
     pub privileges: bool,
     /// May Git sources be local paths (`file:` or absolute).
     pub local_git: bool,
+    /// Who has to have signed each commit, whatever the repository says; none: it alone decides.
+    pub signers: Option<Signers>,
 }
 
 /// What only the network knows, looked up before: inputs to resolving.

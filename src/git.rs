@@ -4,7 +4,7 @@
 //! from object databases by id (only [`Options::worktree`] reads a work tree); what comes over the
 //! network is fetched by a child process of our own binary, with limits on time and memory, without
 //! hooks and without anybody's Git configuration; no secret is in an argument, the environment, an
-//! address or a message. Owner of git2 and notify. Not here: when to fetch, what files mean.
+//! address or a message. Owner of git2, notify and ssh-key. Not here: when to fetch, what files mean.
 
 mod archive;
 mod checkout;
@@ -20,6 +20,7 @@ mod objects;
 mod remote;
 mod revision;
 mod url;
+mod verify;
 mod watch;
 mod worktree;
 

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::lock::{Definition, Definitions, Section};
 use crate::resource::crib::Sync;
-use crate::resource::{Digest, Kind, Name, ResourceId};
+use crate::resource::signers::Signers;
+use crate::resource::{Digest, Kind, Name, ResourceId, Revision};
 
 /// What a runner calls one running thing: a container id, or a process group's own id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,6 +88,8 @@ pub struct Inventory {
     pub applied: BTreeMap<Name, Applied>,
     /// What guarded prunes in the revision applied last; none before there was one.
     pub guard: Option<Guard>,
+    /// The revision that was taken last, and who has to sign the next one.
+    pub trusted: Option<Trusted>,
     /// Rebuilt from labels after a loss: prunes ask for approval.
     pub rebuilt: bool,
 }
@@ -105,6 +108,15 @@ impl Guard {
     pub fn of(sync: &Sync) -> Self {
         Self { protect: sync.protect.clone(), budget: sync.prune_budget }
     }
+}
+
+/// A revision that was taken, with whose signatures count from it on. A revision that changes them is held
+/// to those of the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trusted {
+    pub revision: Revision,
+    /// None: everybody's commits are followed.
+    pub signers: Option<Signers>,
 }
 
 /// The state a server was last proven in.

@@ -28,6 +28,7 @@ mod settle;
 pub mod survey;
 pub mod trigger;
 mod trust;
+mod verify;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,7 @@ use crate::policy::admit::Admission;
 use crate::ports::{
     Clock, Identities, Lookup, PortError, Prober, Publisher, RunnerPool, Secrets, Source, Store, ToolExecutor,
 };
+use crate::resource::signers::Signature;
 use crate::resource::{Digest, Name, ResourceId, Revision};
 use crate::status::{PassStatus, Status, Timestamp};
 use crate::telemetry::progress;
@@ -132,6 +134,12 @@ pub struct Reconciler {
     runners: BTreeMap<Name, Arc<desired::Runner>>,
     diagnostics: Vec<Diagnostic>,
     source_error: Option<PortError>,
+    /// What the signature of the newest revision proves.
+    signature: Signature,
+    /// Whether the newest revision is not taken for its signature.
+    unverified: bool,
+    /// Why the newest revision does not keep the rule it brings in itself.
+    unvouched: Option<PortError>,
     /// Why the newest revision was refused as a whole.
     refused: bool,
     policies: Arc<PolicySet>,
@@ -215,6 +223,9 @@ impl Reconciler {
             runners: BTreeMap::new(),
             diagnostics: Vec::new(),
             source_error: None,
+            signature: Signature::Absent,
+            unverified: false,
+            unvouched: None,
             refused: false,
             policies: Arc::default(),
             admission: Admission::default(),

@@ -14,6 +14,7 @@ pub mod quantity;
 pub mod remote;
 pub mod runner;
 pub mod server;
+pub mod signers;
 pub mod tool;
 pub mod toolset;
 mod shape;

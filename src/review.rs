@@ -60,7 +60,7 @@ pub struct Side<'a> {
 
 /// What a repository may ask for while it is compared: everything. The floor is the operator's, and is not
 /// known where a change is reviewed.
-pub const OPEN: Floor = Floor { process: true, privileges: true, local_git: true };
+pub const OPEN: Floor = Floor { process: true, privileges: true, local_git: true, signers: None };
 
 /// Answers in place of those of engines and networks, which are not asked: what the locks say, else
 /// something that changes exactly when the question does.

@@ -29,6 +29,9 @@ pub struct Status {
     pub served: Option<Revision>,
     /// The newest revision that was seen, served or not.
     pub attempted: Option<Revision>,
+    /// Who signed the revision that is applied, where somebody had to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
     /// Of the catalog: counts every swap since the daemon started.
     pub generation: u64,
     /// How many entries the catalog has.
@@ -274,6 +277,7 @@ pub mod reason {
     pub const FETCH_FAILED: &str = "FetchFailed";
     pub const INVALID_MANIFEST: &str = "InvalidManifest";
     pub const REFUSED: &str = "Refused";
+    pub const VERIFICATION_FAILED: &str = "VerificationFailed";
     pub const BUILDING: &str = "Building";
     pub const BUILD_FAILED: &str = "BuildFailed";
     pub const LOOKUP_FAILED: &str = "LookupFailed";

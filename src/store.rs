@@ -33,6 +33,8 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 const APPLIED: &str = "applied";
 /// The key of what guards prunes.
 const GUARD: &str = "guard";
+/// The key of the revision taken last, and who signs the next.
+const TRUSTED: &str = "trusted";
 
 /// The store of one state directory.
 pub struct Redb {
@@ -218,6 +220,10 @@ impl Store for Redb {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
             None => None,
         };
+        inventory.trusted = match self.get(TRUSTED)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
+            None => None,
+        };
         Ok(inventory)
     }
 
@@ -232,9 +238,12 @@ impl Store for Redb {
             .map_err(|cause| self.error("failed to write the inventory", cause))?;
         let guard = serde_json::to_vec(&inventory.guard)
             .map_err(|cause| self.error("failed to write the inventory", cause))?;
+        let trusted = serde_json::to_vec(&inventory.trusted)
+            .map_err(|cause| self.error("failed to write the inventory", cause))?;
         self.write("failed to write the inventory", Durability::Immediate, |write| {
             write.open_table(VALUES)?.insert(APPLIED, applied.as_slice())?;
             write.open_table(VALUES)?.insert(GUARD, guard.as_slice())?;
+            write.open_table(VALUES)?.insert(TRUSTED, trusted.as_slice())?;
             write.open_table(META)?.insert("rebuilt", u64::from(inventory.rebuilt))?;
             let mut table = write.open_table(INVENTORY)?;
             table.retain(|name, _| inventory.entries.contains_key(name))?;

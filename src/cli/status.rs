@@ -42,6 +42,9 @@ fn text(status: &crate::status::Status) -> String {
     if status.attempted != status.served {
         lines.push(("seen", revision(&status.attempted)));
     }
+    if let Some(who) = &status.signed_by {
+        lines.push(("signed by", cell(who)));
+    }
     lines.push((
         "catalog",
         format!(

@@ -21,6 +21,7 @@ pub mod variable {
     pub const ALLOW_PROCESS: &str = "TOOLCRIB_ALLOW_PROCESS";
     pub const ALLOW_PRIVILEGES: &str = "TOOLCRIB_ALLOW_PRIVILEGES";
     pub const ALLOW_LOCAL_GIT: &str = "TOOLCRIB_ALLOW_LOCAL_GIT";
+    pub const VERIFY_SIGNERS: &str = "TOOLCRIB_VERIFY_SIGNERS";
     pub const PUBLIC_URL: &str = "TOOLCRIB_PUBLIC_URL";
     pub const TOKENS_FILE: &str = "TOOLCRIB_TOKENS_FILE";
     pub const OIDC_ISSUER: &str = "TOOLCRIB_OIDC_ISSUER";
@@ -115,6 +116,9 @@ pub struct Settings {
     /// Allow Git sources that are local paths.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", env = variable::ALLOW_LOCAL_GIT, hide_env_values = true, help_heading = "What a repository may do")]
     pub allow_local_git: Option<bool>,
+    /// Follow only commits signed with a key of this file of allowed signers, whatever the repository says.
+    #[arg(long, value_name = "FILE", env = variable::VERIFY_SIGNERS, hide_env_values = true, help_heading = "What a repository may do")]
+    pub verify_signers: Option<PathBuf>,
     /// User name for an https repository.
     #[arg(long, value_name = "NAME", env = variable::GIT_USERNAME, hide_env_values = true, help_heading = "Remote repositories")]
     pub git_username: Option<String>,
@@ -179,7 +183,7 @@ impl ConfigError {
 }
 
 /// The keys of the file, which are the flags of the same name.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "repo",
     "ref",
     "path",
@@ -198,6 +202,7 @@ const KEYS: [&str; 26] = [
     "allow-process",
     "allow-privileges",
     "allow-local-git",
+    "verify-signers",
     "git-username",
     "git-password-file",
     "git-ssh-key",
@@ -215,11 +220,7 @@ impl Settings {
     /// When the file cannot be read, is no YAML, or holds a key that is no setting.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let failed = || ConfigError::new(format!("failed to read configuration file `{}`", file.display()));
-        let size = std::fs::metadata(file).map_err(|error| failed().caused_by(error))?.len();
-        if size > MAX_FILE_BYTES {
-            return Err(failed().caused_by("it has more than 1 MiB"));
-        }
-        let text = std::fs::read_to_string(file).map_err(|error| failed().caused_by(error))?;
+        let text = read(file).map_err(|error| failed().caused_by(error))?;
         Self::parse(&text).map_err(|error| ConfigError {
             message: format!("`{}`: {}", file.display(), error.message),
             ..error
@@ -268,6 +269,7 @@ impl Settings {
             allow_process: self.allow_process.or(under.allow_process),
             allow_privileges: self.allow_privileges.or(under.allow_privileges),
             allow_local_git: self.allow_local_git.or(under.allow_local_git),
+            verify_signers: self.verify_signers.or(under.verify_signers),
             git_username: self.git_username.or(under.git_username),
             git_password_file: self.git_password_file.or(under.git_password_file),
             git_ssh_key: self.git_ssh_key.or(under.git_ssh_key),
@@ -278,6 +280,14 @@ impl Settings {
             log_format: self.log_format.or(under.log_format),
         }
     }
+}
+
+/// The text of a file of the operator's.
+pub(super) fn read(file: &Path) -> std::io::Result<String> {
+    if std::fs::metadata(file)?.len() > MAX_FILE_BYTES {
+        return Err(std::io::Error::other("it has more than 1 MiB"));
+    }
+    std::fs::read_to_string(file)
 }
 
 /// What to write instead of a key that is not one.

@@ -16,7 +16,7 @@ fn defaults_are_loopback_and_hardened() {
     assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
     assert_eq!(config.admin.to_string(), DEFAULT_ADMIN);
     assert_eq!(config.interval, DEFAULT_INTERVAL);
-    assert_eq!(config.floor, Floor { process: false, privileges: false, local_git: false });
+    assert_eq!(config.floor, Floor { process: false, privileges: false, local_git: false, signers: None });
     assert!(config.owner.as_str().starts_with("tools-"), "{}", config.owner);
     assert_eq!(config.state, Path::new("/home/ada/.local/state/toolcrib").join(config.owner.as_str()));
     assert_eq!(config.socket(), config.state.join("admin.sock"));

@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 
 use super::needs::{Dependencies, Integrations};
 use super::place::Findings;
-use super::{Desired, Floor, Limits, Resolutions, Runner, files};
+use super::{Desired, Floor, Limits, Resolutions, Runner, files, signers};
 use crate::manifest::suggest::nearest;
 use crate::manifest::{Declared, Diagnostic, Manifest, RepoPath, Snapshot, TreeEntry};
 use crate::resource::crib::CribSpec;
 use crate::resource::runner::{Capacity, RunnerKind, RunnerSpec};
+use crate::resource::signers::Signers;
 use crate::resource::workload::{Resources, Security};
 use crate::resource::{Digest, Kind, Memory, Name, Period, ResourceId, Spec};
 
@@ -35,6 +36,7 @@ pub(super) struct Context<'a> {
     pub(super) dependencies: Dependencies<'a>,
     /// Runners that are declared with a fault and have no earlier version.
     broken: BTreeSet<Name>,
+    pub(super) signers: Option<Signers>,
     pub(super) digest: Digest,
     /// Digests of folders, computed once each.
     pub(super) folders: RefCell<BTreeMap<RepoPath, Digest>>,
@@ -61,6 +63,7 @@ impl<'a> Context<'a> {
             integrations: Integrations::of(manifest),
             dependencies: Dependencies::of(manifest),
             broken: BTreeSet::new(),
+            signers: None,
             digest: Digest::of_bytes(&[]),
             folders: RefCell::default(),
         };
@@ -85,6 +88,9 @@ impl<'a> Context<'a> {
                 context.crib = (**spec).clone();
                 if let Some(name) = &spec.defaults.runner {
                     context.exists(name, &["defaults", "runner"], &mut findings);
+                }
+                if let Some(verify) = &spec.verify {
+                    context.signers = signers::read(&context, declared, verify, &mut findings);
                 }
             }
             if findings.failed() {

@@ -15,13 +15,16 @@ use crate::resource::server::ServerSource;
 use crate::resource::workload::BuildSource;
 use crate::resource::{Digest, Spec};
 
-/// The files whose contents [`super::resolve`] needs in [`super::Resolutions::blobs`]: policy modules
-/// and ignore files of build contexts. Each is read up to [`crate::manifest::MAX_MANIFEST_BYTES`].
+/// The files whose contents [`super::resolve`] needs in [`super::Resolutions::blobs`]: policy modules,
+/// allowed signers and ignore files of build contexts. Each is read up to [`crate::manifest::MAX_MANIFEST_BYTES`].
 pub fn blobs(manifest: &Manifest, snapshot: &Snapshot) -> BTreeSet<BlobId> {
     let mut wanted = BTreeSet::new();
     for declared in manifest.resources.values() {
         let folder = || declared.place.file.parent();
         let paths: Vec<Option<RepoPath>> = match (&declared.spec, build_source(&declared.spec)) {
+            (Spec::Crib(spec), _) => {
+                spec.verify.iter().map(|verify| folder().join(&verify.allowed_signers)).collect()
+            }
             (Spec::Policy(spec), _) => spec.modules.iter().map(|module| folder().join(module)).collect(),
             (_, Some(build)) => {
                 vec![folder().join(&build.context).and_then(|context| context.join(".dockerignore"))]

@@ -87,6 +87,7 @@ pub fn resolve(
         revision: snapshot.revision.clone(),
         naming: context.crib.naming.clone(),
         sync: context.crib.sync.clone(),
+        signers: context.signers.clone(),
         register: context.crib.register.clone().into(),
         operators: context.crib.operators.clone(),
         runners: context.runners.clone(),

@@ -13,9 +13,11 @@ use git2::Oid;
 
 use super::checkout::Checkouts;
 use super::objects::{Objects, Resolved};
-use super::{blocking, snapshot_of};
+use super::{blocking, snapshot_of, verify};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
 use crate::ports::PortResult;
+use crate::resource::Revision;
+use crate::resource::signers::Signature;
 
 /// Shared by whoever asks and by the threads that do the work.
 #[derive(Clone)]
@@ -56,6 +58,23 @@ impl Committed {
         let snapshot = snapshot_of(&now, &self.0.path, &listing);
         *last = Some((now, snapshot.clone()));
         Ok(snapshot)
+    }
+
+    /// What the signature of a snapshot's commit proves.
+    pub(super) async fn signature(&self, snapshot: &Snapshot) -> PortResult<Signature> {
+        let commit = snapshot.revision.commit.clone();
+        self.work(move |inner| inner.objects.with(|repo| verify::signature(repo, parse(&commit)?))).await
+    }
+
+    /// A commit that was followed before, if it is still there.
+    pub(super) async fn recall(&self, revision: &Revision) -> PortResult<Snapshot> {
+        let (label, commit) = (revision.reference.clone(), revision.commit.clone());
+        self.work(move |inner| {
+            let resolved = Resolved { label: label.clone(), commit: parse(&commit)? };
+            let listing = inner.objects.list(resolved.commit)?;
+            Ok(snapshot_of(&resolved, &inner.path, &listing))
+        })
+        .await
     }
 
     async fn work<T: Send + 'static>(
@@ -99,4 +118,9 @@ impl Committed {
         // It logs what goes wrong.
         let _ = kept.await;
     }
+}
+
+fn parse(commit: &str) -> PortResult<Oid> {
+    Oid::from_str(commit)
+        .map_err(|error| super::objects::from_git(format!("failed to find commit `{commit}`"), error))
 }

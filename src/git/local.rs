@@ -20,6 +20,8 @@ use super::url::RefName;
 use super::watch::{Changes, Target, Watched};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
 use crate::ports::{PortResult, Source};
+use crate::resource::Revision;
+use crate::resource::signers::Signature;
 
 /// What is followed.
 #[derive(Clone, Debug)]
@@ -136,6 +138,14 @@ impl Source for LocalSource {
 
     async fn changed(&self) {
         self.changes.next(&self.inner).await;
+    }
+
+    async fn signature(&self, snapshot: &Snapshot) -> PortResult<Signature> {
+        self.committed.signature(snapshot).await
+    }
+
+    async fn recall(&self, revision: &Revision) -> PortResult<Option<Snapshot>> {
+        self.committed.recall(revision).await.map(Some)
     }
 
     async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {

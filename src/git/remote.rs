@@ -27,8 +27,9 @@ use super::url::{GitUrl, RefName};
 use super::{Network, blocking};
 use crate::manifest::{BlobId, RepoPath, Snapshot};
 use crate::ports::{PortError, PortResult, SecretValue, Source};
-use crate::resource::Digest;
 use crate::resource::server::GitCredentials;
+use crate::resource::signers::Signature;
+use crate::resource::{Digest, Revision};
 
 /// Bytes of an answer and of what a child that fell over says: a few lines, or the names of all tags.
 const MAX_ANSWER: u64 = 4 << 20;
@@ -276,6 +277,14 @@ impl Source for RemoteSource {
     /// Nothing tells: the caller polls.
     async fn changed(&self) {
         std::future::pending::<()>().await;
+    }
+
+    async fn signature(&self, snapshot: &Snapshot) -> PortResult<Signature> {
+        self.committed.signature(snapshot).await
+    }
+
+    async fn recall(&self, revision: &Revision) -> PortResult<Option<Snapshot>> {
+        self.committed.recall(revision).await.map(Some)
     }
 
     async fn checkout(&self, snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {

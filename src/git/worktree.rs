@@ -25,6 +25,7 @@ use super::watch::{Changes, Target, Watched};
 use crate::manifest::{BlobId, MAX_FILES, Mode, RepoPath, Snapshot, TreeEntry};
 use crate::ports::{PortError, PortResult, Source};
 use crate::resource::Revision;
+use crate::resource::signers::Signature;
 
 /// Bytes of one edited file. It is hashed whole; larger ones belong to no source.
 const MAX_FILE: u64 = 1 << 30;
@@ -289,6 +290,10 @@ impl Source for WorktreeSource {
 
     async fn changed(&self) {
         self.changes.next(&self.inner).await;
+    }
+
+    async fn signature(&self, _: &Snapshot) -> PortResult<Signature> {
+        Ok(Signature::Uncommitted)
     }
 
     async fn checkout(&self, _snapshot: &Snapshot) -> PortResult<Option<PathBuf>> {

@@ -106,6 +106,11 @@ pub const CODES: &[Code] = &[
         "Correct it at the place that is named. Without `$schema` the draft is 2020-12.",
     ),
     code(
+        "invalid-signers",
+        "A file of allowed signers cannot be read, or says something that is not checked.",
+        "Write a line `name@example.com ssh-ed25519 AAAA…` for everybody who signs; certificates are not supported.",
+    ),
+    code(
         "invalid-value",
         "A value has the right type, and cannot be used.",
         "The message says what is wanted in this field.",

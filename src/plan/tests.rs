@@ -66,6 +66,7 @@ fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
         slots: None,
     };
     Desired {
+        signers: None,
         revision: Revision { reference: "main".to_owned(), commit: "0".repeat(40), dirty: false },
         naming: crate::resource::crib::Naming::default(),
         sync: crate::resource::crib::Sync::default(),

@@ -24,15 +24,21 @@ impl Reconciler {
         let again = std::mem::take(&mut self.fetch_again);
         let read = match result {
             Ok(snapshot) if self.has_read(&snapshot) => Ok(()),
-            Ok(snapshot) => match self.read(snapshot).await {
+            Ok(snapshot) => match Box::pin(self.read(snapshot.clone())).await {
                 Ok(()) => {
                     self.ask_questions();
                     self.publish().await;
                     Ok(())
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    Box::pin(self.fall_back(&snapshot)).await;
+                    Err(error)
+                }
             },
-            Err(error) => Err(error),
+            Err(error) => {
+                self.unverified = false;
+                Err(error)
+            }
         };
         match read {
             Ok(()) => self.source_error = None,
@@ -57,6 +63,7 @@ impl Reconciler {
     }
 
     pub(super) async fn read(&mut self, snapshot: Snapshot) -> PortResult<()> {
+        let signature = self.verify(&snapshot).await?;
         let snapshot = Arc::new(snapshot);
         let mut manifest = self.manifest(&snapshot).await?;
         if let Some(only) = &self.only {
@@ -72,8 +79,9 @@ impl Reconciler {
         self.questions = desired::questions(&manifest, &snapshot, &self.floor);
         self.manifest = Some(manifest);
         self.snapshot = Some(snapshot);
+        self.signature = signature;
         self.resolve();
-        Ok(())
+        self.unvouched.take().map_or(Ok(()), Err)
     }
 
     async fn manifest(&mut self, snapshot: &Snapshot) -> PortResult<Manifest> {
@@ -102,6 +110,11 @@ impl Reconciler {
         let resolved = desired::resolve(manifest, snapshot, &self.resolutions, &self.floor, previous);
         self.diagnostics = manifest.diagnostics.clone();
         self.diagnostics.extend(resolved.diagnostics);
+        let vouched = if resolved.refused { Ok(()) } else { self.vouched(&resolved.desired) };
+        if let Err(error) = vouched {
+            (self.refused, self.unverified, self.unvouched) = (true, true, Some(error));
+            return;
+        }
         let compiled = if resolved.refused { Err(Vec::new()) } else { self.rules(&resolved.desired) };
         match compiled {
             Ok(policies) => {
@@ -153,7 +166,7 @@ impl Reconciler {
         };
         let before = self.inventory.applied.len();
         self.inventory.applied.retain(|name, _| known(name));
-        if self.inventory.applied.len() != before {
+        if self.trust(&desired) || self.inventory.applied.len() != before {
             self.save_inventory();
         }
         self.desired = Some(Arc::new(desired));

@@ -295,6 +295,7 @@ impl Reconciler {
         use ConditionStatus::{False, True};
         let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
         let ready = match (self.first_error(), &self.desired) {
+            (Some(error), _) if self.unverified => (False, reason::VERIFICATION_FAILED, error.chain()),
             (Some(error), _) => (False, reason::FETCH_FAILED, error.chain()),
             (None, _) if self.refused => {
                 let first = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error());

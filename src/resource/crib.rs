@@ -58,9 +58,11 @@ pub struct CribSpec {
     /// Example: `[{url: https://api.example.com/tools, key: {secret: {env: API_KEY}}}]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub register: Vec<Registration>,
-    /// Which commits are followed, by their signatures.
+    /// Which commits are followed: those signed with one of these SSH keys.
     ///
-    /// Not supported by this version, which checks no signature. Default: every commit.
+    /// A commit that changes or removes this has to be signed by those that the revision before names; the
+    /// commit that brings it in, by those that it names itself. What is not, is not served: the last revision
+    /// that was stays. Default: every commit. Example: `{allowedSigners: allowed-signers}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
     /// How what runs follows what is declared.
@@ -112,13 +114,16 @@ pub struct Registration {
 }
 
 /// Which commits are followed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Verify {
     /// A file of allowed signers, as Git and OpenSSH have them, relative to this file.
     ///
+    /// One line for each key: `ada@example.com ssh-ed25519 AAAA…`. Of options `namespaces`, `valid-after` and
+    /// `valid-before` are known, times in UTC (`20271231Z`) and compared with that of the commit.
+    ///
     /// Example: `allowed-signers`.
-    pub allowed_signers: Option<String>,
+    pub allowed_signers: String,
 }
 
 /// How published names are made: `prefix + server + separator + tool`.

@@ -424,6 +424,23 @@ fn defaults_of_the_crib_widen_what_they_are_for() {
 }
 
 #[test]
+fn whoever_may_sign_from_now_on_is_told() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAZ9tS7fhDOq3nBDQkPMZbPS6gUVUKKz8KwKzaFbkQ8a";
+    let crib = doc("Crib", "c", "verify: {allowedSigners: signers}\n");
+    let files = |who: &'static str| format!("{who} {KEY}\n");
+    let (ada, eve) = (files("ada@a.example"), files("eve@a.example"));
+    let found = concerns(&[("c.yaml", &crib), ("signers", &ada)], &[("c.yaml", &crib), ("signers", &eve)]);
+    assert!(
+        found[0].starts_with("! signer: Crib/c follows commits that are signed by eve@a.example"),
+        "{found:?}"
+    );
+    assert!(found[1].starts_with("~ signer-removed: ") && found.len() == 2, "{found:?}");
+    let none = doc("Crib", "c", "naming: {prefix: a_}\n");
+    let gone = concerns(&[("c.yaml", &crib), ("signers", &ada)], &[("c.yaml", &none), ("signers", &ada)]);
+    assert!(gone[0].starts_with("! verify: Crib/c checks signatures in another way"), "{gone:?}");
+}
+
+#[test]
 fn policies_trust_and_locks_are_not_loosened_unseen() {
     let tools = format!("{RUNNERS}---\n{}", tool("drop", "Drops.", ""));
     let rules = policy("deny contains \"no\" if input.user.name == \"local\"");

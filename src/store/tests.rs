@@ -19,6 +19,17 @@ fn inventory(names: &[&str]) -> Inventory {
         entries: names.iter().map(|name| ((*name).to_owned(), entry(name))).collect(),
         applied: names.iter().map(|name| (Name::parse(name).unwrap(), applied(name))).collect(),
         guard: Some(crate::live::Guard { protect: vec![crate::resource::Kind::Server], budget: 10 }),
+        trusted: Some(crate::live::Trusted {
+            revision: crate::resource::Revision {
+                reference: "main".into(),
+                commit: "a".repeat(40),
+                dirty: false,
+            },
+            signers: crate::resource::signers::Signers::parse(
+                "ada ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAZ9tS7fhDOq3nBDQkPMZbPS6gUVUKKz8KwKzaFbkQ8a",
+            )
+            .ok(),
+        }),
         rebuilt: false,
     }
 }

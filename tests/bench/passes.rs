@@ -160,7 +160,7 @@ pub(crate) async fn validated(
         contents.extend(wanted.into_iter().zip(read));
     }
     let manifest = manifest::load(snapshot, old_manifest, &contents);
-    let floor = Floor { process: true, privileges: false, local_git: false };
+    let floor = Floor { process: true, privileges: false, local_git: false, signers: None };
     let resolved = desired::resolve(&manifest, snapshot, &Resolutions::default(), &floor, old_desired);
     assert!(!resolved.refused && manifest.diagnostics.is_empty() && resolved.diagnostics.is_empty());
     (manifest, resolved.desired)

@@ -5,6 +5,7 @@ mod clients;
 mod elsewhere;
 mod faults;
 mod restart;
+mod signatures;
 mod stdio;
 mod sync;
 mod types;

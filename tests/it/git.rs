@@ -9,6 +9,7 @@
 mod remote;
 pub(crate) mod repo;
 pub(crate) mod server;
+pub(crate) mod signed;
 
 use std::collections::BTreeSet;
 use std::fs::Permissions;

@@ -219,7 +219,7 @@ fn check(case: &Path) -> Result<(), String> {
     let repository = files(case);
     let input = std::fs::read(case.join("input.yaml")).unwrap_or_default();
     let allowed = !input.starts_with(b"# floor: none");
-    let floor = Floor { process: allowed, privileges: false, local_git: false };
+    let floor = Floor { process: allowed, privileges: false, local_git: false, signers: None };
     let before = case.join("before");
     let previous = before.is_dir().then(|| resolve(&files(&before), &floor, None));
     let (manifest, resolved) = resolve(&repository, &floor, previous.as_ref());
@@ -278,7 +278,7 @@ proptest! {
         }
         let files = BTreeMap::from([(path, (Mode::File, bytes))]);
         let repository = repository(files);
-        let floor = Floor { process: true, privileges: false, local_git: false };
+        let floor = Floor { process: true, privileges: false, local_git: false, signers: None };
         resolve(&repository, &floor, None);
     }
 }
@@ -295,7 +295,7 @@ fn the_examples_are_without_fault() {
         let mut files = BTreeMap::new();
         read_folder(&folder, &folder, &mut files);
         assert!(files.contains_key(&RepoPath::parse("README.md").unwrap()), "{}", folder.display());
-        let floor = Floor { process: true, privileges: false, local_git: false };
+        let floor = Floor { process: true, privileges: false, local_git: false, signers: None };
         let (manifest, resolved) = resolve(&repository(files), &floor, None);
         let said: Vec<String> =
             manifest.diagnostics.iter().chain(&resolved.diagnostics).map(ToString::to_string).collect();
@@ -315,7 +315,7 @@ fn the_example_policy_decides_as_its_readme_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/policies");
     let mut files = BTreeMap::new();
     read_folder(&root, &root, &mut files);
-    let floor = Floor { process: true, privileges: false, local_git: false };
+    let floor = Floor { process: true, privileges: false, local_git: false, signers: None };
     let (_, resolved) = resolve(&repository(files), &floor, None);
     let set = PolicySet::compile(resolved.desired.policies.values().map(|source| rules_of(source)).collect());
     let set = set.unwrap_or_else(|faults| panic!("{faults:?}"));
@@ -343,7 +343,7 @@ fn revision(files: &[(&str, &str)], previous: Option<&(Manifest, Resolved)>) -> 
         .iter()
         .map(|(path, text)| (RepoPath::parse(path).unwrap(), (Mode::File, text.as_bytes().to_vec())))
         .collect();
-    let floor = Floor { process: true, privileges: false, local_git: false };
+    let floor = Floor { process: true, privileges: false, local_git: false, signers: None };
     resolve(&repository(files), &floor, previous)
 }
 
@@ -476,7 +476,7 @@ spec: {source: {image: \"weather:1\"}}
     let files = [("runners.yaml", RUNNERS), ("a.yaml", next.as_str())]
         .map(|(path, text)| (RepoPath::parse(path).unwrap(), (Mode::File, text.as_bytes().to_vec())));
     let repository = repository(files.into());
-    let floor = Floor { process: true, privileges: false, local_git: false };
+    let floor = Floor { process: true, privileges: false, local_git: false, signers: None };
     let manifest = load(&repository, Some(&first.0));
     let snapshot = &repository.snapshot;
     let unanswered =
@@ -522,7 +522,7 @@ fn patched_resources_are_the_same_while_their_texts_are() {
         repository.snapshot.path = RepoPath::parse(ENVIRONMENT).unwrap();
         repository
     };
-    let floor = Floor { process: true, privileges: false, local_git: false };
+    let floor = Floor { process: true, privileges: false, local_git: false, signers: None };
     let before = resolve(&world(&files), &floor, None);
     let again = resolve(&world(&files), &floor, Some(&before));
     let same = |a: &(Manifest, Resolved), b: &(Manifest, Resolved), id: &str| {

@@ -42,15 +42,9 @@ fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
         roles: _,
         operators: _,
         register: _,
-        verify,
+        verify: _,
         sync,
     } = spec;
-    check.later(
-        verify.is_some(),
-        &["verify"],
-        "signatures of commits",
-        "remove `verify`: every commit of the branch is followed; protect the branch where it is kept",
-    );
     check.later(
         sync.health_gate.is_some(),
         &["sync", "healthGate"],

@@ -19,7 +19,10 @@ pub(super) fn compare(sides: (&Side<'_>, &Side<'_>)) -> Vec<Concern> {
             }
             (Kind::Policy, Some(was), Some(now)) => policy(&id, (was, now), sides, &mut concerns),
             (Kind::Server, was, Some(now)) => server(&id, was.map(AsRef::as_ref), now, sides, &mut concerns),
-            (Kind::Crib, Some(was), Some(now)) => crib(&id, was, now, &mut concerns),
+            (Kind::Crib, Some(was), Some(now)) => {
+                crib(&id, was, now, &mut concerns);
+                signers(&id, now, sides, &mut concerns);
+            }
             (Kind::Crib, Some(was), None) => {
                 let says = "is removed, with its settings for safety";
                 concerns.push(concern(
@@ -136,6 +139,25 @@ fn crib(id: &ResourceId, was: &Declared, now: &Declared, concerns: &mut Vec<Conc
     };
     for kind in kinds(&old).into_iter().filter(|kind| !kinds(&new).contains(kind)) {
         tell("protection", "does not protect any more", (Some(kind), None), &["spec", "sync", "protect"]);
+    }
+}
+
+/// Whose commits are followed: also a file that changed, where the Crib did not.
+fn signers(
+    id: &ResourceId,
+    now: &Declared,
+    (before, after): (&Side<'_>, &Side<'_>),
+    concerns: &mut Vec<Concern>,
+) {
+    let (Some(old), Some(new)) = (&before.desired.signers, &after.desired.signers) else { return };
+    let place = || Some(now.place_of(&["spec", "verify", "allowedSigners"]));
+    for signer in new.iter().filter(|signer| !old.iter().any(|other| other == *signer)) {
+        let found = (true, "signer", "follows commits that are signed by");
+        concerns.push(concern(id, found, (None, Some(signer.told())), place()));
+    }
+    for signer in old.iter().filter(|signer| !new.iter().any(|other| other == *signer)) {
+        let found = (false, "signer-removed", "does not follow commits any more that are signed by");
+        concerns.push(concern(id, found, (Some(signer.told()), None), place()));
     }
 }
 

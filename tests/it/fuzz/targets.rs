@@ -52,7 +52,7 @@ fn below(folder: &str, ending: &str) -> Vec<Vec<u8>> {
     found
 }
 
-const FLOOR: Floor = Floor { process: true, privileges: false, local_git: false };
+const FLOOR: Floor = Floor { process: true, privileges: false, local_git: false, signers: None };
 
 fn path(text: &str) -> RepoPath {
     RepoPath::parse(text).unwrap()

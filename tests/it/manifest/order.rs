@@ -14,7 +14,7 @@ use toolcrib::reconcile::rules_of;
 
 use super::{Repository, cases, load, read_folder, repository, resolve};
 
-const FLOOR: Floor = Floor { process: true, privileges: false, local_git: false };
+const FLOOR: Floor = Floor { process: true, privileges: false, local_git: false, signers: None };
 
 /// Everything a user is told.
 fn told(manifest: &Manifest, resolved: &Resolved) -> Value {

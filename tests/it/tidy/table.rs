@@ -143,6 +143,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("serde_yaml", &["manifest", "reference", "convert", "config"]),
     ("sha2", &["resource", "secret", "gateway"]),
     ("similar", &["review"]),
+    ("ssh_key", &["git"]),
     ("tar", &["runner", "git"]),
     ("toml_edit", &["convert"]),
     ("tower_service", &["outgoing"]),
