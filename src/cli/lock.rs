@@ -185,7 +185,7 @@ impl LockCommand {
 pub(super) async fn survey(config: &Config, chosen: &BTreeSet<ResourceId>) -> CliResult<Vec<LockView>> {
     let cancel = CancellationToken::new();
     let asking = daemon::lock::survey(config, chosen.clone(), cancel.clone());
-    Ok(interrupt::until_done(&cancel, asking).await??)
+    Ok(Box::pin(interrupt::until_done(&cancel, asking)).await??)
 }
 
 /// Adds the hashes of packages, where it is known who has them.
