@@ -334,7 +334,8 @@ async fn a_listing_ends_in_the_catalog_in_which_it_began() {
     listed.extend(rest);
     let whole: Vec<_> = names.iter().map(|name| format!("s_{name}")).collect();
     assert_eq!((listed, end), (whole, None), "no mixture of two catalogs");
-    for n in 10..80 {
+    // As many as are kept of these in a burst, and more.
+    for n in 10..160 {
         world.publish(n, &of(names.get(n as usize..).expect("many")), &[]);
     }
     for cursor in [cursor.as_str(), "nonsense", ""] {
@@ -356,10 +357,10 @@ async fn a_revision_is_served_under_its_commit_while_its_catalog_is_kept() {
     }
     world.publish(1, &of(11), &[]);
     assert!(sight(1).expect("served").get(List::Tools, "s_t11").is_some(), "the newest of a commit");
-    for n in 4..=80 {
+    for n in 4..=1100 {
         world.publish(n, &of(n), &[]);
     }
-    assert!(sight(79).is_ok(), "replaced just now");
+    assert!(sight(1099).is_ok(), "replaced just now");
     let why = sight(2).err().expect("gone");
     assert!(why.contains("is kept: of those that were replaced the last 8 are, for 60 s"), "{why}");
 }
