@@ -21,8 +21,8 @@ mod stdio;
 mod watched;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::HeaderValue;
@@ -131,8 +131,8 @@ pub struct Upstream {
     mirrors: ArcSwap<Mirrors>,
     /// Resources that a modern server is to tell of.
     listened: watch::Sender<BTreeSet<Arc<str>>>,
-    /// The lowest level that a legacy server was told, as [`level`] counts.
-    level: AtomicUsize,
+    /// The lowest level that a legacy server was told in which session, as [`level`] counts.
+    level: Mutex<Option<(u64, usize)>>,
     in_flight: AtomicUsize,
     idle: Notify,
 }
@@ -194,7 +194,7 @@ impl Upstream {
             handshake,
             mirrors: ArcSwap::default(),
             listened: watch::Sender::default(),
-            level: AtomicUsize::new(usize::MAX),
+            level: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
         };

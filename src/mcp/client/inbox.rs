@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
@@ -135,6 +135,8 @@ pub(super) struct Inbox {
     closed: CancellationToken,
     reason: OnceLock<String>,
     garbage: AtomicUsize,
+    /// Sessions opened in the place of lost ones.
+    renewed: watch::Sender<u64>,
 }
 
 impl Inbox {
@@ -151,6 +153,7 @@ impl Inbox {
             closed: CancellationToken::new(),
             reason: OnceLock::new(),
             garbage: AtomicUsize::new(0),
+            renewed: watch::Sender::default(),
         }
     }
 
@@ -174,6 +177,16 @@ impl Inbox {
     /// Why the connection is closed.
     pub(super) fn reason(&self) -> String {
         self.reason.get().cloned().unwrap_or_else(|| "the connection was closed".to_owned())
+    }
+
+    /// Notes that a lost session was replaced: what its server was told, the new one has not heard.
+    pub(super) fn tell_renewed(&self) {
+        self.renewed.send_modify(|count| *count += 1);
+    }
+
+    /// Sessions opened in the place of lost ones, counted.
+    pub(super) fn renewed(&self) -> watch::Receiver<u64> {
+        self.renewed.subscribe()
     }
 
     /// Counts a line that was no message.

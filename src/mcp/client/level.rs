@@ -1,6 +1,6 @@
 //! Which log messages a legacy server is to send.
 
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -23,10 +23,15 @@ impl Upstream {
     pub(super) fn set_level(&self, level: Option<&'static str>) -> Option<BoxFuture<'_, ()>> {
         let level = level.filter(|_| self.era == Era::Legacy)?;
         let wanted = LEVELS.iter().position(|known| *known == level)?;
-        if self.level.load(Ordering::Acquire) <= wanted || !self.logs() {
-            return None;
+        // What a lost session was told, the one in its place has not heard.
+        let session = *self.inbox.renewed().borrow();
+        {
+            let mut told = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_some_and(|(of, lowest)| of == session && lowest <= wanted) || !self.logs() {
+                return None;
+            }
+            *told = Some((session, wanted));
         }
-        self.level.fetch_min(wanted, Ordering::AcqRel);
         let params = raw::into_raw(format!("{{\"level\":\"{level}\"}}")).ok()?;
         Some(Box::pin(async move {
             let alone = CallContext::default();

@@ -52,7 +52,10 @@ impl Link {
             return Ok(());
         }
         match era::initialize_http(http, inbox).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                inbox.tell_renewed();
+                Ok(())
+            }
             Err(error) => Err(Failure::Gone(format!("its session is over: {error}"))),
         }
     }

@@ -111,6 +111,7 @@ impl Upstreams {
         }
         let (counts, updates) = (self.watched.of(server), self.watched.updates.clone());
         let (mut wanted, mut notices) = (counts.subscribe(), upstream.notices());
+        let mut renewed = upstream.inbox.renewed();
         let (weak, server) = (Arc::downgrade(upstream), server.clone());
         let closed = upstream.inbox.closed().clone();
         let telling = async move {
@@ -124,6 +125,15 @@ impl Upstreams {
                     tokio::select! {
                         // Cancel-safe: a watch keeps its newest value.
                         changed = wanted.changed() => break changed.is_ok(),
+                        // Cancel-safe, as above. Another session was told nothing yet, and what changed
+                        // before it was opened was not heard.
+                        renewal = renewed.changed() => {
+                            if renewal.is_ok() {
+                                asked.clear();
+                                tell_all(&counts, &updates, &server);
+                            }
+                            break renewal.is_ok();
+                        }
                         // Cancel-safe: receiving loses nothing.
                         notice = notices.recv() => match notice {
                             Ok(notice) if &*notice.method == "notifications/resources/updated" => {
@@ -134,11 +144,7 @@ impl Upstreams {
                             }
                             Ok(_) => {}
                             Err(broadcast::error::RecvError::Lagged(_)) => {
-                                // Which were missed is not known: all of them may have changed.
-                                let all: Vec<_> = counts.borrow().keys().cloned().collect();
-                                for uri in all {
-                                    drop(updates.send(Updated { server: server.clone(), uri }));
-                                }
+                                tell_all(&counts, &updates, &server);
                             }
                             Err(broadcast::error::RecvError::Closed) => return,
                         },
@@ -150,6 +156,15 @@ impl Upstreams {
             }
         };
         upstream.tasks.spawn(async move { closed.run_until_cancelled(telling).await });
+    }
+}
+
+/// Which changes were missed is not known: all that is watched may have changed.
+fn tell_all(counts: &Counts, updates: &broadcast::Sender<Updated>, server: &Name) {
+    let all: Vec<_> = counts.borrow().keys().cloned().collect();
+    for uri in all {
+        // Without receivers nobody watches any more.
+        drop(updates.send(Updated { server: server.clone(), uri }));
     }
 }
 
@@ -196,3 +211,6 @@ impl Upstream {
         asked.clone_from(now);
     }
 }
+
+#[cfg(test)]
+mod tests;
