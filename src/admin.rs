@@ -5,6 +5,7 @@
 //! nothing. Not here: MCP.
 
 pub mod audit;
+pub mod grants;
 pub mod listen;
 pub mod routes;
 pub mod view;
@@ -20,6 +21,7 @@ use crate::ports::PortResult;
 use crate::resource::ResourceId;
 use crate::status::Status;
 use audit::{AuditQuery, AuditRecord};
+use grants::{GrantAsk, GrantReply};
 use why::{WhyQuery, WhyReply};
 
 /// What the daemon can be asked and told.
@@ -40,6 +42,8 @@ pub trait Control: Send + Sync {
     async fn audit(&self, query: AuditQuery) -> PortResult<Vec<AuditRecord>>;
     /// Why a tool is listed, hidden, refused or missing for somebody.
     async fn why(&self, query: WhyQuery) -> PortResult<WhyReply>;
+    /// Lists what users authorized, begins or revokes an authorization.
+    async fn authorizations(&self, ask: GrantAsk) -> PortResult<GrantReply>;
     /// What the locks of everything that is served would hold.
     async fn locks(&self) -> PortResult<Vec<LockView>>;
 }

@@ -11,6 +11,7 @@ pub mod render;
 
 mod apply;
 mod audit;
+mod authorizations;
 mod call;
 mod client;
 mod completions;
@@ -144,6 +145,7 @@ enum Command {
     Lock(lock::LockCommand),
     Logs(logs::Logs),
     Audit(audit::Audit),
+    Authorizations(authorizations::Authorizations),
     Why(why::Why),
     Reconcile(reconcile::Reconcile),
     Explain(explain::Explain),
@@ -273,6 +275,7 @@ impl Command {
             Self::Lock(command) => Box::pin(command.execute(context)).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Audit(command) => command.execute(context).await,
+            Self::Authorizations(command) => command.execute(context).await,
             Self::Why(command) => command.execute(context).await,
             Self::Reconcile(command) => command.execute(context).await,
             Self::Doctor(command) => command.execute(context).await,

@@ -120,9 +120,14 @@ pub async fn run(
     counted::count(&world.published, &endpoint);
     world.published.gateway.set_place(place(&config, addresses.0));
     let mut routes = gateway::router(endpoint, Arc::clone(&world.published.gateway) as _);
-    if let Some(access) = access(&config, addresses.0)? {
-        routes = http::authenticated(routes, Arc::new(access));
+    let access = access(&config, addresses.0)?.map(Arc::new);
+    if let Some(access) = &access {
+        routes = http::authenticated(routes, Arc::clone(access));
     }
+    let grants = world.presented.grants();
+    let public = config.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.0));
+    grants.serve_at(&public, access);
+    let routes = http::grants::routes(Arc::clone(grants)).fallback_service(routes);
     let routes = guarded(routes, addresses.0);
     tasks.spawn(http::serve(mcp, routes, ended.clone()));
     let serving = socket.serve(admin::routes::all(admin), ended.clone());
@@ -135,6 +140,7 @@ pub async fn run(
     });
     tasks.spawn(triggers::commits(world.source.clone(), events.clone(), ended.clone()));
     tasks.spawn(triggers::timer(config.interval, events.clone(), ended.clone()));
+    tasks.spawn(triggers::authorized(Arc::clone(grants), events.clone(), ended.clone()));
     tasks.spawn(triggers::upstreams(world.probes.clone(), events.clone(), ended.clone()));
     let registrar = world.registrar(&config.owner)?;
     let address = endpoint_of(&config, addresses.0);
@@ -175,6 +181,7 @@ fn controlled(world: &World, events: &mpsc::Sender<Event>) -> Arc<DaemonControl>
         events: events.clone(),
         pool: Arc::clone(&world.pool),
         journal: Arc::clone(&world.journal),
+        grants: Arc::clone(world.presented.grants()),
     });
     world.published.gateway.set_operations(Arc::new(operations::Operating {
         control: Arc::downgrade(&control),

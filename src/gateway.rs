@@ -13,6 +13,7 @@ mod directory;
 mod limit;
 mod links;
 mod operator;
+mod personal;
 mod relay;
 mod search;
 mod session;
@@ -61,6 +62,7 @@ pub struct Gateway {
     bridge: bridge::Bridge,
     listings: directory::Listings,
     tasks: task::Tasks,
+    people: personal::People,
 }
 
 impl Gateway {
@@ -84,6 +86,7 @@ impl Gateway {
             bridge: bridge::Bridge::default(),
             listings: directory::Listings::default(),
             tasks: task::Tasks::default(),
+            people: personal::People::default(),
         })
     }
 
@@ -98,12 +101,18 @@ impl Gateway {
     /// Ends the connections that belong to one client each. Calls under way keep theirs.
     pub fn let_go(&self) {
         self.bridge.close();
+        self.people.close();
         self.tasks.close();
     }
 
     /// How many resources of servers clients watch.
     pub fn watched(&self) -> usize {
         self.upstreams.watched()
+    }
+
+    /// Who makes what servers are shown as their users. Said once, when the daemon is put together.
+    pub fn set_presented(&self, shown: Arc<http::Presented>) {
+        self.people.set(shown);
     }
 
     /// Who answers operators. Said once, when the daemon is put together.

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod discovery;
+pub mod grants;
 pub mod guard;
 pub mod opa;
 pub mod presented;

@@ -202,6 +202,7 @@ pub trait Identities: Send + Sync {
     /// When a secret is missing, or no token can ever be asked for.
     fn of(
         &self,
+        server: &crate::resource::Name,
         url: &str,
         declared: &Arc<crate::desired::remote::Credentials>,
     ) -> PortResult<Arc<dyn Credentials>>;

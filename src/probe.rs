@@ -145,9 +145,9 @@ fn not_greeted(key: &UpstreamKey, error: GreetError) -> PortError {
         GreetError::Unusable(_) => {
             PortError::retry(failed).hint("check `transport`: its type, port and path").caused_by(error)
         }
-        GreetError::Credentials(_) => {
-            PortError::retry(failed).hint("see `headers` and `oauth` of the server").caused_by(error)
-        }
+        GreetError::Credentials(_) => PortError::retry(failed)
+            .hint("see `headers`, `oauth` and `userOAuth` of the server")
+            .caused_by(error),
         GreetError::Gone(_) | GreetError::Refused(_) => PortError::retry(failed).hint(logs).caused_by(error),
     }
 }

@@ -275,6 +275,39 @@ impl Store for Redb {
     }
 }
 
+/// A random key in a file of its own (mode 0600), made when it is missing.
+///
+/// # Errors
+/// When the file cannot be read or made, or holds no key.
+#[expect(clippy::disallowed_methods, reason = "reads a file: an effect")]
+pub fn key(path: &Path) -> PortResult<[u8; 32]> {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let cannot = |cause: std::io::Error| failed(path, cause);
+    let read = std::fs::File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(33).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    match read {
+        Ok(bytes) => bytes.try_into().map_err(|_| {
+            PortError::stalled(format!("`{}` holds no key of 32 bytes", path.display()))
+                .hint("remove it: users then authorize again")
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key: [u8; 32] = rand::random();
+            // Whole under its name or not at all.
+            let aside = path.with_extension("key.new");
+            let options =
+                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
+            let mut file = options.map_err(cannot)?;
+            file.write_all(&key).and_then(|()| file.sync_all()).map_err(cannot)?;
+            std::fs::rename(&aside, path).map_err(cannot)?;
+            Ok(key)
+        }
+        Err(error) => Err(cannot(error)),
+    }
+}
+
 /// Makes the state directory, readable by its owner alone.
 fn prepare(state: &Path) -> PortResult<()> {
     let failed = |cause: std::io::Error| {

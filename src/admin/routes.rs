@@ -65,6 +65,7 @@ pub fn all(admin: Admin) -> Router {
         .route("/api/v1/logs/{kind}/{name}", get(logs))
         .route("/api/v1/locks", get(locks))
         .route("/api/v1/audit", post(audit))
+        .route("/api/v1/authorizations", post(authorizations))
         .route("/api/v1/why", post(why))
         .route("/api/v1/reconcile", post(reconcile))
         .route("/api/v1/suspend", post(suspend))
@@ -126,6 +127,13 @@ async fn asked<T: DeserializeOwned>(body: Body) -> Result<T, Response> {
 async fn audit(State(admin): State<Admin>, body: Body) -> Response {
     match asked(body).await {
         Ok(query) => answer(TIMEOUT, admin.control.audit(query)).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn authorizations(State(admin): State<Admin>, body: Body) -> Response {
+    match asked(body).await {
+        Ok(ask) => answer(TIMEOUT, admin.control.authorizations(ask)).await,
         Err(refusal) => refusal,
     }
 }

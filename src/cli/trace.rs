@@ -21,7 +21,7 @@ use crate::relation::offline;
 use crate::resource::{Kind, ResourceId, Spec};
 use crate::status::{self, ConditionType, Timestamp};
 
-/// Show where a published tool comes from: resource, file, line, commit, author, image, lock.
+/// Show where a tool comes from: resource, file, line, commit, author, image, lock.
 ///
 /// From the repository alone for tools and for servers with a lock; where a daemon follows this
 /// repository, with what is served and how it stands to its lock.

@@ -9,15 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 use super::pool::Pool;
 use super::publish::Published;
 use crate::admin::audit::{AuditQuery, AuditRecord, Found};
+use crate::admin::grants::{GrantAsk, GrantReply, GrantView};
 use crate::admin::why::{WhyQuery, WhyReply};
 use crate::admin::{Control, LockView, PlanView, ReconcileReply, ReconcileRequest};
 use crate::catalog::Catalog;
+use crate::http::grants::{Authorization, Grants};
 use crate::plan;
 use crate::ports::{PortError, PortResult, Publisher as _, Runners as _};
 use crate::reconcile::survey::{self, Surveyed};
 use crate::reconcile::{Ask, Event};
 use crate::resource::ResourceId;
-use crate::status::{ResourceStatus, Status};
+use crate::status::{ResourceStatus, Status, Timestamp};
 use crate::telemetry::Journal;
 
 /// The daemon as the admin endpoint sees it.
@@ -26,6 +28,7 @@ pub(super) struct DaemonControl {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) pool: Arc<Pool>,
     pub(super) journal: Arc<Journal>,
+    pub(super) grants: Arc<Grants>,
 }
 
 impl DaemonControl {
@@ -120,6 +123,32 @@ impl Control for DaemonControl {
 
     async fn why(&self, query: WhyQuery) -> PortResult<WhyReply> {
         Ok(super::why::why(&self.published.gateway, &self.published.status.load_full(), query).await)
+    }
+
+    async fn authorizations(&self, ask: GrantAsk) -> PortResult<GrantReply> {
+        match ask {
+            GrantAsk::List => {
+                let view = |about: Authorization| GrantView {
+                    user: about.user,
+                    server: about.server,
+                    issuer: about.issuer,
+                    refreshed: Timestamp(about.since),
+                    expires: Timestamp(about.until),
+                };
+                Ok(GrantReply {
+                    list: self.grants.list().into_iter().map(view).collect(),
+                    ..GrantReply::default()
+                })
+            }
+            GrantAsk::Start { user, server } => {
+                let url = Some(self.grants.begin(&user, &server)?);
+                Ok(GrantReply { url, ..GrantReply::default() })
+            }
+            GrantAsk::Revoke { user, server } => {
+                let not_told = self.grants.revoke(&user, &server).await?;
+                Ok(GrantReply { not_told, ..GrantReply::default() })
+            }
+        }
     }
 
     async fn locks(&self) -> PortResult<Vec<LockView>> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::JITTER_PERCENT;
+use crate::http::grants::Grants;
 use crate::ports::Source;
 use crate::probe::Probe;
-use crate::reconcile::{Cause, Event};
+use crate::reconcile::{Ask, Cause, Event};
 
 /// Hears of commits.
 pub(super) async fn commits(source: Arc<dyn Source>, events: mpsc::Sender<Event>, ended: CancellationToken) {
@@ -21,6 +22,23 @@ pub(super) async fn commits(source: Arc<dyn Source>, events: mpsc::Sender<Event>
             () = source.changed() => {}
         }
         if events.send(Event::Fetch(Cause::Commit)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Hears of users who authorized a server that is listed as them, which is then tried at once.
+pub(super) async fn authorized(grants: Arc<Grants>, events: mpsc::Sender<Event>, ended: CancellationToken) {
+    loop {
+        tokio::select! {
+            // Cancel-safe: both.
+            () = ended.cancelled() => return,
+            () = grants.listed() => {}
+        }
+        // Nobody waits for the answer.
+        let (answer, _) = oneshot::channel();
+        let ask = Ask::Reconcile { rebuild: None, wait: false, answer };
+        if events.send(Event::Ask(ask)).await.is_err() {
             return;
         }
     }

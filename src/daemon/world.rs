@@ -14,8 +14,9 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::execute::Executor;
 use crate::gateway::{CallRecord, Gateway, Observer, Outcome};
+use crate::http::Presented;
+use crate::http::grants::Grants;
 use crate::http::opa::Opa;
-
 use crate::mcp::client::Upstreams;
 use crate::ports::{
     Clock as _, Identities, Lookup, PortError, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets,
@@ -35,6 +36,9 @@ pub(super) const CLEAN: &str = "clean";
 /// Where records of calls are, below the state directory.
 const JOURNAL: &str = "audit";
 
+/// The file below the state directory with the key of users' tokens.
+const AUTHORIZATIONS: &str = "authorizations.key";
+
 /// Where the store keeps the key under which secrets are told apart.
 const KEY: &str = "installation-key";
 
@@ -49,7 +53,7 @@ pub(super) struct World {
     pub(super) source: Arc<dyn Source>,
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) secrets: Arc<dyn Secrets>,
-    identities: Arc<dyn Identities>,
+    pub(super) presented: Arc<Presented>,
     pub(super) probes: Arc<Probe>,
     pub(super) executor: Arc<dyn ToolExecutor>,
     pub(super) pool: Arc<Pool>,
@@ -94,6 +98,8 @@ impl World {
         let gateway =
             Gateway::new(first, Arc::clone(&upstreams), Arc::clone(&executor), observer(&metrics, &journal));
         gateway.bridge(Arc::new(lender), &key(&store)?);
+        let presented = Arc::new(presented(&config.state, &store, &secrets)?);
+        gateway.set_presented(Arc::clone(&presented));
         let published = Published {
             gateway,
             status: ArcSwap::default(),
@@ -111,7 +117,7 @@ impl World {
             store,
             source,
             lookup: crate::git::lookup(super::source::network(config)),
-            identities: Arc::new(crate::http::Presented::new(Arc::clone(&secrets))?),
+            presented,
             secrets,
             probes: Arc::new(Probe::new(upstreams)),
             executor,
@@ -142,13 +148,25 @@ impl World {
             runners: Arc::clone(&self.pool) as Arc<dyn RunnerPool>,
             prober: Arc::clone(&self.probes) as Arc<dyn Prober>,
             secrets: Arc::clone(&self.secrets),
-            identities: Arc::clone(&self.identities),
+            identities: Arc::clone(&self.presented) as Arc<dyn Identities>,
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             clock: Arc::new(SystemClock),
             publisher: Arc::clone(&self.published) as Arc<dyn Publisher>,
             executor: Arc::clone(&self.executor),
         }
     }
+}
+
+/// What servers elsewhere are shown. Tokens of users are encrypted under a key that is not in the store.
+fn presented(
+    state: &std::path::Path,
+    store: &Arc<Redb>,
+    secrets: &Arc<dyn Secrets>,
+) -> PortResult<Presented> {
+    let key = crate::store::key(&state.join(AUTHORIZATIONS))?;
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    let grants = Grants::new(Arc::clone(secrets), store, &key)?;
+    Presented::new(Arc::clone(secrets), Arc::new(grants))
 }
 
 /// The installation's key, made at its first start.

@@ -11,8 +11,8 @@ use super::context::Context;
 use super::place::Findings;
 use super::{Location, needs};
 use crate::manifest::Declared;
-use crate::resource::remote::OAuth;
-use crate::resource::server::ServerSpec;
+use crate::resource::remote::{OAuth, UserOAuth};
+use crate::resource::server::{ServerSpec, Sessions};
 use crate::resource::{Digest, EnvValue};
 
 /// Headers that the protocol or the connection decides.
@@ -49,6 +49,9 @@ pub struct Credentials {
     /// Only those that the headers speak of.
     pub env: BTreeMap<String, EnvValue>,
     pub oauth: Option<OAuth>,
+    /// Where each user has a token of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserOAuth>,
 }
 
 impl Credentials {
@@ -100,11 +103,15 @@ pub(super) fn location(
     if let Some(oauth) = &oauth {
         check(oauth, headers.contains_key("authorization"), findings);
     }
-    if headers.is_empty() && oauth.is_none() {
+    let person = spec.user_oauth.as_deref().cloned();
+    if let Some(person) = &person {
+        check_user(person, spec, headers.contains_key("authorization"), findings);
+    }
+    if headers.is_empty() && oauth.is_none() && person.is_none() {
         let location = Location::Remote { url: url.to_owned(), credentials: None };
         return (location, Digest::of("remote", url));
     }
-    let credentials = Credentials { headers, env: used, oauth };
+    let credentials = Credentials { headers, env: used, oauth, user: person };
     let digest = Digest::of("remote", &(url, &credentials));
     (Location::Remote { url: url.to_owned(), credentials: Some(Arc::new(credentials)) }, digest)
 }
@@ -149,15 +156,45 @@ fn header(
     Some(lower)
 }
 
-fn check(oauth: &OAuth, shown: bool, findings: &mut Findings<'_>) {
-    let uri = oauth.token_url.parse::<Uri>().ok();
+/// Whether secrets may be sent to an address: https, or http on this machine.
+pub fn is_safe(url: &str) -> bool {
     let local = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    let safe = uri.as_ref().is_some_and(|uri| match (uri.scheme_str(), uri.host()) {
+    url.parse::<Uri>().is_ok_and(|uri| match (uri.scheme_str(), uri.host()) {
         (Some("https"), Some(_)) => true,
         (Some("http"), Some(host)) => local(host),
         _ => false,
-    });
-    if !safe {
+    })
+}
+
+fn check_user(user: &UserOAuth, spec: &ServerSpec, shown: bool, findings: &mut Findings<'_>) {
+    if let Some(provider) = &user.provider {
+        let given = [
+            ("issuer", Some(&provider.issuer)),
+            ("authorizationUrl", Some(&provider.authorization_url)),
+            ("tokenUrl", Some(&provider.token_url)),
+            ("revocationUrl", provider.revocation_url.as_ref()),
+        ];
+        for (field, url) in given {
+            if let Some(url) = url.filter(|url| !is_safe(url)) {
+                let message = format!("`{url}` does not begin with https://");
+                let path = ["userOAuth", "provider", field];
+                findings.error(&path, "invalid-value", message, "codes and tokens are sent there");
+            }
+        }
+    }
+    if shown || spec.oauth.is_some() {
+        let message = "`Authorization` is given twice: here, and by `headers` or `oauth`";
+        findings.error(&["userOAuth"], "invalid-value", message, "remove one of them");
+    }
+    if spec.sessions == Sessions::PerClient {
+        let message = "a server with `userOAuth` can ask its users nothing yet";
+        let hint = "remove `sessions`: each user has a connection of their own anyway";
+        findings.error(&["sessions"], "not-supported", message, hint);
+    }
+}
+
+fn check(oauth: &OAuth, shown: bool, findings: &mut Findings<'_>) {
+    if !is_safe(&oauth.token_url) {
         let message = format!("`{}` does not begin with https://", oauth.token_url);
         let hint = "name the token endpoint: a secret is sent there";
         findings.error(&["oauth", "tokenUrl"], "invalid-value", message, hint);
@@ -170,7 +207,12 @@ fn check(oauth: &OAuth, shown: bool, findings: &mut Findings<'_>) {
 
 /// For a server that is started here there is nobody to show them to.
 pub(super) fn refused(spec: &ServerSpec, findings: &mut Findings<'_>) {
-    for (field, given) in [("headers", !spec.headers.is_empty()), ("oauth", spec.oauth.is_some())] {
+    let given = [
+        ("headers", !spec.headers.is_empty()),
+        ("oauth", spec.oauth.is_some()),
+        ("userOAuth", spec.user_oauth.is_some()),
+    ];
+    for (field, given) in given {
         if given {
             let message = format!("`{field}` is for servers that run elsewhere");
             findings.error(&[field], "invalid-value", message, "remove it, or use `source: {url: …}`");

@@ -6,7 +6,7 @@
 //! Invariants: servers are told of nothing that this client cannot be asked; whoever asks shares no
 //! connection with another client. Source: MCP 2026-07-28 `basic/patterns/mrtr`.
 
-mod core_task;
+pub(super) mod core_task;
 mod held;
 pub(super) mod seal;
 #[cfg(test)]
@@ -22,10 +22,9 @@ use tokio::sync::oneshot;
 
 use self::held::{Came, Held, Talk};
 use self::seal::{Bound, Seal, State};
-use super::Gateway;
 use super::relay::Target;
 use super::session::Clients;
-use super::task;
+use super::{Gateway, personal, task};
 use crate::catalog::{Route, TASKS};
 use crate::desired::Server;
 use crate::live::UpstreamKey;
@@ -83,6 +82,11 @@ pub(super) async fn send(
     params: &RawValue,
     context: &CallContext,
 ) -> Result<Box<RawValue>, CallError> {
+    if let Route::Server { server, .. } = &target.entry.route
+        && let Some(wanted) = personal::wanted(server)
+    {
+        return personal::send(gateway, (&target.entry, server, &wanted), request, params, context).await;
+    }
     let result = sent(gateway, target, request, params, context).await?;
     task::received(gateway, target, request, result)
 }

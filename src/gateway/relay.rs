@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::audit::Outcome;
 use super::links::Links;
 use super::sight::Sight;
-use super::{Gateway, Reply, bridge, call, invalid, task, tool_error};
+use super::{Gateway, Reply, bridge, call, invalid, personal, task, tool_error};
 use crate::catalog::{Entry, List, Route};
 use crate::mcp::client::{CallError, Held, Watch};
 use crate::mcp::server::Request;
@@ -125,6 +125,14 @@ fn resource_of(gateway: &Gateway, request: &Request, uri: &str) -> Result<Target
 pub(super) fn watch(gateway: &Gateway, request: &Request, uri: &str) -> Result<Watch, ErrorObject> {
     let target = resource_of(gateway, request, uri)?;
     let server = &target.entry.owner.name;
+    let is_personal =
+        matches!(&target.entry.route, Route::Server { server, .. } if personal::wanted(server).is_some());
+    if is_personal {
+        // Its only standing connection is somebody's own.
+        let message =
+            format!("server `{server}` is asked as each user, and changes of its resources are not told");
+        return Err(ErrorObject::new(code::METHOD_NOT_FOUND, message));
+    }
     if target.connection.as_ref().is_some_and(|connection| !connection.tells_of_resources()) {
         let message = format!("server `{server}` does not tell of changes of its resources");
         return Err(ErrorObject::new(code::METHOD_NOT_FOUND, message));

@@ -38,7 +38,7 @@ pub struct Access {
 
 /// Why nobody is let through.
 #[derive(Debug, PartialEq, Eq)]
-enum Denied {
+pub(in crate::http) enum Denied {
     /// There is no token.
     Missing,
     /// There is one, and it is no good.
@@ -54,7 +54,7 @@ impl Access {
         any.then(|| Self { tokens, issuer, public: public.trim_end_matches('/').to_owned() })
     }
 
-    async fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Denied> {
+    pub(in crate::http) async fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Denied> {
         let token = bearer(headers)?;
         if let Some(tokens) = &self.tokens
             && let Some(principal) = tokens.find(token).await

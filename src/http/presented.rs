@@ -18,9 +18,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::grants::{Grants, Wanted};
 use crate::desired::remote::Credentials as Declared;
 use crate::outgoing::{Client, Options};
 use crate::ports::{Credentials, Identities, Material, PortError, PortResult, Secrets};
+use crate::resource::Name;
 use crate::resource::remote::OAuth;
 
 /// Authorization servers answer at once, or are not there.
@@ -42,26 +44,49 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub struct Presented {
     client: Client,
     secrets: Arc<dyn Secrets>,
+    grants: Arc<Grants>,
 }
 
 impl Presented {
     /// # Errors
     /// When there is no TLS.
-    pub fn new(secrets: Arc<dyn Secrets>) -> PortResult<Self> {
-        Ok(Self { client: Client::new(&Options { timeout: Some(TIMEOUT), ..Options::default() })?, secrets })
+    pub fn new(secrets: Arc<dyn Secrets>, grants: Arc<Grants>) -> PortResult<Self> {
+        let client = Client::new(&Options { timeout: Some(TIMEOUT), ..Options::default() })?;
+        Ok(Self { client, secrets, grants })
     }
-}
 
-impl Identities for Presented {
-    fn of(&self, url: &str, declared: &Arc<Declared>) -> PortResult<Arc<dyn Credentials>> {
-        let shown = Shown {
+    /// What users authorized for themselves.
+    pub fn grants(&self) -> &Arc<Grants> {
+        &self.grants
+    }
+
+    /// What a server is shown as one user.
+    pub fn of_user(&self, user: &str, wanted: &Wanted) -> Arc<dyn Credentials> {
+        Arc::new(self.shown(&wanted.url, &wanted.declared, Some((user.to_owned(), wanted.clone()))))
+    }
+
+    fn shown(&self, url: &str, declared: &Arc<Declared>, person: Option<(String, Wanted)>) -> Shown {
+        Shown {
             client: self.client.clone(),
             secrets: Arc::clone(&self.secrets),
             url: url.to_owned(),
             declared: Arc::clone(declared),
             kept: Mutex::default(),
             token: tokio::sync::Mutex::default(),
-        };
+            person: person.map(|(user, wanted)| (Arc::clone(&self.grants), user, wanted)),
+        }
+    }
+}
+
+impl Identities for Presented {
+    fn of(&self, server: &Name, url: &str, declared: &Arc<Declared>) -> PortResult<Arc<dyn Credentials>> {
+        let person = declared.user.as_ref().and_then(|user| {
+            let (server, url) = (server.clone(), url.to_owned());
+            let wanted = Wanted { server, url, declared: Arc::clone(declared) };
+            self.grants.know(&wanted);
+            Some((user.list_as.clone()?, wanted))
+        });
+        let shown = self.shown(url, declared, person);
         // A secret that is missing is told at the start, not at the first call.
         shown.resolved()?;
         Ok(Arc::new(shown))
@@ -77,6 +102,8 @@ struct Shown {
     kept: Mutex<Option<(HeaderMap, Instant)>>,
     /// Held while a token is asked for.
     token: tokio::sync::Mutex<Token>,
+    /// As whom it is asked, where users authorize for themselves.
+    person: Option<(Arc<Grants>, String, Wanted)>,
 }
 
 #[derive(Default)]
@@ -108,10 +135,17 @@ impl Credentials for Shown {
         if let Some(oauth) = &self.declared.oauth {
             headers.insert(AUTHORIZATION, self.bearer(oauth).await?);
         }
+        if let Some((grants, user, wanted)) = &self.person {
+            headers.insert(AUTHORIZATION, grants.bearer(user, wanted, None).await?);
+        }
         Ok(headers)
     }
 
     async fn refused(&self, headers: &HeaderMap) -> bool {
+        if let Some((grants, user, wanted)) = &self.person {
+            let refused = headers.get(AUTHORIZATION);
+            return grants.bearer(user, wanted, refused).await.is_ok_and(|now| Some(&now) != refused);
+        }
         if self.declared.oauth.is_none() {
             // A secret may have been rotated meanwhile.
             return self.resolved().is_ok_and(|now| now != *headers);
@@ -236,7 +270,7 @@ impl Shown {
 
 /// What an endpoint says that gives no token: the code of RFC 6749 section 5.2, not its own words, which
 /// may repeat what it was sent.
-fn refusal(status: http::StatusCode, body: &[u8]) -> String {
+pub(super) fn refusal(status: http::StatusCode, body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Refused {
         error: String,
@@ -258,7 +292,7 @@ fn refusal(status: http::StatusCode, body: &[u8]) -> String {
     }
 }
 
-fn reached(error: &reqwest::Error) -> String {
+pub(super) fn reached(error: &reqwest::Error) -> String {
     let what = if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {
@@ -270,7 +304,7 @@ fn reached(error: &reqwest::Error) -> String {
 }
 
 /// As in a form (`application/x-www-form-urlencoded`).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

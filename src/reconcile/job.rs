@@ -424,7 +424,7 @@ pub async fn reach(ports: Ports, server: Arc<Server>, url: String, cancel: Cance
     let found = async {
         let shown = match &server.location {
             Location::Remote { credentials: Some(declared), .. } => {
-                Some(ports.identities.of(&url, declared)?)
+                Some(ports.identities.of(&server.id.name, &url, declared)?)
             }
             _ => None,
         };

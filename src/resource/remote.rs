@@ -27,3 +27,47 @@ pub struct OAuth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
 }
+
+/// How each user gets a token of their own: the authorization code grant of OAuth 2.1, with PKCE.
+///
+/// A call of a user who has not authorized yet answers with an address to open. Nobody else's calls use
+/// that user's token or connection. Tokens are kept encrypted in the state directory, and refreshed in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct UserOAuth {
+    /// As whom tokens are asked for: registered at the provider, with `/oauth/callback` of the daemon's
+    /// public address as redirect URI. Example: `toolcrib`.
+    pub client_id: String,
+    /// Its secret, sent to the provider only. Default: none, a public client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Reference>,
+    /// What tokens are to allow. Default: what the provider gives. Example: `[read]`.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub scopes: Box<[String]>,
+    /// What tokens are for (RFC 8707). Default: the address of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Who gives tokens. Default: whom the server names (RFC 9728, RFC 8414).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
+    /// The user whose token lists what the server offers; `local` on loopback.
+    ///
+    /// Default: nobody; it is listed without a token, or from its lock with `tools: {trust: locked}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_as: Option<String>,
+}
+
+/// Who gives tokens, where that is not discovered. Addresses are https, or http on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Provider {
+    /// As it calls itself (RFC 9207). Example: `https://login.example.com`.
+    pub issuer: String,
+    /// Where users authorize. Example: `https://login.example.com/authorize`.
+    pub authorization_url: String,
+    /// Where tokens are given out. Example: `https://login.example.com/token`.
+    pub token_url: String,
+    /// Where they are revoked (RFC 7009). Default: they end by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_url: Option<String>,
+}

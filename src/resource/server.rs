@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::contract::ContractTest;
-use super::remote::OAuth;
+use super::remote::{OAuth, UserOAuth};
 use super::workload::{Egress, Resources, Security, Volumes};
 use super::{EnvValue, Name, Period};
 
@@ -80,6 +80,11 @@ pub struct ServerSpec {
     /// Example: `{tokenUrl: "https://login.example.com/token", clientId: toolcrib, clientSecret: {secret: {env: CLIENT_SECRET}}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oauth: Option<Box<OAuth>>,
+    /// How each user gets a token of their own for a `url`. Default: all calls are made alike.
+    ///
+    /// Example: `{clientId: toolcrib, listAs: local}`.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "userOAuth")]
+    pub user_oauth: Option<Box<UserOAuth>>,
     /// Files by absolute path, on a memory file system below `/run/toolcrib` unless said otherwise.
     ///
     /// Default: none. Example: `{/run/toolcrib/token: {secret: {file: /etc/toolcrib/token}}}`.

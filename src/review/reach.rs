@@ -141,6 +141,15 @@ fn shown(url: &str, credentials: &Credentials, grants: &mut Grants) {
             grants.add("secret", what, says, &["spec", "env", name]);
         }
     }
+    if let Some(user) = &credentials.user {
+        let field = ["spec", "userOAuth", "clientId"];
+        grants.add("token", format!("each user's own token to {url}"), "sends elsewhere", &field);
+        if let Some(secret) = &user.client_secret {
+            let to = user.provider.as_ref().map_or(url, |provider| &provider.token_url);
+            let what = format!("{} to {to}", told_secret(&secret.secret));
+            grants.add("secret", what, says, &["spec", "userOAuth", "clientSecret"]);
+        }
+    }
     if let Some(oauth) = &credentials.oauth {
         let what = format!("{} to {}", told_secret(&oauth.client_secret.secret), oauth.token_url);
         grants.add("secret", what, says, &["spec", "oauth", "clientSecret"]);

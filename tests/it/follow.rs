@@ -4,6 +4,7 @@ mod access;
 mod clients;
 mod elsewhere;
 mod faults;
+mod personal;
 mod restart;
 mod signatures;
 mod stdio;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::admin::audit::{AuditQuery, AuditRecord};
+use crate::admin::grants::{GrantAsk, GrantReply};
 use crate::admin::listen::Socket;
 use crate::admin::why::{WhyQuery, WhyReply};
 use crate::admin::{PlanView, ReconcileReply};
@@ -50,6 +51,10 @@ impl Control for Fixed {
     async fn audit(&self, query: AuditQuery) -> PortResult<Vec<AuditRecord>> {
         let user = query.user.unwrap_or_default();
         Ok(vec![AuditRecord { user, ..AuditRecord::default() }])
+    }
+
+    async fn authorizations(&self, _: GrantAsk) -> PortResult<GrantReply> {
+        Ok(GrantReply::default())
     }
 
     async fn why(&self, query: WhyQuery) -> PortResult<WhyReply> {

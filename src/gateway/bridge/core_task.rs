@@ -23,7 +23,7 @@ const RELATED: &str = "io.modelcontextprotocol/related-task";
 const CANCEL: Duration = Duration::from_secs(5);
 
 /// Whether calls of a tool have to be made tasks.
-pub(super) fn is_needed(entry: &Entry, connection: &Upstream) -> bool {
+pub(in crate::gateway) fn is_needed(entry: &Entry, connection: &Upstream) -> bool {
     let definition = &entry.definition;
     // Most tools are told apart at sight.
     connection.era() == Era::Legacy
@@ -35,7 +35,10 @@ pub(super) fn is_needed(entry: &Entry, connection: &Upstream) -> bool {
 }
 
 /// The parameters without members that this server should not see.
-pub(super) fn without<'a>(params: &'a RawValue, keys: &[&str]) -> Result<Cow<'a, RawValue>, WireError> {
+pub(in crate::gateway) fn without<'a>(
+    params: &'a RawValue,
+    keys: &[&str],
+) -> Result<Cow<'a, RawValue>, WireError> {
     if params.get() == "null" {
         return Ok(Cow::Borrowed(params));
     }
@@ -49,7 +52,7 @@ pub(super) fn without<'a>(params: &'a RawValue, keys: &[&str]) -> Result<Cow<'a,
 }
 
 /// Calls a tool, as a task if it has to be one.
-pub(super) async fn call(
+pub(in crate::gateway) async fn call(
     connection: &Upstream,
     method: &str,
     params: &RawValue,

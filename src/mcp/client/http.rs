@@ -292,8 +292,7 @@ impl Http {
             match response.status() {
                 StatusCode::UNAUTHORIZED if !shown_again && self.refused(&shown).await => shown_again = true,
                 StatusCode::UNAUTHORIZED => {
-                    let reason =
-                        "Unauthorized: it wants other credentials; see `headers` and `oauth` of the server";
+                    let reason = "Unauthorized: it wants other credentials; see `headers`, `oauth` and `userOAuth` of the server";
                     return Err(Failure::Status(401, reason.to_owned()));
                 }
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if followed < REDIRECTS => {

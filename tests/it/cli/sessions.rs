@@ -109,6 +109,9 @@ fn a_daemon_is_asked_why_and_by_whom() {
         "audit",
         "reconcile --suspend",
         "reconcile --resume",
+        "authorizations list",
+        "authorizations start clock",
+        "authorizations revoke clock",
     ];
     let all = commands.map(|command| said(&env, command, &at)).join("\n");
     // How long a call took is another time each time, and as wide as it is.

@@ -136,6 +136,8 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("regorus", &["policy"]),
     // Clients are made in `outgoing`; the others speak of requests and answers.
     ("reqwest", &["outgoing", "registrar", "mcp", "http"]),
+    // Tokens of users at rest, and challenges of PKCE.
+    ("ring", &["http"]),
     ("rmcp", &["mcp"]),
     ("rustls", &["outgoing", "http"]),
     // Derived with the types, read where they are explained.

@@ -1,0 +1,376 @@
+//! What users authorize for themselves: the authorization code grant with PKCE, one token for each user and
+//! server.
+//!
+//! A user opens an address of ours, in the browser that is then bound to it by a cookie; the provider sends
+//! that browser back with a code. Invariants: whoever opens the address is who asked (off loopback by their
+//! token); a state is used once, by the browser it was given to, for minutes; a token is sent to its server
+//! and its provider only, and is in no page, log or error; one refresh at a time. Sources: MCP 2025-11-25
+//! `client/elicitation` (URL mode), `basic/authorization`; RFC 7636, 9207.
+
+mod page;
+mod provider;
+mod vault;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use self::provider::{Endpoints, Failed, Granted};
+use self::vault::{Tokens, Vault};
+use super::Access;
+use crate::desired::remote::Credentials as Declared;
+use crate::outgoing::{Client, Options};
+use crate::ports::{PortError, PortResult, SecretValue, Secrets, Store};
+use crate::resource::remote::UserOAuth;
+use crate::resource::{Digest, Name};
+
+pub use self::page::routes;
+pub use self::vault::Authorization;
+
+/// Providers answer at once, or are not there.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an address to open is good: people read, and log in.
+const LIFE: Duration = Duration::from_mins(10);
+/// Addresses that wait to be opened: one for each user and server.
+const MAX_PENDING: usize = 1024;
+/// Before its end a token is refreshed; at most half its life.
+const EARLY: u64 = 60;
+/// How long what was found out about a provider is used.
+const FRESH: Duration = Duration::from_hours(1);
+
+/// A server whose users authorize for themselves.
+#[derive(Clone)]
+pub struct Wanted {
+    pub server: Name,
+    pub url: String,
+    pub declared: Arc<Declared>,
+}
+
+impl Wanted {
+    /// None: it is not declared so.
+    fn user(&self) -> Option<&UserOAuth> {
+        self.declared.user.as_ref()
+    }
+
+    fn resource(&self) -> &str {
+        self.user().and_then(|user| user.resource.as_deref()).unwrap_or(&self.url)
+    }
+
+    /// Another server, provider or client is another authorization.
+    fn digest(&self) -> String {
+        let user = self.user();
+        let of =
+            (&self.url, user.map(|user| (&user.client_id, &user.provider, &user.scopes, &user.resource)));
+        Digest::of("authorization", &of).to_string()
+    }
+}
+
+/// Somebody who has been asked to authorize.
+struct Pending {
+    /// In the address that is opened.
+    id: String,
+    user: String,
+    wanted: Wanted,
+    since: Instant,
+    /// From when it was opened: what the redirect has to bring back.
+    opened: Option<Opened>,
+}
+
+struct Opened {
+    state: String,
+    verifier: String,
+    /// The digest of the cookie.
+    browser: Digest,
+    endpoints: Endpoints,
+}
+
+/// Where the endpoint is, for browsers, and who has to say who they are.
+struct Place {
+    /// Scheme and authority.
+    origin: String,
+    access: Option<Arc<Access>>,
+}
+
+/// Held by whoever asks a provider for one user and server.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// All authorizations.
+pub struct Grants {
+    client: Client,
+    secrets: Arc<dyn Secrets>,
+    vault: Vault,
+    place: OnceLock<Place>,
+    pending: Mutex<Vec<Pending>>,
+    /// By user and server: held while tokens are refreshed.
+    turns: Mutex<HashMap<(String, Name), Turn>>,
+    /// Servers that were spoken of.
+    known: Mutex<HashMap<Name, Wanted>>,
+    found: Mutex<HashMap<String, (Endpoints, Instant)>>,
+    /// Somebody authorized a server that is listed as them.
+    listed: tokio::sync::Notify,
+}
+
+impl Grants {
+    /// `key` encrypts tokens, and is kept apart from the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(secrets: Arc<dyn Secrets>, store: Arc<dyn Store>, key: &[u8; 32]) -> PortResult<Self> {
+        Ok(Self {
+            client: Client::new(&Options { timeout: Some(TIMEOUT), ..Options::default() })?,
+            secrets,
+            vault: Vault::open(store, key)?,
+            place: OnceLock::new(),
+            pending: Mutex::default(),
+            turns: Mutex::default(),
+            known: Mutex::default(),
+            found: Mutex::default(),
+            listed: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Says where browsers reach [`routes`]. Without `access` everybody is the local user.
+    pub fn serve_at(&self, public: &str, access: Option<Arc<Access>>) {
+        let uri: http::Uri = public.parse().unwrap_or_default();
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let origin = format!("{}://{authority}", uri.scheme_str().unwrap_or("http"));
+        // Said once, when the daemon is put together.
+        drop(self.place.set(Place { origin, access }));
+    }
+
+    /// Remembers a server, and forgets what was authorized for what it was before.
+    pub fn know(&self, wanted: &Wanted) {
+        lock(&self.known).insert(wanted.server.clone(), wanted.clone());
+        let declared = wanted.digest();
+        let stale = |about: &Authorization| about.server == wanted.server && about.declared != declared;
+        for about in self.vault.list().into_iter().filter(stale) {
+            self.forget(&about.user, &about.server);
+        }
+    }
+
+    fn forget(&self, user: &str, server: &Name) {
+        if let Err(error) = self.vault.forget(user, server) {
+            tracing::error!(%server, user, error = %error.chain(), "an authorization is not deleted");
+        }
+    }
+
+    /// Whether this user has authorized this server.
+    pub fn has(&self, user: &str, wanted: &Wanted) -> bool {
+        let found = self.vault.find(user, &wanted.server);
+        match found {
+            Some(about) if about.declared == wanted.digest() => true,
+            Some(about) => {
+                self.forget(&about.user, &about.server);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// The id and the address at which a user authorizes a server; the same until it is used or old.
+    ///
+    /// # Errors
+    /// When too many wait, or nothing is served.
+    pub fn address(&self, user: &str, wanted: &Wanted) -> PortResult<(String, String)> {
+        let place = self.place.get().ok_or_else(|| PortError::retry("nothing is served yet"))?;
+        let mut pending = lock(&self.pending);
+        pending.retain(|one| one.since.elapsed() < LIFE);
+        let same = |one: &&Pending| {
+            one.user == user && one.wanted.server == wanted.server && one.wanted.digest() == wanted.digest()
+        };
+        let id = match pending.iter().find(same) {
+            Some(one) => one.id.clone(),
+            None if pending.len() >= MAX_PENDING => {
+                return Err(PortError::retry("too many users are asked to authorize at the same time"));
+            }
+            None => {
+                let (id, since) = (random(), Instant::now());
+                let (user, wanted) = (user.to_owned(), wanted.clone());
+                pending.push(Pending { id: id.clone(), user, wanted, since, opened: None });
+                id
+            }
+        };
+        let address = format!("{}/oauth/start/{id}", place.origin);
+        Ok((id, address))
+    }
+
+    /// As [`Self::address`], of a server by its name.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn begin(&self, user: &str, server: &Name) -> PortResult<String> {
+        let wanted = lock(&self.known).get(server).cloned().ok_or_else(|| {
+            PortError::stalled(format!("no server `{server}` is served whose users authorize for themselves"))
+                .hint("it needs `userOAuth`; `toolcrib get` lists what is declared")
+        })?;
+        Ok(self.address(user, &wanted)?.1)
+    }
+
+    /// Waits until somebody authorized a server that is listed as them.
+    pub async fn listed(&self) {
+        self.listed.notified().await;
+    }
+
+    pub fn list(&self) -> Vec<Authorization> {
+        self.vault.list()
+    }
+
+    /// Deletes an authorization, and tells the provider; why it could not be told, if so.
+    ///
+    /// # Errors
+    /// When there is none, or the store refuses.
+    pub async fn revoke(&self, user: &str, server: &Name) -> PortResult<Option<String>> {
+        let turn = self.turn(user, server);
+        let _turn = turn.lock().await;
+        let about = self.vault.find(user, server).ok_or_else(|| {
+            PortError::stalled(format!("`{user}` has not authorized `{server}`"))
+                .hint("`toolcrib authorizations list` shows who has")
+        })?;
+        let tokens = self.vault.tokens(&about);
+        self.vault.forget(user, server)?;
+        let Some(tokens) = tokens else { return Ok(None) };
+        let known = lock(&self.known).get(server).cloned();
+        let Some(wanted) = known.filter(|wanted| wanted.digest() == about.declared) else {
+            return Ok(Some("its server is not declared any more".to_owned()));
+        };
+        let Some(declared) = wanted.user() else { return Ok(None) };
+        let endpoints = match self.endpoints(&wanted).await {
+            Ok(endpoints) if endpoints.issuer == about.issuer => endpoints,
+            Ok(_) => return Ok(Some("the server names another provider now".to_owned())),
+            Err(why) => return Ok(Some(why)),
+        };
+        let Some(endpoint) = endpoints.revocation else {
+            return Ok(Some("it has no revocation endpoint: the token ends by itself".to_owned()));
+        };
+        let given = [(tokens.refresh.as_ref(), "refresh_token"), (Some(&tokens.access), "access_token")];
+        for (token, kind) in given {
+            let Some(token) = token.and_then(|token| std::str::from_utf8(token.expose()).ok()) else {
+                continue;
+            };
+            if let Err(why) = self.tell_revoked(&endpoint, declared, (token, kind)).await {
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A header with the user's token, good for a while yet. `refused`: one that the server did not take.
+    ///
+    /// # Errors
+    /// When the user has to authorize (again), or the provider cannot be asked.
+    pub async fn bearer(
+        &self,
+        user: &str,
+        wanted: &Wanted,
+        refused: Option<&HeaderValue>,
+    ) -> PortResult<HeaderValue> {
+        let turn = self.turn(user, &wanted.server);
+        let _turn = turn.lock().await;
+        let missing = || {
+            let server = &wanted.server;
+            PortError::retry(format!(
+                "user `{user}` has not authorized server `{server}`: run `toolcrib authorizations start {server} --user {user}` and open what it prints"
+            ))
+        };
+        let about = self.vault.find(user, &wanted.server).filter(|_| self.has(user, wanted));
+        let Some((tokens, about)) = about.and_then(|about| Some((self.vault.tokens(&about)?, about))) else {
+            self.forget(user, &wanted.server);
+            return Err(missing());
+        };
+        let header = header(&tokens.access)?;
+        let now = seconds();
+        let early = EARLY.min(about.until.saturating_sub(about.since) / 2);
+        let good = now + early < about.until;
+        if good && refused != Some(&header) {
+            return Ok(header);
+        }
+        let usable = now < about.until && refused != Some(&header);
+        let Some((refresh, declared)) = tokens.refresh.as_ref().zip(wanted.user()) else {
+            if usable {
+                return Ok(header);
+            }
+            self.forget(user, &wanted.server);
+            return Err(missing());
+        };
+        match self.refreshed(refresh, declared, wanted, &about).await {
+            Ok(granted) => {
+                let tokens = Tokens { refresh: granted.tokens.refresh.or(tokens.refresh), ..granted.tokens };
+                let about = Authorization { since: now, until: now + granted.life.as_secs(), ..about };
+                self.vault.keep(about, &tokens)?;
+                self::header(&tokens.access)
+            }
+            Err(_) if usable => Ok(header),
+            Err(Failed::Refused(why)) => {
+                tracing::info!(user, server = %wanted.server, why, "a token is not refreshed: the user is asked again");
+                self.forget(user, &wanted.server);
+                Err(missing())
+            }
+            Err(Failed::Unavailable(why)) => {
+                Err(PortError::retry("failed to refresh the token of the user").caused_by(why))
+            }
+        }
+    }
+
+    async fn refreshed(
+        &self,
+        refresh: &SecretValue,
+        declared: &UserOAuth,
+        wanted: &Wanted,
+        about: &Authorization,
+    ) -> Result<Granted, Failed> {
+        let endpoints = self.endpoints(wanted).await.map_err(Failed::Unavailable)?;
+        if endpoints.issuer != about.issuer {
+            return Err(Failed::Refused("the server names another provider now".to_owned()));
+        }
+        let refresh = String::from_utf8_lossy(refresh.expose());
+        let grant = [("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
+        self.ask(&endpoints, declared, wanted.resource(), &grant).await
+    }
+
+    async fn endpoints(&self, wanted: &Wanted) -> Result<Endpoints, String> {
+        let user = wanted.user().ok_or("its users do not authorize for themselves")?;
+        let key = wanted.digest();
+        let found = lock(&self.found).get(&key).filter(|(_, at)| at.elapsed() < FRESH).cloned();
+        if let Some((endpoints, _)) = found {
+            return Ok(endpoints);
+        }
+        let endpoints = self.discover(wanted, user).await?;
+        let mut found = lock(&self.found);
+        found.retain(|_, (_, at)| at.elapsed() < FRESH);
+        found.insert(key, (endpoints.clone(), Instant::now()));
+        Ok(endpoints)
+    }
+
+    fn turn(&self, user: &str, server: &Name) -> Turn {
+        let mut turns = lock(&self.turns);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry((user.to_owned(), server.clone())).or_default())
+    }
+}
+
+fn header(token: &SecretValue) -> PortResult<HeaderValue> {
+    let bytes = [b"Bearer ", token.expose()].concat();
+    let mut header = HeaderValue::from_bytes(&bytes)
+        .map_err(|_| PortError::stalled("the token of the user cannot be sent in a header"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// 256 bits of the operating system's generator, as it stands in an address.
+fn random() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::disallowed_methods, reason = "tokens expire by the clock, also over a restart")]
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
