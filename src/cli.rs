@@ -42,6 +42,7 @@ mod token;
 mod tools;
 mod trace;
 mod tree;
+mod trust;
 mod update;
 mod validate;
 mod version;

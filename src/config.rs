@@ -7,7 +7,9 @@
 
 mod callers;
 pub mod environment;
+mod limits;
 pub mod raw;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,8 +23,10 @@ use crate::resource::{Digest, Name, Period, SecretRef};
 
 pub use callers::{Callers, Oidc};
 pub use environment::Environment;
+pub use limits::Limits;
 use raw::variable;
 pub use raw::{ConfigError, Settings};
+pub use tls::TlsFiles;
 
 /// Where MCP is served unless said otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7800";
@@ -62,8 +66,14 @@ pub struct Config {
     pub floor: Floor,
     /// The address clients use, when a proxy stands before us.
     pub public_url: Option<String>,
+    /// With which MCP is served encrypted; none: as plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Other origins whose pages may use MCP.
+    pub origins: Vec<String>,
     /// Who may call; none: whoever reaches a loopback address.
     pub callers: Option<Callers>,
+    /// How much each of them may use.
+    pub limits: Limits,
     pub git: GitAccess,
     pub environment: Environment,
     /// Our own binary, for the children that run in a process of their own.
@@ -131,6 +141,7 @@ impl Config {
         }
         let public_url = settings.public_url.as_deref().map(public_url).transpose()?;
         let listen = address("listen", settings.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?;
+        let tls = tls::files(settings, public_url.as_deref())?;
         let callers = callers::callers(settings, listen, public_url.as_deref())?;
         let state = match &settings.state {
             Some(state) => {
@@ -154,6 +165,14 @@ impl Config {
                     .transpose()?,
             },
             public_url,
+            tls,
+            origins: settings
+                .allow_origin
+                .iter()
+                .flatten()
+                .map(|text| tls::origin(text))
+                .collect::<Result<_, _>>()?,
+            limits: limits::limits(settings, callers.is_some())?,
             callers,
             git: git_access(settings, &environment)?,
             executable: std::env::current_exe()
@@ -280,6 +299,30 @@ fn git_access(settings: &Settings, environment: &Environment) -> Result<GitAcces
         ca_file: file("ca-file", settings.ca_file.as_ref())?,
         proxy: settings.proxy.clone().or_else(|| proxy.map(str::to_owned)),
     })
+}
+
+impl Config {
+    /// The address of the MCP endpoint that others are told, where the listener has this one.
+    ///
+    /// A certificate is for a name: where we encrypt ourselves, the public address is the one whose
+    /// certificate holds.
+    pub fn endpoint(&self, listening: SocketAddr) -> String {
+        let base = match (&self.public_url, &self.tls) {
+            (Some(url), Some(_)) => url.clone(),
+            (_, Some(_)) => format!("https://{listening}"),
+            (_, None) => format!("http://{listening}"),
+        };
+        endpoint_below(&base)
+    }
+
+    /// The same, for those who may be elsewhere: the public address, where there is one.
+    pub fn public_endpoint(&self, listening: SocketAddr) -> String {
+        self.public_url.as_deref().map_or_else(|| self.endpoint(listening), endpoint_below)
+    }
+}
+
+fn endpoint_below(base: &str) -> String {
+    if base.ends_with("/mcp") { base.to_owned() } else { format!("{base}/mcp") }
 }
 
 fn public_url(text: &str) -> Result<String, ConfigError> {

@@ -1,5 +1,6 @@
 //! Builds everything, supervises, shuts down in order; the only place that names adapters.
 
+mod access;
 mod control;
 mod counted;
 mod lend;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::{self, PlanView};
 use crate::config::{Config, Environment};
 use crate::convert::listing::Place;
+use crate::http;
 use crate::http::opa::Opa;
 use crate::mcp::wire::VERSIONS;
 use crate::ports::{Clock as _, Judge, PortError, PortResult, Publisher as _, Store as _};
@@ -37,7 +39,6 @@ use crate::reconcile::{Cause, Event, Reconciler};
 use crate::resource::Revision;
 use crate::secret::LocalSecrets;
 use crate::status::{ConditionStatus, ConditionType, Status, Timestamp, get};
-use crate::{gateway, http};
 use control::DaemonControl;
 use publish::{Published, SystemClock};
 use world::World;
@@ -104,6 +105,7 @@ pub async fn run(
     let tasks = TaskTracker::new();
     let ended = CancellationToken::new();
     let world = World::build(&config, events.clone(), &tasks)?;
+    let tls = access::certificate(&config)?;
     let mcp = http::bind(config.listen, config.callers.is_some())?;
     let reads = http::bind(config.admin, false)?;
     let socket = admin::listen::Socket::bind(&config.socket())?;
@@ -113,23 +115,19 @@ pub async fn run(
     let control = controlled(&world, &events);
     let admin = admin::routes::Admin { control, metrics: Arc::clone(&world.published.metrics) };
     let public = config.public_url.as_deref().and_then(|url| url.parse().ok());
-    let guarded = |routes, address| http::guard(routes, http::Allowed::new(address, public.as_ref()));
-    let routes = guarded(admin::routes::reads(admin.clone()), addresses.1);
+    let allowed = |address| http::Allowed::new(address, public.as_ref());
+    let routes = http::guard(admin::routes::reads(admin.clone()), allowed(addresses.1));
     tasks.spawn(http::serve(reads, routes, ended.clone()));
-    let endpoint = world.published.gateway.endpoint(ended.clone());
-    counted::count(&world.published, &endpoint);
     world.published.gateway.set_place(place(&config, addresses.0));
-    let mut routes = gateway::router(endpoint, Arc::clone(&world.published.gateway) as _);
-    let access = access(&config, addresses.0)?.map(Arc::new);
-    if let Some(access) = &access {
-        routes = http::authenticated(routes, Arc::clone(access));
-    }
     let grants = world.presented.grants();
-    let public = config.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.0));
-    grants.serve_at(&public, access);
-    let routes = http::grants::routes(Arc::clone(grants)).fallback_service(routes);
-    let routes = guarded(routes, addresses.0);
-    tasks.spawn(http::serve(mcp, routes, ended.clone()));
+    let routes = access::routes(&config, addresses.0, &world.published, grants, ended.clone())?;
+    let allowed = allowed(addresses.0).encrypted(tls.is_some()).origins(&config.origins);
+    if let Some(tls) = &tls {
+        tasks.spawn(Arc::clone(tls).follow(ended.clone()));
+        tasks.spawn(access::tell(Arc::clone(&world.published), tls.state(), ended.clone()));
+    }
+    let mcp = http::Listener::encrypted(mcp, tls);
+    tasks.spawn(http::serve(mcp, http::guard(routes, allowed), ended.clone()));
     let serving = socket.serve(admin::routes::all(admin), ended.clone());
     let told = shutdown.clone();
     tasks.spawn(async move {
@@ -143,7 +141,7 @@ pub async fn run(
     tasks.spawn(triggers::authorized(Arc::clone(grants), events.clone(), ended.clone()));
     tasks.spawn(triggers::upstreams(world.probes.clone(), events.clone(), ended.clone()));
     let registrar = world.registrar(&config.owner)?;
-    let address = endpoint_of(&config, addresses.0);
+    let address = config.public_endpoint(addresses.0);
     tasks.spawn(register::keep(Arc::clone(&world.published), registrar, address, ended.clone()));
     let looping = tasks.spawn(reconciler.run(inbox, ended.clone()));
     tracing::info!(
@@ -160,7 +158,7 @@ pub async fn run(
         // Cancel-safe: a token.
         () = shutdown.cancelled() => {}
         // Cancel-safe: it only tells.
-        () = announce(&world.published, addresses, on_ready) => shutdown.cancelled().await,
+        () = announce(&world.published, on_ready) => shutdown.cancelled().await,
     }
     tracing::info!("shutting down: calls under way may end");
     ended.cancel();
@@ -249,29 +247,11 @@ impl DaemonError {
     }
 }
 
-/// Who may call, where that is said.
-fn access(config: &Config, local: SocketAddr) -> Result<Option<http::Access>, DaemonError> {
-    let Some(callers) = &config.callers else { return Ok(None) };
-    let tokens = callers.tokens.as_deref().map(http::access::Tokens::read).transpose()?;
-    let issuer = callers.oidc.clone().map(|oidc| {
-        let crate::config::Oidc { issuer, audience, name_claim, groups_claim } = oidc;
-        http::access::Issuer::new(http::access::IssuerConfig { issuer, audience, name_claim, groups_claim })
-    });
-    let public = config.public_url.clone().unwrap_or_else(|| format!("http://{local}"));
-    Ok(http::Access::new(tokens, issuer.transpose()?, &public))
-}
-
-/// The address by which others call what is served.
-fn endpoint_of(config: &Config, mcp: SocketAddr) -> String {
-    let base = config.public_url.clone().unwrap_or_else(|| format!("http://{mcp}"));
-    if base.ends_with("/mcp") { base } else { format!("{base}/mcp") }
-}
-
 /// Where and as whom clients find us.
 fn place(config: &Config, mcp: SocketAddr) -> Place {
     // With an identity provider clients find out themselves where they get a token.
     let token = config.callers.as_ref().is_some_and(|callers| callers.oidc.is_none());
-    Place { endpoint: endpoint_of(config, mcp), protocols: &VERSIONS, token }
+    Place { endpoint: config.public_endpoint(mcp), protocols: &VERSIONS, token }
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
@@ -287,7 +267,7 @@ fn first_status(config: &Config, (mcp, admin): (SocketAddr, SocketAddr)) -> Stat
     env!("CARGO_PKG_VERSION").clone_into(&mut status.daemon.version);
     status.daemon.pid = std::process::id();
     status.daemon.owner = config.owner.to_string();
-    status.daemon.mcp = format!("http://{mcp}/mcp");
+    status.daemon.mcp = config.endpoint(mcp);
     status.daemon.admin = format!("http://{admin}");
     status.daemon.socket = config.socket().display().to_string();
     status.daemon.started = Some(Timestamp(SystemClock.now().as_secs()));
@@ -298,11 +278,7 @@ fn first_status(config: &Config, (mcp, admin): (SocketAddr, SocketAddr)) -> Stat
 }
 
 /// Waits for the first catalog, and a little for servers on their way, then tells.
-async fn announce(
-    published: &Published,
-    (mcp, admin): (SocketAddr, SocketAddr),
-    on_ready: Box<dyn FnOnce(&Banner) + Send>,
-) {
+async fn announce(published: &Published, on_ready: Box<dyn FnOnce(&Banner) + Send>) {
     let (mut served, mut quiet) = (published.served.subscribe(), published.quiet.subscribe());
     // Both senders live as long as what is published.
     drop(served.wait_for(|served| *served).await);
@@ -317,8 +293,8 @@ async fn announce(
         (ready.status == ConditionStatus::False).then(|| (id.to_string(), ready.message.clone()))
     });
     on_ready(&Banner {
-        mcp: format!("http://{mcp}/mcp"),
-        admin: format!("http://{admin}"),
+        mcp: status.daemon.mcp.clone(),
+        admin: status.daemon.admin.clone(),
         revision: Some(catalog.revision.clone()),
         tools: catalog.tools.values().map(tool).collect(),
         prompts: catalog.prompts.len(),

@@ -36,7 +36,9 @@ use crate::desired::Toolset;
 use crate::http::discovery::Directory;
 use crate::http::{self, Body, Router};
 use crate::mcp::client::{Updated, Upstreams, Watch};
-use crate::mcp::server::{About, Changes, Endpoint, Handler, Method, Reply, Request, Scope, Unserved};
+use crate::mcp::server::{
+    About, Changes, Endpoint, Handler, Method, OnExcess, Quotas, Reply, Request, Scope, Unserved,
+};
 use crate::mcp::wire::{ErrorObject, code};
 use crate::policy::Principal;
 use crate::ports::{CallContext, Lender, ToolExecutor};
@@ -133,6 +135,16 @@ impl Gateway {
     /// The endpoint over HTTP. `shutdown` ends its streams.
     pub fn endpoint(self: &Arc<Self>, shutdown: CancellationToken) -> Arc<Endpoint> {
         Endpoint::new(Arc::clone(self) as Arc<dyn Handler>, shutdown)
+    }
+
+    /// The same, with limits of each principal. `on_excess` hears of requests refused for them.
+    pub fn limited_endpoint(
+        self: &Arc<Self>,
+        shutdown: CancellationToken,
+        quotas: Quotas,
+        on_excess: OnExcess,
+    ) -> Arc<Endpoint> {
+        Endpoint::limited(Arc::clone(self) as Arc<dyn Handler>, shutdown, quotas, on_excess)
     }
 
     fn list(&self, request: &Request, list: List, member: &'static str) -> Result<Reply, ErrorObject> {

@@ -1,8 +1,8 @@
 //! Listeners: where they may be, what they take, how they end. Owns axum.
 //!
 //! Input: an address, a router, a token that says when to end. Output: served connections.
-//! Invariants: without authentication nothing listens off loopback; connections, heads of requests
-//! and waiting are bounded; a connection that is at work is never ended for another, and one that is idle
+//! Invariants: without authentication nothing listens off loopback; connections, heads of requests,
+//! handshakes and waiting are bounded; a connection that is at work is never ended for another, and one that is idle
 //! makes room. Not here: any route.
 
 pub mod access;
@@ -14,9 +14,11 @@ pub mod presented;
 pub mod index;
 pub mod registry;
 mod room;
+mod stamp;
 mod stream;
+pub mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +42,7 @@ pub use axum::body::Body;
 pub use axum::routing::any;
 pub use guard::{Allowed, guard};
 pub use presented::Presented;
+pub use tls::Tls;
 
 /// Connections at a time: room for 10,000 streams and their calls. For one more the longest idle one
 /// goes; where none is idle, it waits in the kernel's queue.
@@ -101,12 +105,36 @@ fn raise_file_limit() {
     }
 }
 
-/// Serves connections until `shutdown`; then requests under way get some seconds to end.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    serve_at_most(MAX_CONNECTIONS, listener, router, shutdown).await;
+/// Where connections come from.
+pub struct Listener {
+    tcp: TcpListener,
+    tls: Option<Arc<Tls>>,
 }
 
-async fn serve_at_most(most: usize, listener: TcpListener, router: Router, shutdown: CancellationToken) {
+impl From<TcpListener> for Listener {
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, tls: None }
+    }
+}
+
+impl Listener {
+    /// Encrypted, where there is a certificate.
+    pub fn encrypted(tcp: TcpListener, tls: Option<Arc<Tls>>) -> Self {
+        Self { tcp, tls }
+    }
+}
+
+/// Who is at the other end of a connection; an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+struct Peer(IpAddr);
+
+/// Serves connections until `shutdown`; then requests under way get some seconds to end.
+pub async fn serve(listener: impl Into<Listener>, router: Router, shutdown: CancellationToken) {
+    serve_at_most(MAX_CONNECTIONS, listener.into(), router, shutdown).await;
+}
+
+async fn serve_at_most(most: usize, listener: Listener, router: Router, shutdown: CancellationToken) {
+    let Listener { tcp: listener, tls } = listener;
     let room = Room::new(most);
     let mut connections = JoinSet::new();
     loop {
@@ -122,7 +150,7 @@ async fn serve_at_most(most: usize, listener: TcpListener, router: Router, shutd
             () = shutdown.cancelled() => break,
             Some(permit) = room.permit() => {
                 let seat = Arc::new(room.seat(permit, &shutdown));
-                connections.spawn(connection(stream, router.clone(), seat));
+                connections.spawn(connection(stream, tls.clone(), router.clone(), seat));
             }
         }
     }
@@ -144,11 +172,33 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, seat: Arc<Seat>) {
-    let stream = Stream::new(stream, seat.leave().clone(), stream::LIMITS);
+async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, router: Router, seat: Arc<Seat>) {
+    // One that is gone already has none.
+    let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip())) else { return };
+    let Some(tls) = tls else {
+        let stream = Stream::new(stream, seat.leave().clone(), stream::LIMITS);
+        return requests(stream, peer, router, seat).await;
+    };
+    // Cancel-safe: a handshake that is not over is given up.
+    let shaken = tokio::select! {
+        shaken = tls.accept(stream, seat.leave()) => shaken,
+        () = seat.leave().cancelled() => None,
+    };
+    if let Some(stream) = shaken {
+        requests(stream, peer, router, seat).await;
+    }
+}
+
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    router: Router,
+    seat: Arc<Seat>,
+) {
     let service = TowerToHyperService::new(router);
     let at_work = Arc::clone(&seat);
-    let service = hyper::service::service_fn(move |request| {
+    let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
         let work = at_work.work();
         service.call(request).map_ok(|response| response.map(|body| Given::new(body, work)))
     });

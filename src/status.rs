@@ -66,6 +66,20 @@ pub struct Daemon {
     /// The socket that takes the verbs which change something.
     pub socket: String,
     pub started: Option<Timestamp>,
+    /// The certificate with which MCP is served, where it is served encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+}
+
+/// A certificate that is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CertificateStatus {
+    /// Its last second.
+    pub not_after: Timestamp,
+    /// Why files that changed since are not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// What is followed.

@@ -16,6 +16,7 @@ use super::mcp::{Ask, Endpoint};
 use super::render::{harmless, notice};
 use super::target::Target;
 use super::token::authorization;
+use super::trust::Trust;
 use crate::config::raw::variable;
 use crate::resource::Period;
 use crate::status::Status;
@@ -55,6 +56,8 @@ pub(super) struct Call {
     #[arg(long, value_name = "URL", env = variable::URL, hide_env_values = true)]
     url: Option<String>,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -66,7 +69,9 @@ impl Call {
             Some(url) => url.clone(),
             None => self.target.reads(context).get_json::<Status>("/api/v1/status").await?.daemon.mcp,
         };
-        let endpoint = Endpoint::parse(&url)?.authorized(authorization(context, variable::TOKEN)?);
+        let authorities = self.trust.read(context)?;
+        let endpoint =
+            Endpoint::parse(&url, &authorities)?.authorized(authorization(context, variable::TOKEN)?);
         let arguments = self.read_arguments(&endpoint).await?;
         let params = Map::from_iter([
             ("name".to_owned(), Value::from(self.tool.as_str())),

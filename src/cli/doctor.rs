@@ -1,5 +1,7 @@
 //! `doctor`: whether everything that is needed is there.
 
+mod certificate;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,9 +32,9 @@ const EARLIEST: &str = "2026-11-19T00:00:00Z";
 /// Where engines listen unless `DOCKER_HOST` says otherwise.
 const ENGINE_SOCKET: &str = "/var/run/docker.sock";
 
-/// Check what Toolcrib needs: repository, engine, ports, state directory, clock.
+/// Check what Toolcrib needs: repository, engine, ports, state, clock, certificate.
 #[derive(Debug, clap::Args)]
-#[command(mut_args(|arg| super::hide(arg, &["public_url", "interval", "name", "worktree"])))]
+#[command(mut_args(|arg| super::hide(arg, &["interval", "name", "worktree"])))]
 #[command(after_help = "Examples:
   toolcrib doctor
   toolcrib doctor --repo https://github.com/team/tools
@@ -90,7 +92,9 @@ impl Doctor {
             checks.push(port(name, address, &config).await);
         }
         checks.push(state(&config.state));
-        checks.push(clock());
+        let now = now();
+        checks.push(clock(now));
+        checks.extend(certificate::certificate(&config, now.0));
         context.out.print(&checks, || text(&checks))?;
         let failed = checks.iter().any(|check| check.verdict == Verdict::Failure);
         Ok(if failed { Exit::Failure } else { Exit::Success })
@@ -168,7 +172,10 @@ async fn port(name: &'static str, address: SocketAddr, config: &Config) -> Check
     };
     let daemon = Client::socket(&config.socket()).get_json::<Status>("/api/v1/status").await;
     if daemon.is_ok_and(|status| {
-        [&status.daemon.mcp, &status.daemon.admin].iter().any(|url| url.contains(&address.to_string()))
+        let named = [&status.daemon.mcp, &status.daemon.admin];
+        named.iter().any(|url| url.contains(&address.to_string()))
+            // Where we encrypt ourselves, it is told by its public name.
+            || (address == config.listen && status.daemon.mcp == config.endpoint(address))
     }) {
         return Check::ok(name, format!("{address} is served by the daemon of this repository"));
     }
@@ -197,10 +204,12 @@ fn state(state: &Path) -> Check {
     }
 }
 
-fn clock() -> Check {
-    #![expect(clippy::disallowed_methods, reason = "the clock itself is looked at")]
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp::from(now);
+#[expect(clippy::disallowed_methods, reason = "the clock itself is looked at")]
+fn now() -> Timestamp {
+    Timestamp::from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn clock(now: Timestamp) -> Check {
     if Timestamp::parse(EARLIEST).is_some_and(|earliest| now >= earliest) {
         Check::ok("clock", now.to_string())
     } else {

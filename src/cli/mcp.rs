@@ -3,26 +3,25 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-use super::client::{Client, Exchange, whole};
 use super::error::{CliError, CliResult};
+use crate::mcp::client::{Answer, PostError, Poster};
 use crate::mcp::wire::{MODERN, code, meta};
 
 /// Bytes of one event of a stream: a result with an image or two in it.
 const MAX_EVENT: usize = 64 << 20;
+/// Bytes of an answer: a result with a few of them.
+const MAX_ANSWER: usize = 256 << 20;
 /// The id of the only request of a connection.
 const ID: u64 = 1;
 
 /// An MCP endpoint.
-#[derive(Debug)]
 pub(super) struct Endpoint {
-    client: Client,
-    host: String,
-    path: String,
+    poster: Poster,
+    url: Uri,
     authorization: Option<HeaderValue>,
 }
 
@@ -37,21 +36,25 @@ pub(super) struct Ask<'a> {
 }
 
 impl Endpoint {
+    /// `authorities` are certificates (PEM) that are trusted besides the system's.
+    ///
     /// # Errors
-    /// When `url` is not an http address.
-    pub(super) fn parse(url: &str) -> CliResult<Self> {
+    /// When `url` is no address of a web server, or the certificates are none.
+    pub(super) fn parse(url: &str, authorities: &[u8]) -> CliResult<Self> {
         let wrong = || {
-            CliError::usage(format!("`{url}` is not an http address"))
+            CliError::usage(format!("`{url}` is not an http or https address"))
                 .hint("write the address of the MCP endpoint, such as http://127.0.0.1:7800/mcp")
         };
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
-        let address = match authority.port_u16() {
-            Some(_) => authority.to_string(),
-            None => format!("{authority}:80"),
-        };
-        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        Ok(Self { client: Client::tcp(&address), host: authority.to_string(), path, authorization: None })
+        if uri.authority().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(wrong());
+        }
+        let poster = Poster::new(&uri, authorities).map_err(|error| {
+            CliError::usage(format!("`{url}` cannot be asked"))
+                .caused_by(&error)
+                .hint("look at the address, and at the file of --ca-file")
+        })?;
+        Ok(Self { poster, url: uri, authorization: None })
     }
 
     /// With what is shown to those who want to know who asks.
@@ -67,23 +70,21 @@ impl Endpoint {
         let limit = ask.limit;
         let work = async {
             let request = self.request(ask)?;
-            let exchange = self.client.open(request, limit).await?;
-            let kind = exchange.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let answer = self.poster.send(request).await.map_err(|error| self.unanswered(&error))?;
+            let kind = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             if kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
-                stream(exchange, hear).await
-            } else {
-                let status = exchange.response.status();
-                if status == StatusCode::UNAUTHORIZED {
-                    return Err(CliError::failure("the endpoint wants to know who asks")
-                        .hint("put the token you were given in the variable TOOLCRIB_TOKEN"));
-                }
-                let body = whole(exchange.response).await?;
-                let message: Value = serde_json::from_slice(&body).map_err(|error| {
-                    CliError::failure(format!("{} answered {status}, and no JSON", self.client))
-                        .caused_by(&error)
-                })?;
-                outcome(message)
+                return stream(answer, hear).await;
             }
+            let status = answer.status;
+            if status == StatusCode::UNAUTHORIZED {
+                return Err(CliError::failure("the endpoint wants to know who asks")
+                    .hint("put the token you were given in the variable TOOLCRIB_TOKEN"));
+            }
+            let body = answer.all(MAX_ANSWER).await.map_err(|error| broken().caused_by(&error))?;
+            let message: Value = serde_json::from_slice(&body).map_err(|error| {
+                CliError::failure(format!("{} answered {status}, and no JSON", self.url)).caused_by(&error)
+            })?;
+            outcome(message)
         };
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             Err(CliError::failure(format!("no result within {} s", limit.as_secs()))
@@ -91,7 +92,25 @@ impl Endpoint {
         })
     }
 
-    fn request(&self, ask: Ask<'_>) -> CliResult<Request<Full<Bytes>>> {
+    fn unanswered(&self, error: &PostError) -> CliError {
+        match error {
+            PostError::Unreached(reason) => {
+                let error = CliError::failure(format!("no daemon answers at {}", self.url)).cause(reason);
+                if reason.contains("CaUsedAsEndEntity") {
+                    error.hint(
+                        "its certificate is that of an authority (CA:TRUE): let an authority sign one for it",
+                    )
+                } else if reason.contains("certificate") {
+                    error.hint("name the certificate of its authority with --ca-file")
+                } else {
+                    error.hint("start one with `toolcrib run --repo PATH`, or name another with --url")
+                }
+            }
+            PostError::Failed(error) => broken().caused_by(error),
+        }
+    }
+
+    fn request(&self, ask: Ask<'_>) -> CliResult<Request<Bytes>> {
         let Ask { method, name, mut params, limit: _ } = ask;
         let about = json!({
             meta::PROTOCOL_VERSION: MODERN,
@@ -104,8 +123,7 @@ impl Endpoint {
         let body = json!({"jsonrpc": "2.0", "id": ID, "method": method, "params": params}).to_string();
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(&self.path)
-            .header(HOST, &self.host)
+            .uri(&self.url)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/event-stream")
             .header("mcp-protocol-version", MODERN)
@@ -116,7 +134,7 @@ impl Endpoint {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        request.body(Full::new(body.into())).map_err(|error| {
+        request.body(body.into()).map_err(|error| {
             CliError::usage("the request cannot be written as HTTP")
                 .caused_by(&error)
                 .hint("names of tools have letters, digits, `_` and `-`")
@@ -125,11 +143,9 @@ impl Endpoint {
 }
 
 /// Reads events until the result comes.
-async fn stream(mut exchange: Exchange, hear: &mut dyn FnMut(&Value)) -> CliResult<Value> {
+async fn stream(mut answer: Answer, hear: &mut dyn FnMut(&Value)) -> CliResult<Value> {
     let mut events = Events::default();
-    while let Some(frame) = exchange.response.body_mut().frame().await {
-        let frame = frame.map_err(|error| CliError::failure("the answer broke off").caused_by(&error))?;
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(data) = answer.chunk().await.map_err(|error| broken().caused_by(&error))? {
         for text in events.feed(&data)? {
             let message: Value = serde_json::from_str(&text).map_err(|error| {
                 CliError::failure("the answer holds an event that is no JSON").caused_by(&error)
@@ -143,6 +159,10 @@ async fn stream(mut exchange: Exchange, hear: &mut dyn FnMut(&Value)) -> CliResu
     }
     Err(CliError::failure("the answer ended without a result")
         .hint("`toolcrib logs` shows what the server said"))
+}
+
+fn broken() -> CliError {
+    CliError::failure("the answer broke off")
 }
 
 /// The result of a response, or its error.
@@ -219,10 +239,12 @@ mod tests {
 
     #[test]
     fn addresses_are_http() {
-        let endpoint = Endpoint::parse("http://localhost/mcp?x").unwrap();
-        assert_eq!((endpoint.host.as_str(), endpoint.path.as_str()), ("localhost", "/mcp?x"));
-        assert_eq!(endpoint.client.to_string(), "http://localhost:80");
-        assert!(Endpoint::parse("127.0.0.1:7800").is_err() && Endpoint::parse("https://h/mcp").is_err());
+        for good in ["http://localhost/mcp?x", "https://h/mcp", "HTTPS://h:1"] {
+            assert!(Endpoint::parse(good, &[]).is_ok(), "{good}");
+        }
+        for bad in ["127.0.0.1:7800", "/mcp", "ftp://h/mcp", "http://169.254.169.254/mcp"] {
+            assert!(Endpoint::parse(bad, &[]).is_err(), "{bad}");
+        }
     }
 
     #[test]

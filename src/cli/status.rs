@@ -53,6 +53,11 @@ fn text(status: &crate::status::Status) -> String {
         ),
     ));
     lines.push(("MCP", status.daemon.mcp.clone()));
+    if let Some(certificate) = &status.daemon.certificate {
+        let problem = certificate.problem.as_deref().map(|why| format!("; a newer one is not used: {why}"));
+        let text = format!("certificate until {}{}", certificate.not_after, problem.unwrap_or_default());
+        lines.push(("TLS", cell(&text)));
+    }
     lines.push(("admin", status.daemon.admin.clone()));
     if let Some(pass) = &status.last_pass {
         lines.push((

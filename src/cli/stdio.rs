@@ -4,6 +4,7 @@ use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::token::authorization;
+use super::trust::Trust;
 use crate::config::DEFAULT_MCP;
 use crate::config::raw::variable;
 use crate::mcp::client::{ForwardError, forward};
@@ -17,6 +18,7 @@ use crate::mcp::client::{ForwardError, forward};
 #[command(after_help = "Examples:
   toolcrib stdio
   toolcrib stdio --url https://tools.example.com/mcp
+  toolcrib stdio --url https://tools.internal/mcp --ca-file /etc/ssl/internal.pem
 
 In the configuration of a client:
   {\"mcpServers\": {\"toolcrib\": {\"command\": \"toolcrib\", \"args\": [\"stdio\"]}}}")]
@@ -33,6 +35,8 @@ pub(super) struct Stdio {
     /// Variable that holds the token.
     #[arg(long, value_name = "NAME", default_value = variable::TOKEN, value_parser = super::token::variable)]
     token_env: String,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// The arguments with which a client starts this command.
@@ -47,7 +51,8 @@ pub(super) fn arguments(url: &str, token_env: Option<&str>) -> Vec<String> {
 impl Stdio {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
         let authorization = authorization(context, &self.token_env)?;
-        match forward(&self.url, authorization, tokio::io::stdin(), tokio::io::stdout()).await {
+        let authorities = self.trust.read(context)?;
+        match forward(&self.url, authorization, &authorities, tokio::io::stdin(), tokio::io::stdout()).await {
             // A client that ends without reading to the end is no fault.
             Ok(()) | Err(ForwardError::Write(_)) => Ok(Exit::Success),
             Err(error @ ForwardError::Address(_)) => Err(CliError::usage(error.to_string())

@@ -20,6 +20,8 @@ pub struct Oidc {
     pub audience: String,
     pub name_claim: String,
     pub groups_claim: String,
+    /// What every token has to be good for.
+    pub scopes: Vec<String>,
 }
 
 /// # Errors
@@ -54,9 +56,11 @@ fn oidc(settings: &Settings, public_url: Option<&str>) -> Result<Option<Oidc>, C
     let Some(issuer) = &settings.oidc_issuer else {
         let extra = settings.oidc_audience.is_some()
             || settings.oidc_name_claim.is_some()
-            || settings.oidc_groups_claim.is_some();
+            || settings.oidc_groups_claim.is_some()
+            || settings.oidc_scopes.is_some();
         return if extra {
-            Err(ConfigError::new("`oidc-audience` and the claims need an issuer").hint("add --oidc-issuer"))
+            Err(ConfigError::new("`oidc-audience`, `oidc-scopes` and the claims need an issuer")
+                .hint("add --oidc-issuer"))
         } else {
             Ok(None)
         };
@@ -71,10 +75,19 @@ fn oidc(settings: &Settings, public_url: Option<&str>) -> Result<Option<Oidc>, C
             .hint("add --oidc-audience, or --public-url")
     })?;
     let claim = |given: &Option<String>, usual: &str| given.clone().unwrap_or_else(|| usual.to_owned());
+    let scopes: Vec<String> =
+        settings.oidc_scopes.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
+    // RFC 6749, section 3.3: visible ASCII without `"` and `\`.
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if let Some(wrong) = scopes.iter().find(|scope| !scope.bytes().all(fits)) {
+        return Err(ConfigError::new(format!("`oidc-scopes`: `{wrong}` is no scope"))
+            .hint("write words separated by spaces, such as `mcp:tools mcp:read`"));
+    }
     Ok(Some(Oidc {
         issuer: issuer.clone(),
         audience,
         name_claim: claim(&settings.oidc_name_claim, "sub"),
         groups_claim: claim(&settings.oidc_groups_claim, "groups"),
+        scopes,
     }))
 }

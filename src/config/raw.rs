@@ -23,11 +23,20 @@ pub mod variable {
     pub const ALLOW_LOCAL_GIT: &str = "TOOLCRIB_ALLOW_LOCAL_GIT";
     pub const VERIFY_SIGNERS: &str = "TOOLCRIB_VERIFY_SIGNERS";
     pub const PUBLIC_URL: &str = "TOOLCRIB_PUBLIC_URL";
+    pub const TLS_CERT: &str = "TOOLCRIB_TLS_CERT";
+    pub const TLS_KEY: &str = "TOOLCRIB_TLS_KEY";
+    pub const ALLOW_ORIGIN: &str = "TOOLCRIB_ALLOW_ORIGIN";
     pub const TOKENS_FILE: &str = "TOOLCRIB_TOKENS_FILE";
     pub const OIDC_ISSUER: &str = "TOOLCRIB_OIDC_ISSUER";
     pub const OIDC_AUDIENCE: &str = "TOOLCRIB_OIDC_AUDIENCE";
     pub const OIDC_NAME_CLAIM: &str = "TOOLCRIB_OIDC_NAME_CLAIM";
     pub const OIDC_GROUPS_CLAIM: &str = "TOOLCRIB_OIDC_GROUPS_CLAIM";
+    pub const OIDC_SCOPES: &str = "TOOLCRIB_OIDC_SCOPES";
+    pub const MAX_RATE: &str = "TOOLCRIB_MAX_RATE";
+    pub const MAX_REQUESTS: &str = "TOOLCRIB_MAX_REQUESTS";
+    pub const MAX_SESSIONS: &str = "TOOLCRIB_MAX_SESSIONS";
+    pub const MAX_STREAMS: &str = "TOOLCRIB_MAX_STREAMS";
+    pub const MAX_BODY: &str = "TOOLCRIB_MAX_BODY";
     pub const GIT_USERNAME: &str = "TOOLCRIB_GIT_USERNAME";
     /// The password or token itself: a secret, and therefore no flag.
     pub const GIT_PASSWORD: &str = "TOOLCRIB_GIT_PASSWORD";
@@ -83,6 +92,15 @@ pub struct Settings {
     /// The address clients use, when a proxy stands before Toolcrib.
     #[arg(long, value_name = "URL", env = variable::PUBLIC_URL, hide_env_values = true, help_heading = "Endpoints")]
     pub public_url: Option<String>,
+    /// Certificate (PEM) with which MCP is served over TLS, and those between it and its authority.
+    #[arg(long, value_name = "FILE", env = variable::TLS_CERT, hide_env_values = true, help_heading = "Endpoints")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate. Both files are read again when they change.
+    #[arg(long, value_name = "FILE", env = variable::TLS_KEY, hide_env_values = true, help_heading = "Endpoints")]
+    pub tls_key: Option<PathBuf>,
+    /// Web origin whose pages may use MCP (CORS), such as `https://app.example.org`; can be repeated.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', env = variable::ALLOW_ORIGIN, hide_env_values = true, help_heading = "Endpoints")]
+    pub allow_origin: Option<Vec<String>>,
     /// File with the hashes of tokens that callers may show; `toolcrib token` writes its lines.
     #[arg(long, value_name = "FILE", env = variable::TOKENS_FILE, hide_env_values = true, help_heading = "Who may call")]
     pub tokens_file: Option<PathBuf>,
@@ -98,6 +116,24 @@ pub struct Settings {
     /// The claim that lists a caller's groups [default: groups].
     #[arg(long, value_name = "CLAIM", env = variable::OIDC_GROUPS_CLAIM, hide_env_values = true, help_heading = "Who may call")]
     pub oidc_groups_claim: Option<String>,
+    /// Scopes that its tokens must have, all of them, separated by spaces.
+    #[arg(long, value_name = "SCOPES", env = variable::OIDC_SCOPES, hide_env_values = true, help_heading = "Who may call")]
+    pub oidc_scopes: Option<String>,
+    /// Requests per second of one caller, twice as many at once; 0: no limit [default: 100].
+    #[arg(long, value_name = "N", env = variable::MAX_RATE, hide_env_values = true, help_heading = "How much a caller may use")]
+    pub max_rate: Option<u32>,
+    /// Requests of one caller that are worked on at a time; 0: no limit [default: 64].
+    #[arg(long, value_name = "N", env = variable::MAX_REQUESTS, hide_env_values = true, help_heading = "How much a caller may use")]
+    pub max_requests: Option<u32>,
+    /// Sessions of one caller; 0: no limit [default: 100].
+    #[arg(long, value_name = "N", env = variable::MAX_SESSIONS, hide_env_values = true, help_heading = "How much a caller may use")]
+    pub max_sessions: Option<u32>,
+    /// Streams of one caller that tell of changes; 0: no limit [default: 100].
+    #[arg(long, value_name = "N", env = variable::MAX_STREAMS, hide_env_values = true, help_heading = "How much a caller may use")]
+    pub max_streams: Option<u32>,
+    /// Size of one request [default: 4Mi].
+    #[arg(long, value_name = "SIZE", env = variable::MAX_BODY, hide_env_values = true, help_heading = "How much a caller may use")]
+    pub max_body: Option<String>,
     /// Folder for everything that is kept [default: ~/.local/state/toolcrib/NAME].
     #[arg(long, value_name = "DIR", env = variable::STATE, hide_env_values = true, help_heading = "Daemon")]
     pub state: Option<PathBuf>,
@@ -183,7 +219,7 @@ impl ConfigError {
 }
 
 /// The keys of the file, which are the flags of the same name.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 36] = [
     "repo",
     "ref",
     "path",
@@ -191,11 +227,20 @@ const KEYS: [&str; 27] = [
     "listen",
     "admin",
     "public-url",
+    "tls-cert",
+    "tls-key",
+    "allow-origin",
     "tokens-file",
     "oidc-issuer",
     "oidc-audience",
     "oidc-name-claim",
     "oidc-groups-claim",
+    "oidc-scopes",
+    "max-rate",
+    "max-requests",
+    "max-sessions",
+    "max-streams",
+    "max-body",
     "state",
     "interval",
     "name",
@@ -243,7 +288,8 @@ impl Settings {
         }
         serde_yaml::from_str(text).map_err(|error| {
             ConfigError::setting("configuration", &error)
-                .hint("settings are strings, except worktree and allow-*, which are true or false")
+                .hint("settings are strings, but for allow-origin, a list, numbers (max-*), and worktree and the other allow-*, \
+                     which are true or false")
         })
     }
 
@@ -258,11 +304,20 @@ impl Settings {
             listen: self.listen.or(under.listen),
             admin: self.admin.or(under.admin),
             public_url: self.public_url.or(under.public_url),
+            tls_cert: self.tls_cert.or(under.tls_cert),
+            tls_key: self.tls_key.or(under.tls_key),
+            allow_origin: self.allow_origin.or(under.allow_origin),
             tokens_file: self.tokens_file.or(under.tokens_file),
             oidc_issuer: self.oidc_issuer.or(under.oidc_issuer),
             oidc_audience: self.oidc_audience.or(under.oidc_audience),
             oidc_name_claim: self.oidc_name_claim.or(under.oidc_name_claim),
             oidc_groups_claim: self.oidc_groups_claim.or(under.oidc_groups_claim),
+            oidc_scopes: self.oidc_scopes.or(under.oidc_scopes),
+            max_rate: self.max_rate.or(under.max_rate),
+            max_requests: self.max_requests.or(under.max_requests),
+            max_sessions: self.max_sessions.or(under.max_sessions),
+            max_streams: self.max_streams.or(under.max_streams),
+            max_body: self.max_body.or(under.max_body),
             state: self.state.or(under.state),
             interval: self.interval.or(under.interval),
             name: self.name.or(under.name),

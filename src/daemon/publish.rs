@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::control::Failures;
@@ -15,7 +15,7 @@ use crate::policy::PolicySet;
 use crate::ports::{Clock, DeclaredRunners, Judge, Publisher};
 use crate::resource::ResourceId;
 use crate::resource::crib::Registration;
-use crate::status::{ConditionType, RegistrationStatus, Status, get};
+use crate::status::{CertificateStatus, ConditionType, RegistrationStatus, Status, get};
 use crate::telemetry::Metrics;
 
 /// What is published now.
@@ -35,17 +35,21 @@ pub(super) struct Published {
     pub(super) register: watch::Sender<Arc<[Registration]>>,
     /// How they are.
     pub(super) registered: ArcSwap<Vec<RegistrationStatus>>,
+    /// How the certificate of the MCP listener is, where there is one.
+    pub(super) certificate: ArcSwapOption<CertificateStatus>,
 }
 
 impl Published {
     /// Everything that is known of how things are.
     pub(super) fn all(&self) -> Arc<Status> {
         let (status, registered) = (self.status.load_full(), self.registered.load_full());
-        if registered.is_empty() {
+        let certificate = self.certificate.load_full();
+        if registered.is_empty() && certificate.is_none() {
             return status;
         }
         let mut status = (*status).clone();
         status.registrations = registered.to_vec();
+        status.daemon.certificate = certificate.map(|certificate| (*certificate).clone());
         Arc::new(status)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -111,6 +111,7 @@ impl World {
             changed: watch::Sender::new(()),
             register: watch::Sender::new([].into()),
             registered: ArcSwap::default(),
+            certificate: ArcSwapOption::default(),
         };
         Ok(Self {
             clean,

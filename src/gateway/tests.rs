@@ -102,6 +102,7 @@ impl World {
             params: Some(params),
             meta: crate::mcp::server::Meta::default(),
             session: None,
+            held: crate::mcp::server::Held::default(),
             method,
         };
         self.gateway.request(&request, &CallContext::default()).await

@@ -2,13 +2,18 @@
 //!
 //! Input: the headers of a request. Output: a [`Principal`], or the refusal that HTTP has for it.
 //! Invariants: where anything is configured, nobody is let through without a token; an identity
-//! without a name is none; no token is logged, kept in the clear or read from an address. Source: MCP
-//! 2026-07-28 `basic/authorization`, RFC 6750, RFC 9728. Not here: what a principal may do.
+//! without a name is none; no token is logged, kept in the clear or read from an address; what a token
+//! costs to refuse is bounded. Source: MCP 2026-07-28 and 2025-11-25 `basic/authorization`, RFC 6750,
+//! RFC 9728. Not here: what a principal may do.
 
+mod attempts;
 mod issuer;
 mod tokens;
 
+use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +21,9 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
 
+use super::Peer;
 use crate::policy::Principal;
 
 pub use issuer::{Issuer, IssuerConfig};
@@ -34,7 +41,12 @@ pub struct Access {
     issuer: Option<Issuer>,
     /// The address clients use, without a path: `https://tools.example.com`.
     public: String,
+    attempts: attempts::Attempts,
+    on_refused: OnRefused,
 }
+
+/// Hears why a request was refused, in a word.
+pub type OnRefused = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// Why nobody is let through.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,28 +55,68 @@ pub(in crate::http) enum Denied {
     Missing,
     /// There is one, and it is no good.
     Invalid(&'static str),
+    /// It is good, and not for this: the scopes it has to have.
+    Scope,
     /// It cannot be checked now.
     Unavailable,
+    /// Too many from the same address were no good. When to try again.
+    TooMany(Duration),
+}
+
+impl Denied {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "no-token",
+            Self::Invalid(_) => "invalid-token",
+            Self::Scope => "insufficient-scope",
+            Self::Unavailable => "token-unchecked",
+            Self::TooMany(_) => "invalid-tokens",
+        }
+    }
 }
 
 impl Access {
-    /// None when neither way to be known is configured.
-    pub fn new(tokens: Option<Tokens>, issuer: Option<Issuer>, public: &str) -> Option<Self> {
+    /// None when neither way to be known is configured. `public` is the address clients use, without a path.
+    pub fn new(
+        tokens: Option<Tokens>,
+        issuer: Option<Issuer>,
+        public: &str,
+        on_refused: OnRefused,
+    ) -> Option<Self> {
         let any = tokens.is_some() || issuer.is_some();
-        any.then(|| Self { tokens, issuer, public: public.trim_end_matches('/').to_owned() })
+        let public = public.trim_end_matches('/').to_owned();
+        any.then(|| Self { tokens, issuer, public, attempts: attempts::Attempts::default(), on_refused })
     }
 
-    pub(in crate::http) async fn principal(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Denied> {
+    pub(in crate::http) async fn principal(
+        &self,
+        headers: &HeaderMap,
+        path: &str,
+        peer: Option<IpAddr>,
+    ) -> Result<Arc<Principal>, Denied> {
         let token = bearer(headers)?;
         if let Some(tokens) = &self.tokens
             && let Some(principal) = tokens.find(token).await
         {
             return Ok(principal);
         }
-        match &self.issuer {
-            Some(issuer) => issuer.verify(token).await,
-            None => Err(Denied::Invalid("the token is not known")),
+        let Some(issuer) = &self.issuer else { return Err(Denied::Invalid("the token is not known")) };
+        let resource = format!("{}{path}", self.public);
+        if let Some(known) = issuer.remembered(token, &resource) {
+            return known;
         }
+        let Some(peer) = peer else { return issuer.verify(token, &resource).await };
+        self.attempts.allows(peer, Instant::now()).map_err(Denied::TooMany)?;
+        let verified = issuer.verify(token, &resource).await;
+        if matches!(verified, Err(Denied::Invalid(_))) {
+            self.attempts.failed(peer, Instant::now());
+        }
+        verified
+    }
+
+    /// What tokens of the provider have to be good for, as challenges and metadata write it.
+    fn scopes(&self) -> &[String] {
+        self.issuer.as_ref().map_or(&[], Issuer::scopes)
     }
 
     /// The metadata of RFC 9728: who gives tokens for this resource.
@@ -77,6 +129,9 @@ impl Access {
         if !servers.is_empty() {
             document["authorization_servers"] = servers.into();
         }
+        if !self.scopes().is_empty() {
+            document["scopes_supported"] = self.scopes().into();
+        }
         document.to_string()
     }
 
@@ -84,6 +139,11 @@ impl Access {
         let (status, message) = match denied {
             Denied::Missing => (StatusCode::UNAUTHORIZED, "a bearer token is needed"),
             Denied::Invalid(why) => (StatusCode::UNAUTHORIZED, *why),
+            Denied::Scope => (StatusCode::FORBIDDEN, "the token lacks a scope that is needed here"),
+            Denied::TooMany(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many tokens from this address were no good; try again later",
+            ),
             Denied::Unavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the token cannot be checked now; try again later")
             }
@@ -92,12 +152,26 @@ impl Access {
             status,
             serde_json::json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": message}}).to_string(),
         );
-        if status == StatusCode::UNAUTHORIZED {
+        (self.on_refused)(denied.reason());
+        if let Denied::TooMany(after) = denied {
+            response.headers_mut().insert(header::RETRY_AFTER, (after.as_secs() + 1).into());
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let mut challenge = format!("Bearer resource_metadata=\"{}{WELL_KNOWN}{path}\"", self.public);
-            if let Denied::Invalid(why) = denied {
-                challenge.push_str(", error=\"invalid_token\", error_description=\"");
-                challenge.push_str(why);
-                challenge.push('"');
+            let mut add = |name: &str, value: &str| {
+                // A `String` takes everything.
+                let _ = write!(challenge, ", {name}=\"{value}\"");
+            };
+            match denied {
+                Denied::Invalid(_) => add("error", "invalid_token"),
+                Denied::Scope => add("error", "insufficient_scope"),
+                _ => {}
+            }
+            if !matches!(denied, Denied::Missing) {
+                add("error_description", message);
+            }
+            if !self.scopes().is_empty() {
+                add("scope", &self.scopes().join(" "));
             }
             let challenge = HeaderValue::from_str(&challenge);
             response.headers_mut().extend(challenge.ok().map(|value| (header::WWW_AUTHENTICATE, value)));
@@ -140,17 +214,26 @@ pub fn authenticated(router: Router, access: Arc<Access>) -> Router {
 async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if let Some(of) = path.strip_prefix(WELL_KNOWN)
-        && (of.is_empty() || of.starts_with('/'))
         && request.method() == Method::GET
+        && let Some(of) = resource(of)
     {
-        return json(StatusCode::OK, access.metadata(if of.is_empty() { "/mcp" } else { of }));
+        return json(StatusCode::OK, access.metadata(of));
     }
-    match access.principal(request.headers()).await {
+    let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+    match access.principal(request.headers(), path, peer).await {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
         }
         Err(denied) => access.refuse(request.uri().path(), &denied),
+    }
+}
+
+/// The endpoint whose metadata is asked for: its path stands behind the well-known one, or nothing does.
+fn resource(of: &str) -> Option<&str> {
+    match of {
+        "" | "/" => Some("/mcp"),
+        _ => (of == "/mcp" || of.starts_with("/mcp/") || of.starts_with("/mcp@")).then_some(of),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which names a listener answers to, so that no page of a browser can reach it under a name of its
-//! own (DNS rebinding) or from its own origin.
+//! own (DNS rebinding) or from its own origin, unless that origin was declared.
+
+mod cors;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,7 +18,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
     port: u16,
+    /// The port of a name without one.
+    usual_port: u16,
     public: Option<Place>,
+    /// Other origins whose pages may use it.
+    origins: Vec<Place>,
 }
 
 /// Scheme, host and port.
@@ -29,7 +35,21 @@ struct Place {
 
 impl Allowed {
     pub fn new(local: SocketAddr, public_url: Option<&Uri>) -> Self {
-        Self { port: local.port(), public: public_url.and_then(place) }
+        let public = public_url.and_then(place);
+        Self { port: local.port(), usual_port: 80, public, origins: Vec::new() }
+    }
+
+    /// The same, where connections are encrypted.
+    #[must_use]
+    pub fn encrypted(self, encrypted: bool) -> Self {
+        Self { usual_port: if encrypted { 443 } else { 80 }, ..self }
+    }
+
+    /// The same, with other origins whose pages may use it (CORS). What is no origin allows nothing.
+    #[must_use]
+    pub fn origins(self, origins: &[String]) -> Self {
+        let origins = origins.iter().filter_map(|origin| place(&origin.parse().ok()?)).collect();
+        Self { origins, ..self }
     }
 
     /// `Host` of a request; the scheme is not in it.
@@ -37,7 +57,7 @@ impl Allowed {
         let Ok(authority) = value.parse::<Authority>() else { return false };
         let host = bare(authority.host());
         let port = authority.port_u16();
-        let local = is_loopback(&host) && port.unwrap_or(80) == self.port;
+        let local = is_loopback(&host) && port.unwrap_or(self.usual_port) == self.port;
         let public = self.public.as_ref().is_some_and(|public| {
             public.host == host && port.or_else(|| default_port(&public.scheme)) == Some(public.port)
         });
@@ -47,7 +67,16 @@ impl Allowed {
     /// `Origin` of a request; `null` is none of ours.
     fn origin(&self, value: &str) -> bool {
         let Some(origin) = value.parse::<Uri>().ok().as_ref().and_then(place) else { return false };
-        (is_loopback(&origin.host) && origin.port == self.port) || self.public.as_ref() == Some(&origin)
+        let own =
+            (is_loopback(&origin.host) && origin.port == self.port) || self.public.as_ref() == Some(&origin);
+        own || self.origins.contains(&origin)
+    }
+
+    /// The origin of a request, when it is a declared one.
+    fn declared(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let value = headers.get(header::ORIGIN).filter(|_| !self.origins.is_empty())?;
+        let origin = value.to_str().ok()?.parse::<Uri>().ok().as_ref().and_then(place)?;
+        self.origins.contains(&origin).then(|| value.clone())
     }
 
     /// # Errors
@@ -68,7 +97,7 @@ impl Allowed {
         }
         for origin in headers.get_all(header::ORIGIN) {
             if !origin.to_str().is_ok_and(|origin| self.origin(origin)) {
-                let why = "requests from this `Origin` are not served; see --public-url";
+                let why = "requests from this `Origin` are not served; see --allow-origin";
                 return Err((StatusCode::FORBIDDEN, why.to_owned()));
             }
         }
@@ -104,10 +133,17 @@ pub fn guard(router: Router, allowed: Allowed) -> Router {
 }
 
 async fn check(State(allowed): State<Arc<Allowed>>, request: Request, next: Next) -> Response {
-    match allowed.check(request.headers(), request.uri(), request.version()) {
-        Ok(()) => next.run(request).await,
-        Err((status, reason)) => refuse(status, &reason),
+    if let Err((status, reason)) = allowed.check(request.headers(), request.uri(), request.version()) {
+        return refuse(status, &reason);
     }
+    let Some(origin) = allowed.declared(request.headers()) else { return next.run(request).await };
+    let preflight = cors::preflight(request.method(), request.headers());
+    let mut response = match preflight {
+        Some(response) => response,
+        None => next.run(request).await,
+    };
+    cors::allow(&mut response, origin);
+    response
 }
 
 fn refuse(status: StatusCode, reason: &str) -> Response {
@@ -125,7 +161,8 @@ mod tests {
     #[test]
     fn only_names_of_the_listener_are_answered() {
         let public: Uri = "https://tools.example.com".parse().expect("a URL");
-        let allowed = Allowed::new(([127, 0, 0, 1], 7800).into(), Some(&public));
+        let allowed = Allowed::new(([127, 0, 0, 1], 7800).into(), Some(&public))
+            .origins(&["https://app.example.org".to_owned()]);
         let cases = [
             ("127.0.0.1:7800", None, true),
             ("localhost:7800", Some("http://localhost:7800"), true),
@@ -144,6 +181,10 @@ mod tests {
             ("tools.example.com", Some("http://tools.example.com"), false),
             ("localhost:7800", Some("http://localhost:3000"), false),
             ("localhost:7800", Some("https://evil.example.com"), false),
+            ("tools.example.com", Some("https://app.example.org"), true),
+            ("localhost:7800", Some("https://app.example.org:443"), true),
+            ("localhost:7800", Some("http://app.example.org"), false),
+            ("localhost:7800", Some("https://app.example.org.evil.example"), false),
             ("localhost:7800", Some("null"), false),
             ("localhost:7800", Some(""), false),
         ];
@@ -173,5 +214,13 @@ mod tests {
         assert_eq!(status(&twice, "/mcp", Version::HTTP_11), 400);
         assert_eq!(status(&HeaderMap::new(), "/mcp", Version::HTTP_11), 400);
         assert_eq!(status(&HeaderMap::new(), "/mcp", Version::HTTP_10), 403);
+    }
+
+    #[test]
+    fn a_name_without_a_port_has_the_port_of_its_scheme() {
+        let named = |port: u16, encrypted: bool| {
+            Allowed::new(([127, 0, 0, 1], port).into(), None).encrypted(encrypted).host("localhost")
+        };
+        assert!(named(80, false) && named(443, true) && !named(443, false) && !named(80, true));
     }
 }

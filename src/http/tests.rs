@@ -35,7 +35,7 @@ fn world_of(most: usize) -> World {
     let router = guard(router, Allowed::new(address, None));
     let shutdown = CancellationToken::new();
     let mut serving = JoinSet::new();
-    serving.spawn(serve_at_most(most, listener, router, shutdown.clone()));
+    serving.spawn(serve_at_most(most, listener.into(), router, shutdown.clone()));
     World { address, shutdown, serving, begun, go }
 }
 

@@ -16,6 +16,7 @@ mod lines;
 mod link;
 mod listen;
 mod mirror;
+mod post;
 mod registry;
 mod stdio;
 mod watched;
@@ -35,6 +36,7 @@ pub use self::era::GreetError;
 pub use self::forward::{ForwardError, forward};
 pub use self::held::Held;
 pub use self::inbox::Notice;
+pub use self::post::{Answer, PostError, Poster};
 pub use self::registry::Upstreams;
 pub use self::watched::{Updated, Watch};
 

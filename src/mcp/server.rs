@@ -12,6 +12,7 @@ mod headers;
 mod legacy;
 mod listen;
 mod modern;
+mod quota;
 mod reply;
 mod request;
 mod respond;
@@ -35,6 +36,7 @@ use crate::policy::Principal;
 
 pub use body::Payload;
 pub use handler::{About, Changes, Handler};
+pub use quota::{Excess, Held, OnExcess, Quotas};
 pub use reply::Reply;
 pub use request::{Level, Meta, Method, Request, SessionOf};
 pub use scope::{Scope, Unserved};
@@ -50,6 +52,7 @@ const MAX_STREAMS: usize = 10_000;
 pub struct Endpoint {
     handler: Arc<dyn Handler>,
     sessions: session::Sessions,
+    users: quota::Users,
     /// Ends streams; calls go on until the listener's own grace is over.
     shutdown: CancellationToken,
     streams: Arc<Semaphore>,
@@ -58,10 +61,22 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Without limits of single principals.
     pub fn new(handler: Arc<dyn Handler>, shutdown: CancellationToken) -> Arc<Self> {
+        Self::limited(handler, shutdown, Quotas::default(), Arc::new(|_| {}))
+    }
+
+    /// With limits of each principal. `on_excess` hears of requests refused for them.
+    pub fn limited(
+        handler: Arc<dyn Handler>,
+        shutdown: CancellationToken,
+        quotas: Quotas,
+        on_excess: OnExcess,
+    ) -> Arc<Self> {
         Arc::new(Self {
             handler,
             sessions: session::Sessions::new(session::LIMITS),
+            users: quota::Users::new(quotas, on_excess),
             shutdown,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             detached: TaskTracker::new(),
@@ -108,7 +123,8 @@ impl Endpoint {
         if let Err(unserved) = self.handler.admit(&scope, &principal) {
             return Refusal::from(unserved).into_response();
         }
-        let asked = Asked { headers: parts.headers, principal, scope };
+        let user = self.users.of(&principal);
+        let asked = Asked { headers: parts.headers, principal, scope, user };
         let answered = match parts.method {
             Verb::POST => self.post(&asked, body).await,
             Verb::GET => legacy::get(self, &asked),
@@ -127,16 +143,24 @@ impl Endpoint {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         headers::content_type(&asked.headers)?;
-        let reading = tokio::time::timeout(BODY_TIMEOUT, body::read(&asked.headers, body, MAX_BODY));
-        let bytes = reading
-            .await
-            .map_err(|_| Refusal::status(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))??;
-        let message = wire::parse(&bytes, MAX_BODY).map_err(|error| {
+        let arriving = self.users.hold(&asked.user, Excess::Bodies, None)?;
+        let max = self.users.max_body();
+        let reading = tokio::time::timeout(BODY_TIMEOUT, body::read(&asked.headers, body, max));
+        let late = |_| Refusal::status(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+        let bytes = reading.await.map_err(late)?.inspect_err(|refused| {
+            if refused.status == StatusCode::PAYLOAD_TOO_LARGE {
+                self.users.exceeded(Excess::Body);
+            }
+        })?;
+        drop(arriving);
+        let message = wire::parse(&bytes, max).map_err(|error| {
             Refusal::error(StatusCode::BAD_REQUEST, None, error.code(), error.to_string())
         })?;
         match message {
             Message::Request { id, method, params } => {
-                let request = request::read(id, &method, params, asked)?;
+                // Notifications and answers are taken always: one may be what ends a call, or lets it go on.
+                let held = self.users.request(&asked.user, &id)?;
+                let request = Request { held, ..request::read(id, &method, params, asked)? };
                 drop(bytes);
                 if headers::is_modern(&asked.headers, &request)? {
                     modern::request(self, asked, request).await
@@ -160,6 +184,7 @@ struct Asked {
     headers: HeaderMap,
     principal: Arc<Principal>,
     scope: Scope,
+    user: quota::User,
 }
 
 /// A request that is not served, as HTTP says so.
@@ -169,6 +194,8 @@ struct Refusal {
     /// Of the request, when it could be read.
     id: Option<wire::Id>,
     error: wire::ErrorObject,
+    /// When it is worth to try again.
+    after: Option<Duration>,
 }
 
 impl Refusal {
@@ -177,7 +204,11 @@ impl Refusal {
     }
 
     fn error(status: StatusCode, id: Option<&wire::Id>, code: i64, message: impl Into<String>) -> Self {
-        Self { status, id: id.cloned(), error: wire::ErrorObject::new(code, message) }
+        Self { status, id: id.cloned(), error: wire::ErrorObject::new(code, message), after: None }
+    }
+
+    fn after(self, after: Duration) -> Self {
+        Self { after: Some(after), ..self }
     }
 
     fn bad(id: &wire::Id, code: i64, message: impl Into<String>) -> Self {
@@ -194,6 +225,9 @@ impl Refusal {
         let mut response = respond::json(self.status, Payload::full(text));
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("POST, GET, DELETE"));
+        }
+        if let Some(after) = self.after {
+            response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
         }
         response
     }

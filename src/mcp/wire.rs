@@ -37,6 +37,8 @@ pub mod code {
     pub const INTERNAL_ERROR: i64 = -32603;
     /// Of 2025-11-25: the user has to open an address first.
     pub const URL_ELICITATION_REQUIRED: i64 = -32042;
+    /// One of ours, of those that JSON-RPC leaves to servers: a limit of the caller. It may come again later.
+    pub const LIMIT_EXCEEDED: i64 = -32005;
     pub const HEADER_MISMATCH: i64 = -32020;
     pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
     pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;

@@ -47,6 +47,11 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabels {
     kind: String,
 }
@@ -94,6 +99,9 @@ pub struct Metrics {
     resources: Family<ResourceLabels, Gauge>,
     changed: Family<ServerLabels, Counter>,
     locks: Family<LockLabels, Gauge>,
+    refused: Family<ReasonLabels, Counter>,
+    certificate: Gauge,
+    certificate_failures: Counter,
     tools: Mutex<BTreeSet<String>>,
     servers: Mutex<BTreeSet<String>>,
     last: Mutex<Option<RevisionLabels>>,
@@ -129,6 +137,9 @@ impl Default for Metrics {
             resources: Family::default(),
             changed: Family::default(),
             locks: Family::default(),
+            refused: Family::default(),
+            certificate: Gauge::default(),
+            certificate_failures: Counter::default(),
             tools: Mutex::default(),
             servers: Mutex::default(),
             last: Mutex::default(),
@@ -167,11 +178,43 @@ impl Default for Metrics {
             "Servers by how they stand to their lock",
             metrics.locks.clone(),
         );
+        metrics.register_requests(&mut registry);
         Self { registry, ..metrics }
     }
 }
 
 impl Metrics {
+    fn register_requests(&self, registry: &mut Registry) {
+        registry.register(
+            "requests_refused",
+            "Requests that were refused before anybody looked at what they ask, by reason",
+            self.refused.clone(),
+        );
+        registry.register(
+            "tls_certificate_expiry_timestamp_seconds",
+            "Last second of the certificate that is served",
+            self.certificate.clone(),
+        );
+        registry.register(
+            "tls_certificate_failures",
+            "Files of a certificate that changed and could not be used",
+            self.certificate_failures.clone(),
+        );
+    }
+
+    /// A request was refused: for a limit of its caller, or because it does not say who that is.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Which certificate is served: its last second since the epoch, and whether a newer one failed.
+    pub fn certificate(&self, not_after: u64, failed: bool) {
+        self.certificate.set(not_after.try_into().unwrap_or(i64::MAX));
+        if failed {
+            self.certificate_failures.inc();
+        }
+    }
+
     /// A call of a tool ended. `tool` is the published name of an entry of the catalog.
     pub fn execution(&self, tool: &str, success: bool, duration: Duration) {
         let tool = bounded(&self.tools, tool);

@@ -4,11 +4,13 @@ mod access;
 mod clients;
 mod elsewhere;
 mod faults;
+mod limits;
 mod personal;
 mod restart;
 mod signatures;
 mod stdio;
 mod sync;
+mod tls;
 mod types;
 
 use std::time::Duration;

@@ -137,6 +137,7 @@ impl World {
             params: Some(params),
             meta: Meta { client_capabilities: raw::into_raw(FORM.to_owned()).ok(), ..Meta::default() },
             session: None,
+            held: crate::mcp::server::Held::default(),
             scope: crate::mcp::server::Scope::All,
         }
     }

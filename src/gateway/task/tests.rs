@@ -88,6 +88,7 @@ async fn ask(
         params: raw::into_raw(params.to_string()).ok(),
         meta: Meta { client_capabilities: raw::into_raw(capabilities.to_owned()).ok(), ..Meta::default() },
         session: None,
+        held: crate::mcp::server::Held::default(),
         method,
     };
     match world.gateway.request(&request, &CallContext::default()).await? {

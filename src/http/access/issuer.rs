@@ -1,7 +1,9 @@
 //! Tokens of an identity provider: JWTs, checked against the keys it publishes (OIDC).
 //!
-//! Checked are signature, issuer, audience, expiry and beginning, with a minute of clock skew; only
-//! asymmetric algorithms are taken. Source: RFC 7519, RFC 8725, `OpenID` Connect Discovery 1.0.
+//! Checked are signature, issuer, audience, expiry and beginning, with a minute of clock skew, and scopes;
+//! only asymmetric algorithms are taken. Keys are asked for again in the background while the known ones
+//! serve, so that a slow provider holds up nobody but those whose key is new. Source: RFC 7519, RFC 8725,
+//! RFC 8707, `OpenID` Connect Discovery 1.0.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +16,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::Denied;
 use crate::outgoing::{Client, Options};
@@ -47,8 +50,10 @@ const MAX_ANSWER: usize = 1 << 20;
 const MAX_KEYS: usize = 64;
 /// Tokens whose check is remembered: RSA takes as long as the rest of a call.
 const MAX_REMEMBERED: usize = 4096;
-/// Groups and scopes of one principal.
+/// Groups and scopes of one principal, and audiences of a token.
 const MAX_GROUPS: usize = 1000;
+/// It is for somebody else.
+const ELSEWHERE: Denied = Denied::Invalid("the token is for another audience");
 
 /// Which provider, and what of its tokens is who.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +66,21 @@ pub struct IssuerConfig {
     pub name_claim: String,
     /// The claim that lists its groups.
     pub groups_claim: String,
+    /// What every token has to be good for.
+    pub scopes: Vec<String>,
 }
 
 /// An identity provider.
-pub struct Issuer {
+pub struct Issuer(Arc<Inner>);
+
+struct Inner {
     config: IssuerConfig,
     client: Client,
     keys: ArcSwap<Keys>,
     asked: tokio::sync::Mutex<Option<Instant>>,
     remembered: Mutex<HashMap<Digest, Remembered>>,
+    /// Asks for keys while requests go on.
+    asking: TaskTracker,
 }
 
 #[derive(Default)]
@@ -80,6 +91,8 @@ struct Keys {
 
 struct Remembered {
     principal: Arc<Principal>,
+    /// Whom it is for, of those that are us.
+    audiences: Vec<String>,
     /// Seconds since the epoch; the skew is in it.
     until: u64,
 }
@@ -95,44 +108,103 @@ impl Issuer {
     /// When there can be no client for its address.
     pub fn new(config: IssuerConfig) -> PortResult<Self> {
         let client = Client::new(&Options { timeout: Some(TIMEOUT), ..Options::default() })?;
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             config,
             client,
             keys: ArcSwap::default(),
             asked: tokio::sync::Mutex::default(),
             remembered: Mutex::default(),
-        })
+            asking: TaskTracker::new(),
+        })))
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.config.issuer
+        &self.0.config.issuer
     }
 
-    /// Whose token it is.
-    pub(super) async fn verify(&self, token: &str) -> Result<Arc<Principal>, Denied> {
+    pub(super) fn scopes(&self) -> &[String] {
+        &self.0.config.scopes
+    }
+
+    /// Whose token it is, when it was checked lately. `resource` is the endpoint that is asked.
+    pub(super) fn remembered(&self, token: &str, resource: &str) -> Option<Result<Arc<Principal>, Denied>> {
         let digest = Digest::of_bytes(token.as_bytes());
-        let now = seconds();
-        if let Some(found) = self.remembered().get(&digest).filter(|found| found.until > now) {
-            return Ok(Arc::clone(&found.principal));
-        }
+        let remembered = self.0.remembered();
+        let found = remembered.get(&digest).filter(|found| found.until > seconds())?;
+        let ours = found.audiences.iter().any(|audience| self.0.is_for(audience, resource));
+        Some(if ours { self.0.scoped(&found.principal) } else { Err(ELSEWHERE) })
+    }
+
+    /// Whose token it is. `resource` is the endpoint that is asked.
+    pub(super) async fn verify(&self, token: &str, resource: &str) -> Result<Arc<Principal>, Denied> {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| Denied::Invalid("the token is not known"))?;
         if !ALGORITHMS.contains(&header.alg) {
             return Err(Denied::Invalid("the token is signed in a way that is not taken"));
         }
         let key = self.key(header.kid.as_deref(), header.alg).await?;
-        let claims = self.claims(token, &key, header.alg)?;
-        let principal = Arc::new(self.principal(&claims)?);
+        let inner = &self.0;
+        let claims = inner.claims(token, &key, header.alg, resource)?;
+        let principal = Arc::new(inner.principal(&claims)?);
+        let now = seconds();
         let until = claims.get("exp").and_then(Value::as_u64).unwrap_or(0).saturating_add(SKEW.as_secs());
-        let mut remembered = self.remembered();
+        // No longer than keys are: one that was withdrawn must not live on in what it signed.
+        let until = until.min(now.saturating_add(FRESH.as_secs()));
+        let audiences = match claims.get("aud") {
+            Some(Value::String(one)) => vec![one.clone()],
+            Some(Value::Array(several)) => {
+                several.iter().filter_map(Value::as_str).take(MAX_GROUPS).map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut remembered = inner.remembered();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.retain(|_, found| found.until > now);
             if remembered.len() >= MAX_REMEMBERED {
                 remembered.clear();
             }
         }
-        remembered.insert(digest, Remembered { principal: Arc::clone(&principal), until });
-        Ok(principal)
+        let digest = Digest::of_bytes(token.as_bytes());
+        remembered.insert(digest, Remembered { principal: Arc::clone(&principal), audiences, until });
+        drop(remembered);
+        inner.scoped(&principal)
+    }
+
+    /// The key a token names, asked for when it is not known.
+    async fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Denied> {
+        let inner = &self.0;
+        let keys = inner.keys.load();
+        if let Some(key) = keys.find(id, algorithm) {
+            if keys.at.is_none_or(|at| at.elapsed() >= FRESH) && inner.asking.is_empty() {
+                let asking = Arc::clone(inner);
+                inner.asking.spawn(async move { asking.refresh().await });
+            }
+            return Ok(key);
+        }
+        drop(keys);
+        let reached = inner.refresh().await;
+        let keys = inner.keys.load();
+        match keys.find(id, algorithm) {
+            Some(key) => Ok(key),
+            None if reached || keys.at.is_some() => Err(Denied::Invalid("the token's key is not known")),
+            None => Err(Denied::Unavailable),
+        }
+    }
+}
+
+impl Inner {
+    /// Whether an audience is us. An endpoint below ours is its own resource, and tokens can be for it
+    /// alone (RFC 8707).
+    fn is_for(&self, audience: &str, resource: &str) -> bool {
+        let ours = self.config.audience.as_str();
+        let below = resource.strip_prefix(ours).is_some_and(|rest| rest.starts_with(['/', '@']));
+        audience == ours || (below && audience == resource)
+    }
+
+    /// A principal whose token is good for what is needed.
+    fn scoped(&self, principal: &Arc<Principal>) -> Result<Arc<Principal>, Denied> {
+        let all = self.config.scopes.iter().all(|scope| principal.scopes.contains(scope));
+        if all { Ok(Arc::clone(principal)) } else { Err(Denied::Scope) }
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Remembered>> {
@@ -144,10 +216,13 @@ impl Issuer {
         token: &str,
         key: &DecodingKey,
         algorithm: Algorithm,
+        resource: &str,
     ) -> Result<Map<String, Value>, Denied> {
         use jsonwebtoken::errors::ErrorKind;
         let mut validation = Validation::new(algorithm);
-        validation.set_audience(&[&self.config.audience]);
+        let ours = self.config.audience.as_str();
+        let resource = if self.is_for(resource, resource) { resource } else { ours };
+        validation.set_audience(&[ours, resource]);
         validation.set_issuer(&[&self.config.issuer]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.validate_nbf = true;
@@ -157,7 +232,7 @@ impl Issuer {
             Denied::Invalid(match error.kind() {
                 ErrorKind::ExpiredSignature => "the token has expired",
                 ErrorKind::ImmatureSignature => "the token is not valid yet",
-                ErrorKind::InvalidAudience => "the token is for another audience",
+                ErrorKind::InvalidAudience => return ELSEWHERE,
                 ErrorKind::InvalidIssuer => "the token is of another issuer",
                 ErrorKind::MissingRequiredClaim(_) => "the token lacks one of `exp`, `iss` and `aud`",
                 _ => "the token's signature does not hold",
@@ -176,22 +251,6 @@ impl Issuer {
             groups: words(claims.get(&self.config.groups_claim)).take(MAX_GROUPS).collect(),
             scopes: scopes.take(MAX_GROUPS).collect(),
         })
-    }
-
-    /// The key a token names, asked for again when it is not known.
-    async fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Denied> {
-        let keys = self.keys.load();
-        let fresh = keys.at.is_some_and(|at| at.elapsed() < FRESH);
-        if let Some(key) = keys.find(id, algorithm).filter(|_| fresh) {
-            return Ok(key);
-        }
-        let reached = self.refresh().await;
-        let keys = self.keys.load();
-        match keys.find(id, algorithm) {
-            Some(key) => Ok(key),
-            None if reached || keys.at.is_some() => Err(Denied::Invalid("the token's key is not known")),
-            None => Err(Denied::Unavailable),
-        }
     }
 
     /// Asks for the keys, unless that was done just now. Keys that are known outlive a failure.

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::http::stamp::Stamp;
 use crate::policy::Principal;
 use crate::ports::{PortError, PortResult};
 use crate::resource::Digest;
@@ -37,14 +38,11 @@ struct Looked {
     stamp: Stamp,
 }
 
-/// What changes when a file is written or replaced.
-type Stamp = Option<(SystemTime, u64)>;
-
 impl Tokens {
     /// # Errors
     /// When the file cannot be read, or a line of it is no token.
     pub fn read(path: &Path) -> PortResult<Self> {
-        let stamp = stamp(path);
+        let stamp = Stamp::of(path);
         let known = load(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -72,7 +70,7 @@ impl Tokens {
         let path = self.path.clone();
         let before = looked.stamp;
         let read = tokio::task::spawn_blocking(move || {
-            let now = stamp(&path);
+            let now = Stamp::of(&path);
             (now, (now != before).then(|| load(&path)))
         });
         let Ok((stamp, loaded)) = read.await else { return };
@@ -88,11 +86,6 @@ impl Tokens {
             }
         }
     }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.modified().ok()?, found.len()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file of tokens is the operator's")]

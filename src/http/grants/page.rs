@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::provider::Endpoints;
 use super::{Authorization, Grants, LIFE, Opened, Pending, Wanted, lock, random, seconds};
+use crate::http::Peer;
 use crate::resource::Digest;
 
 /// Bytes of the form: one token.
@@ -76,6 +77,7 @@ impl Grants {
     /// Whether whoever opens an address is the user who was asked. False: they have not said who they are.
     async fn is_asker(&self, user: &str, request: Request) -> Result<bool, Shown> {
         let Some(access) = self.place.get().and_then(|place| place.access.clone()) else { return Ok(true) };
+        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
         let mut headers = HeaderMap::new();
         if let Some(shown) = request.headers().get(header::AUTHORIZATION) {
             headers.insert(header::AUTHORIZATION, shown.clone());
@@ -90,7 +92,7 @@ impl Grants {
         } else {
             return Ok(false);
         }
-        match access.principal(&headers).await {
+        match access.principal(&headers, "/mcp", peer).await {
             Ok(principal) if principal.name == user => Ok(true),
             Ok(_) => Err(Shown(StatusCode::FORBIDDEN, "Somebody else was asked to open this address.\n")),
             Err(_) => Err(Shown(StatusCode::FORBIDDEN, "That is no token of this endpoint.\n")),

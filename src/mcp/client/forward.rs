@@ -52,19 +52,22 @@ pub enum ForwardError {
     Write(#[source] io::Error),
 }
 
-/// Forwards until the client ends its input. `authorization` is shown with each request.
+/// Forwards until the client ends its input. `authorization` is shown with each request; `authorities` are
+/// certificates (PEM) that are trusted besides the system's.
 ///
 /// # Errors
 /// When the address is none, or the client cannot be read from or written to any more.
 pub async fn forward(
     url: &str,
     authorization: Option<HeaderValue>,
+    authorities: &[u8],
     input: impl AsyncRead + Unpin,
     output: impl AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), ForwardError> {
     let address = |error: String| ForwardError::Address(error);
     let url: Uri = url.parse().map_err(|error: http::uri::InvalidUri| address(error.to_string()))?;
-    let sender = Sender::new(&url).map_err(|failure| address(super::CallError::from(failure).to_string()))?;
+    let sender = Sender::new(&url, authorities)
+        .map_err(|failure| address(super::CallError::from(failure).to_string()))?;
     let (out, lines) = mpsc::channel(QUEUE);
     let forward = Arc::new(Forward {
         sender,

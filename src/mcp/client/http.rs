@@ -67,7 +67,7 @@ impl Http {
         tasks: TaskTracker,
     ) -> Result<Arc<Self>, Failure> {
         let url: Uri = url.parse().map_err(|error| Failure::Unreached(format!("its address: {error}")))?;
-        let sender = Sender::new(&url)?;
+        let sender = Sender::new(&url, &[])?;
         let url = ArcSwap::from_pointee(url);
         let renewing = tokio::sync::Mutex::new(());
         Ok(Arc::new(Self {

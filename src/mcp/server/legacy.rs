@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::request::{Level, Method, Request, SessionOf};
 use super::respond::{Call, MAX_EVENTS, Outcome, Running};
 use super::session::{CallInFlight, Session, lock};
-use super::{Asked, Endpoint, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
+use super::{Asked, Endpoint, Excess, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
 use crate::mcp::wire::{self, Id, code, raw};
 use crate::ports::CallContext;
 
@@ -119,7 +119,13 @@ fn initialize(endpoint: &Endpoint, asked: &Asked, request: &Request) -> Result<R
     let offered = request.params.as_deref().and_then(|params| raw::get(params, "capabilities"));
     let offered = offered.filter(|raw| raw.get().starts_with('{') && raw.get().len() <= MAX_CAPABILITIES);
     let offered = offered.map(ToOwned::to_owned);
-    let Some(session) = endpoint.sessions.open(version, asked, offered, heard) else {
+    let held = if let Some(held) = endpoint.users.try_hold(&asked.user, Excess::Sessions) {
+        held
+    } else {
+        endpoint.sessions.make_room(&asked.principal);
+        endpoint.users.hold(&asked.user, Excess::Sessions, Some(&request.id))?
+    };
+    let Some(session) = endpoint.sessions.open(version, asked, offered, heard, held) else {
         let message = "too many sessions are open; try again later";
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return Err(Refusal::error(status, Some(&request.id), code::INTERNAL_ERROR, message));
@@ -205,11 +211,13 @@ pub(super) fn response(
 
 pub(super) fn get(endpoint: &Endpoint, asked: &Asked) -> Result<Response<Payload>, Refusal> {
     only_legacy(asked)?;
+    endpoint.users.rated(&asked.user, None)?;
     let session = session(endpoint, asked, None)?;
     if !headers::accepts_events(&asked.headers) {
         return Err(Refusal::status(StatusCode::NOT_ACCEPTABLE, "`Accept` has to name `text/event-stream`"));
     }
-    listen::stream(endpoint, &session)
+    let held = endpoint.users.hold(&asked.user, Excess::Streams, None)?;
+    listen::stream(endpoint, &session, held)
 }
 
 pub(super) fn delete(endpoint: &Endpoint, asked: &Asked) -> Result<Response<Payload>, Refusal> {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::request::Request;
 use super::session::{Session, lock};
 use super::sse::Told as _;
-use super::{Changes, Endpoint, Payload, Refusal, Scope, sse};
+use super::{Changes, Endpoint, Held, Payload, Refusal, Scope, sse};
 use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id, code, meta, raw};
 
@@ -83,10 +83,16 @@ struct Subscription {
     /// The session is over, or the client opened another stream.
     replaced: CancellationToken,
     _permit: OwnedSemaphorePermit,
+    /// Its place among those of its principal.
+    held: Held,
 }
 
 /// Answers `subscriptions/listen`.
-pub(super) fn subscribe(endpoint: &Endpoint, request: &Request) -> Result<Response<Payload>, Refusal> {
+pub(super) fn subscribe(
+    endpoint: &Endpoint,
+    request: &Request,
+    held: Held,
+) -> Result<Response<Payload>, Refusal> {
     let invalid = || Refusal::bad(&request.id, code::INVALID_PARAMS, "`params.notifications` is no filter");
     let given = request.params.as_deref().and_then(|params| raw::get(params, "notifications"));
     let filter: Filter = match given {
@@ -101,6 +107,7 @@ pub(super) fn subscribe(endpoint: &Endpoint, request: &Request) -> Result<Respon
         return Err(Refusal::bad(&request.id, code::INVALID_PARAMS, long_uri()));
     }
     let mut subscription = Subscription::open(endpoint, &request.scope, filter, Some(&request.id))?;
+    subscription.held = held;
     for uri in std::mem::take(&mut subscription.filter.resource_subscriptions) {
         // What is not honoured is not acknowledged.
         if let Ok(watch) = endpoint.handler.watch(request, &uri) {
@@ -115,8 +122,13 @@ pub(super) fn subscribe(endpoint: &Endpoint, request: &Request) -> Result<Respon
 }
 
 /// Answers the GET of a session.
-pub(super) fn stream(endpoint: &Endpoint, session: &Arc<Session>) -> Result<Response<Payload>, Refusal> {
+pub(super) fn stream(
+    endpoint: &Endpoint,
+    session: &Arc<Session>,
+    held: Held,
+) -> Result<Response<Payload>, Refusal> {
     let mut subscription = Subscription::open(endpoint, &session.scope, Filter::ALL, None)?;
+    subscription.held = held;
     subscription.replaced = session.open_stream();
     // What changed while no stream was open is told on this one.
     subscription.heard = *lock(&session.heard);
@@ -160,6 +172,7 @@ impl Subscription {
             shutdown: endpoint.shutdown.clone(),
             replaced: CancellationToken::new(),
             _permit: permit,
+            held: Held::default(),
         })
     }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::{Level, Method, Request};
 use super::respond::{Call, MAX_EVENTS, Running};
-use super::{Asked, Endpoint, Payload, Refusal, headers, listen, reply, respond};
+use super::{Asked, Endpoint, Excess, Payload, Refusal, headers, listen, reply, respond};
 use crate::mcp::wire::{Era, code, raw};
 use crate::ports::CallContext;
 
@@ -30,7 +30,10 @@ pub(super) async fn request(
                 Err(error) => respond::failed(&request, &error),
             });
         }
-        Method::Listen if streams => return listen::subscribe(endpoint, &request),
+        Method::Listen if streams => {
+            let held = endpoint.users.hold(&asked.user, Excess::Streams, Some(&request.id))?;
+            return listen::subscribe(endpoint, &request, held);
+        }
         Method::Listen => {
             let message = "a subscription is a stream: `Accept` has to name `text/event-stream`";
             return Err(Refusal::error(

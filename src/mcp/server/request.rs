@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::{Asked, Refusal, Scope};
+use super::{Asked, Held, Refusal, Scope};
 use crate::catalog::TASKS;
 use crate::mcp::wire::{Era, Id, code, raw};
 use crate::policy::Principal;
@@ -29,6 +29,8 @@ pub struct Request {
     pub meta: Meta,
     /// Of a legacy client.
     pub session: Option<SessionOf>,
+    /// Its place among those that are worked on for its principal.
+    pub held: Held,
 }
 
 /// The session that a request came in.
@@ -292,6 +294,7 @@ pub(super) fn read(
             progress_token: own(meta.progress_token.filter(|token| is_token(token))),
         },
         session: None,
+        held: Held::default(),
         id,
         method,
     })

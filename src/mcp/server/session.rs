@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::request::Level;
-use super::{Asked, Changes, Scope};
+use super::{Asked, Changes, Held, Scope};
 use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id};
 use crate::policy::Principal;
@@ -56,6 +56,8 @@ pub(super) struct Session {
     pub(super) scope: Scope,
     /// What the client said it can be asked; raw JSON.
     pub(super) capabilities: Option<Box<RawValue>>,
+    /// Its place among those of its principal.
+    _held: Held,
     /// Ends what is open when the session ends.
     pub(super) ended: CancellationToken,
     /// Which changes the client has heard of, or need not hear of.
@@ -97,6 +99,7 @@ impl Sessions {
         asked: &Asked,
         capabilities: Option<Box<RawValue>>,
         heard: Changes,
+        held: Held,
     ) -> Option<Arc<Session>> {
         let now = self.now();
         // 128 bits of the operating system's generator: not to be guessed.
@@ -107,6 +110,7 @@ impl Sessions {
             principal: Arc::clone(&asked.principal),
             scope: asked.scope.clone(),
             capabilities,
+            _held: held,
             ended: CancellationToken::new(),
             heard: Mutex::new(heard),
             used: AtomicU64::new(now),
@@ -135,12 +139,27 @@ impl Sessions {
         Some(session)
     }
 
+    /// Ends the longest idle session of a principal that has as many as it may, unless it was used
+    /// lately: clients that end without a word leave theirs behind.
+    pub(super) fn make_room(&self, principal: &Principal) -> bool {
+        let now = self.now();
+        let mut sessions = lock(&self.by_id);
+        let own = sessions.values().filter(|session| session.principal.name == principal.name);
+        let oldest = own.filter(|session| !session.is_busy()).min_by_key(|session| session.used());
+        let oldest = oldest.filter(|session| session.end_if_idle(now, self.limits.idle_when_full));
+        let Some(id) = oldest.map(|session| Arc::clone(&session.id)) else { return false };
+        sessions.remove(&id).is_some()
+    }
+
     /// The session of that id, if it is this principal's at this endpoint. To anybody else there is none.
+    ///
+    /// A principal is its name here: what its token is good for may grow or shrink under way (MCP
+    /// 2025-11-25, "Scope Challenge Handling"), and each request brings its own.
     pub(super) fn get(&self, id: &str, asked: &Asked) -> Option<Arc<Session>> {
         let now = self.now();
         let mut sessions = lock(&self.by_id);
         let session = sessions.get(id)?;
-        if session.principal != asked.principal || session.scope != asked.scope {
+        if session.principal.name != asked.principal.name || session.scope != asked.scope {
             return None;
         }
         if session.end_if_idle(now, self.limits.idle) {

@@ -1,6 +1,7 @@
 //! The wire rules of both eras, on the endpoint itself with a handler of a few tools.
 
 mod legacy;
+mod limits;
 mod modern;
 
 use std::sync::Arc;

@@ -23,6 +23,10 @@ spec:
 
 /// One modern request with a token, or none: status, `WWW-Authenticate` and body.
 fn ask(daemon: &Daemon, token: Option<&str>, method: &str, params: Value) -> (u16, String, Value) {
+    ask_at(&daemon.mcp, token, method, params)
+}
+
+fn ask_at(url: &str, token: Option<&str>, method: &str, params: Value) -> (u16, String, Value) {
     crate::support::tls();
     let mut params = params;
     params["_meta"] = json!({
@@ -31,7 +35,7 @@ fn ask(daemon: &Daemon, token: Option<&str>, method: &str, params: Value) -> (u1
         "io.modelcontextprotocol/clientCapabilities": {},
     });
     let mut request = reqwest::Client::new()
-        .post(&daemon.mcp)
+        .post(url)
         .header("accept", "application/json, text/event-stream")
         .header("content-type", "application/json")
         .header("mcp-protocol-version", "2026-07-28")
@@ -58,12 +62,25 @@ fn ask(daemon: &Daemon, token: Option<&str>, method: &str, params: Value) -> (u1
 }
 
 pub(super) fn get(url: &str) -> Value {
+    serde_json::from_str(&get_text(url)).unwrap()
+}
+
+pub(super) fn get_text(url: &str) -> String {
     crate::support::tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let bytes = reqwest::Client::new().get(url).send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice(&bytes).unwrap()
-    })
+    runtime.block_on(async { reqwest::Client::new().get(url).send().await.unwrap().text().await.unwrap() })
+}
+
+/// What a `toolcrib stdio` answers to `initialize`.
+pub(super) fn initialized(mut stdio: Command) -> String {
+    let mut bridge = stdio.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let request = r#"{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "it", "version": "1"}}}"#;
+    std::io::Write::write_all(bridge.stdin.as_mut().unwrap(), format!("{request}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::BufReader::new(bridge.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+    drop(bridge.stdin.take());
+    assert!(bridge.wait().unwrap().success());
+    answer
 }
 
 fn greet(daemon: &Daemon, token: &str) -> (u16, String) {
@@ -121,14 +138,9 @@ fn callers_show_tokens_whose_hashes_are_in_a_file() {
     assert_eq!(String::from_utf8_lossy(&call(&ada).stdout), "hello Bob\n");
     assert!(String::from_utf8_lossy(&call("").stderr).contains("TOOLCRIB_TOKEN"));
     let mut bridge = env.command(&["stdio", "--url", &daemon.mcp, "--token-env", "CRIB"]);
-    let mut bridge = bridge.env("CRIB", &ada).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let request = r#"{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "it", "version": "1"}}}"#;
-    std::io::Write::write_all(bridge.stdin.as_mut().unwrap(), format!("{request}\n").as_bytes()).unwrap();
-    let mut answer = String::new();
-    std::io::BufReader::new(bridge.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+    bridge.env("CRIB", &ada);
+    let answer = initialized(bridge);
     assert!(answer.contains("\"protocolVersion\""), "{answer}");
-    drop(bridge.stdin.take());
-    assert!(bridge.wait().unwrap().success());
 
     // A token ends when its line is taken out, and what was logged holds none.
     std::fs::write(&file, format!("{eve_line}\n")).unwrap();
@@ -230,7 +242,122 @@ fn callers_show_tokens_of_an_identity_provider() {
         get(&format!("{}/.well-known/oauth-protected-resource", daemon.mcp.trim_end_matches("/mcp")));
     assert_eq!(metadata["authorization_servers"], json!([provider.issuer]));
 
+    assert_eq!(get_status(&format!("{}/other", metadata_address(&daemon))), 401, "only of endpoints");
+
     // New keys are asked for when a token names one that is not known, not more often than stated.
     let token = provider.sign("RS256", "rotate=1", &claims(&json!({})));
     wait_for("the new keys", SOON, || (greet(&daemon, &token).0 == 200).then_some(()));
+}
+
+fn metadata_address(daemon: &Daemon) -> String {
+    format!("{}/.well-known/oauth-protected-resource", daemon.mcp.trim_end_matches("/mcp"))
+}
+
+fn get_status(url: &str) -> u16 {
+    crate::support::tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { reqwest::Client::new().get(url).send().await.unwrap().status().as_u16() })
+}
+
+#[test]
+fn tokens_have_to_have_the_scopes_that_are_asked_for_and_be_for_the_endpoint() {
+    let provider = Provider::start();
+    let env = TestEnv::new();
+    let toolset = r#"
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Toolset
+metadata: {name: small}
+spec: {select: [{names: ["*"]}]}
+"#;
+    let scoped = r#"
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Policy
+metadata: {name: scopes}
+spec:
+  package: team.scopes
+  rego: |
+    package team.scopes
+    deny contains "calls need the scope tools:call" if not "tools:call" in input.user.scopes
+"#;
+    env.repo().write("tools.yaml", &(greeter("hello") + toolset + scoped)).commit("hello");
+    let public = "https://tools.example.org";
+    let daemon = env.daemon(&[
+        "--oidc-issuer",
+        &provider.issuer,
+        "--oidc-scopes",
+        "tools:use tools:read",
+        "--public-url",
+        public,
+    ]);
+    let (all, small) = (daemon.mcp.clone(), format!("{}/small", daemon.mcp));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let token = |aud: &str, scope: &str| {
+        let claims =
+            json!({"iss": provider.issuer, "aud": aud, "sub": "ada", "scope": scope, "exp": now + 600});
+        provider.sign("EdDSA", "", &claims)
+    };
+    let list = |endpoint: &str, token: &str| ask_at(endpoint, Some(token), "tools/list", json!({}));
+    let mcp = format!("{public}/mcp");
+
+    let lacking = token(&mcp, "tools:read other");
+    // Twice: what is remembered of a token is judged anew.
+    for _ in 0..2 {
+        let (status, challenge, _) = list(&all, &lacking);
+        assert_eq!(status, 403);
+        let expected = format!(
+            "Bearer resource_metadata=\"{public}/.well-known/oauth-protected-resource/mcp\", \
+             error=\"insufficient_scope\", error_description=\"the token lacks a scope that is needed here\", \
+             scope=\"tools:use tools:read\""
+        );
+        assert_eq!(challenge, expected);
+    }
+    let (status, challenge, _) = ask_at(&all, None, "tools/list", json!({}));
+    assert!(status == 401 && challenge.ends_with("scope=\"tools:use tools:read\""), "{challenge}");
+    let metadata = get(&metadata_address(&daemon));
+    assert_eq!(metadata["scopes_supported"], json!(["tools:use", "tools:read"]));
+    assert_eq!(metadata["resource"], mcp);
+    let metadata = get(&format!("{}/mcp/small", metadata_address(&daemon)));
+    assert_eq!(metadata["resource"], format!("{mcp}/small"));
+
+    // A token for all is good for a part, one for a part only for that part.
+    let whole = token(&mcp, "tools:use tools:read tools:call");
+    let part = token(&format!("{mcp}/small"), "tools:use tools:read");
+    for _ in 0..2 {
+        assert_eq!((list(&all, &whole).0, list(&small, &whole).0), (200, 200));
+        assert_eq!((list(&all, &part).0, list(&small, &part).0), (401, 200));
+    }
+    assert_eq!(list(&small, &token(&format!("{mcp}/other"), "tools:use tools:read")).0, 401);
+    // Rules see scopes.
+    let params = json!({"name": "greet", "arguments": {"name": "Ada"}});
+    let (_, _, answer) = ask_at(&all, Some(&whole), "tools/call", params.clone());
+    assert_eq!(text(&answer["result"]), "hello Ada\n");
+    let (_, _, answer) = ask_at(&small, Some(&part), "tools/call", params);
+    assert!(text(&answer["result"]).contains("need the scope tools:call"), "{answer}");
+}
+
+#[test]
+fn signatures_that_do_not_hold_are_not_checked_without_end() {
+    let provider = Provider::start();
+    let env = TestEnv::new();
+    env.repo().write("tools.yaml", &greeter("hello")).commit("hello");
+    let daemon = env.daemon(&["--oidc-issuer", &provider.issuer, "--oidc-audience", "toolcrib"]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({"iss": provider.issuer, "aud": "toolcrib", "sub": "ada", "exp": now + 600});
+    let known = provider.sign("EdDSA", "", &claims);
+    let list = |token: &str| ask(&daemon, Some(token), "tools/list", json!({})).0;
+    assert_eq!(list(&known), 200);
+    let forged = format!("{}AA", &known[..known.len() - 2]);
+    assert_eq!(list(&forged), 401);
+    // All at once: faster than the daemon forgets, however slow the machine is.
+    let client = reqwest::Client::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let statuses = runtime.block_on(futures::future::join_all((0..400).map(|_| async {
+        client.post(&daemon.mcp).bearer_auth(&forged).send().await.unwrap().status().as_u16()
+    })));
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    // What was checked before is good all the same.
+    assert_eq!(list(&known), 200);
 }

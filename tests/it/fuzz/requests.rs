@@ -237,7 +237,7 @@ pub(super) fn bearers() -> Target {
                 return error.chain().chars().filter(char::is_ascii_alphabetic).take(60).collect();
             }
         };
-        let access = Access::new(Some(tokens), None, "http://localhost").unwrap();
+        let access = Access::new(Some(tokens), None, "http://localhost", Arc::new(|_| {})).unwrap();
         let mut router = authenticated(Router::new().fallback(any(async || "in")), Arc::new(access));
         let mut request = http::Request::builder().uri("/mcp");
         let mut shown = Vec::new();

@@ -147,9 +147,12 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("similar", &["review"]),
     ("ssh_key", &["git"]),
     ("tar", &["runner", "git"]),
+    // The server's side; clients are made in `outgoing`.
+    ("tokio_rustls", &["http"]),
     ("toml_edit", &["convert"]),
     ("tower_service", &["outgoing"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("x509_cert", &["http"]),
 ];
 
 /// What no pure module may name.

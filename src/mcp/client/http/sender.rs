@@ -26,7 +26,8 @@ pub(in crate::mcp::client) enum Sender {
 }
 
 impl Sender {
-    pub(in crate::mcp::client) fn new(url: &Uri) -> Result<Self, Failure> {
+    /// `authorities` are certificates (PEM) that are trusted besides the system's.
+    pub(in crate::mcp::client) fn new(url: &Uri, authorities: &[u8]) -> Result<Self, Failure> {
         match url.scheme_str() {
             Some("http") => {
                 outgoing::check(url).map_err(|error| Failure::Unreached(error.to_string()))?;
@@ -40,7 +41,8 @@ impl Sender {
                 Ok(Self::Plain(client))
             }
             Some("https") => {
-                let options = Options { connect_timeout: CONNECT, idle: IDLE, ..Options::default() };
+                let options =
+                    Options { connect_timeout: CONNECT, idle: IDLE, authorities, ..Options::default() };
                 outgoing::Client::new(&options)
                     .map(Self::Tls)
                     .map_err(|error| Failure::Unreached(chain(&error)))
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_server_at_an_address_of_metadata_is_not_asked() {
-        let failure = Sender::new(&Uri::from_static("http://169.254.169.254/mcp")).err();
+        let failure = Sender::new(&Uri::from_static("http://169.254.169.254/mcp"), &[]).err();
         assert!(matches!(&failure, Some(Failure::Unreached(reason)) if reason.contains("never asked")));
     }
 }

@@ -108,9 +108,16 @@ async fn sessions_are_bounded_and_busy_ones_stay() {
     let minute = Duration::from_mins(1);
     let sessions =
         |idle, idle_when_full| session::Sessions::new(session::Limits { max: 2, idle, idle_when_full });
-    let asked = |scope| Asked { headers: HeaderMap::new(), principal: Arc::default(), scope };
+    let asked = |scope| Asked {
+        headers: HeaderMap::new(),
+        principal: Arc::default(),
+        scope,
+        user: quota::User::default(),
+    };
     let all = asked(Scope::All);
-    let open = |sessions: &session::Sessions| sessions.open("2025-11-25", &all, None, Changes::default());
+    let open = |sessions: &session::Sessions| {
+        sessions.open("2025-11-25", &all, None, Changes::default(), Held::default())
+    };
 
     let fresh = sessions(minute, minute);
     let (first, second) = (open(&fresh).expect("room"), open(&fresh).expect("room"));
