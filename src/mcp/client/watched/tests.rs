@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::live::{InstanceId, UpstreamKey};
@@ -29,10 +30,12 @@ impl Forgetful {
         let (asked, heard) = mpsc::unbounded_channel();
         let server = Arc::new(Self { session: AtomicU64::new(1), asked });
         let accepting = Arc::clone(&server);
-        tokio::spawn(async move {
+        let tasks = TaskTracker::new();
+        let connections = tasks.clone();
+        tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let server = Arc::clone(&accepting);
-                tokio::spawn(async move { server.serve(BufReader::new(stream)).await });
+                connections.spawn(async move { server.serve(BufReader::new(stream)).await });
             }
         });
         (server, url, heard)
