@@ -351,7 +351,9 @@ fn removed(
 ) {
     let narrows = now.else_said || walk.narrows(path, schema, &now.others);
     let needed = was.required.contains(name) && !now.required.contains(name);
-    let widens = needed || was.else_said || now.else_said || walk.widens(path, schema, &now.others);
+    // Where nothing else is let through, whatever it was is let through no more.
+    let opens = now.others != Value::Bool(false) && walk.widens(path, schema, &now.others);
+    let widens = needed || was.else_said || now.else_said || opens;
     let what = match now.others {
         Value::Bool(false) => "is removed, and what is not declared is refused",
         Value::Bool(true) => "is not declared any more",

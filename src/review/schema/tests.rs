@@ -172,6 +172,10 @@ fn outputs_are_the_other_way_round() {
     let loose = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     assert_eq!(out(open, loose), ["! a: is not required any more"]);
     assert_eq!(out(json!({"enum": ["a"]}), json!({"enum": ["a", "b"]})), ["! : takes `\"b\"` too"]);
+    // Whatever a property was, where nothing else is let through it is gone.
+    let odd = closed(json!({"b": {"oneOf": [{}, {}]}}), json!([]));
+    let said = lines(&odd, &closed(json!({}), json!([])), Direction::Output);
+    assert_eq!(said, [". b: is removed, and what is not declared is refused"]);
 }
 
 #[test]
