@@ -127,7 +127,10 @@ pub async fn run(
         tasks.spawn(access::tell(Arc::clone(&world.published), tls.state(), ended.clone()));
     }
     let mcp = http::Listener::encrypted(mcp, tls);
-    tasks.spawn(http::serve(mcp, http::guard(routes, allowed), ended.clone()));
+    tasks.spawn(serve_when_filled(
+        &world.published,
+        http::serve(mcp, http::guard(routes, allowed), ended.clone()),
+    ));
     let serving = socket.serve(admin::routes::all(admin), ended.clone());
     let told = shutdown.clone();
     tasks.spawn(async move {
@@ -170,6 +173,20 @@ pub async fn run(
     drop(tokio::time::timeout(GRACE, tasks.wait()).await);
     world.store.put(world::CLEAN, b"yes")?;
     Ok(())
+}
+
+/// Takes connections when there is a first catalog: clients that come back to a daemon that was started
+/// again wait in the kernel's queue, instead of being told that there is nothing. Not for long: a
+/// repository that cannot be reached must not look like an endpoint that hangs.
+fn serve_when_filled(
+    published: &Published,
+    serving: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut served = published.served.subscribe();
+    async move {
+        drop(tokio::time::timeout(FIRST_QUIET, served.wait_for(|served| *served)).await);
+        serving.await;
+    }
 }
 
 /// What answers the admin endpoint, and operators over MCP.
