@@ -132,8 +132,15 @@ fn what_is_no_request_is_refused_and_the_connection_closed() {
     for (what, bytes, status) in broken() {
         let mut wire = world.wire();
         wire.send(&bytes.replace("HOST", &world.host));
-        wire.finish();
+        // The end of the connection would end a request that is whole before it is answered.
+        let whole = what == "a proxy's request";
+        if !whole {
+            wire.finish();
+        }
         let said = wire.answer().map_or(0, |answer| answer.status);
+        if whole {
+            wire.finish();
+        }
         if said != status {
             wrong.push(format!("{what}: {status} expected: {said}"));
         }
