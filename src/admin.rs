@@ -9,6 +9,7 @@ pub mod grants;
 pub mod listen;
 pub mod routes;
 pub mod view;
+pub mod volumes;
 pub mod why;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::resource::ResourceId;
 use crate::status::Status;
 use audit::{AuditQuery, AuditRecord};
 use grants::{GrantAsk, GrantReply};
+use volumes::{VolumeAsk, VolumeReply};
 use why::{WhyQuery, WhyReply};
 
 /// What the daemon can be asked and told.
@@ -44,6 +46,8 @@ pub trait Control: Send + Sync {
     async fn why(&self, query: WhyQuery) -> PortResult<WhyReply>;
     /// Lists what users authorized, begins or revokes an authorization.
     async fn authorizations(&self, ask: GrantAsk) -> PortResult<GrantReply>;
+    /// Lists volumes, or deletes one.
+    async fn volumes(&self, ask: VolumeAsk) -> PortResult<VolumeReply>;
     /// What the locks of everything that is served would hold.
     async fn locks(&self) -> PortResult<Vec<LockView>>;
 }

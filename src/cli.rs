@@ -46,6 +46,7 @@ mod trust;
 mod update;
 mod validate;
 mod version;
+mod volumes;
 mod why;
 
 use std::ffi::OsString;
@@ -147,6 +148,7 @@ enum Command {
     Logs(logs::Logs),
     Audit(audit::Audit),
     Authorizations(authorizations::Authorizations),
+    Volumes(volumes::Volumes),
     Why(why::Why),
     Reconcile(reconcile::Reconcile),
     Explain(explain::Explain),
@@ -277,6 +279,7 @@ impl Command {
             Self::Logs(command) => command.execute(context).await,
             Self::Audit(command) => command.execute(context).await,
             Self::Authorizations(command) => command.execute(context).await,
+            Self::Volumes(command) => command.execute(context).await,
             Self::Why(command) => command.execute(context).await,
             Self::Reconcile(command) => command.execute(context).await,
             Self::Doctor(command) => command.execute(context).await,

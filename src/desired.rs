@@ -19,6 +19,7 @@ mod server;
 mod signers;
 mod tool;
 mod toolset;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust};
 use crate::resource::signers::Signers;
 use crate::resource::toolset::Access;
-use crate::resource::workload::Security;
+use crate::resource::workload::{Mounts, Security};
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
 
 pub use files::blobs;
@@ -44,6 +45,7 @@ pub use names::Filter;
 pub use pin::source_of;
 pub use resolve::{questions, resolve};
 pub use toolset::{OPERATOR, Toolset};
+pub use volumes::VolumeId;
 
 /// Everything the revision asks for, resolved.
 #[derive(Clone, Debug)]
@@ -294,6 +296,8 @@ pub struct Workload {
     pub transport: Transport,
     pub limits: Limits,
     pub security: Arc<Security>,
+    #[serde(skip_serializing_if = "Mounts::is_empty")]
+    pub volumes: Mounts,
 }
 
 /// What is executed.
@@ -348,6 +352,7 @@ pub struct Tool {
     pub dir: String,
     pub limits: Limits,
     pub security: Arc<Security>,
+    pub volumes: Arc<Mounts>,
     pub timeout: Duration,
     /// Bytes of stdout and stderr each.
     pub max_output: u64,

@@ -104,6 +104,7 @@ impl Executor {
             material,
             limits: tool.limits.clone(),
             security: tool.security.clone(),
+            volumes: Arc::clone(&tool.volumes),
             timeout: tool.timeout + MARGIN,
         };
         let running = teller.while_waiting("starting", runner.run(run)).await?;

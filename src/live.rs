@@ -3,11 +3,12 @@
 //! Invariant: unknown is never absent. A runner that cannot be reached gives
 //! [`Observation::Unknown`] for everything on it, and nothing is created or pruned from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::desired::VolumeId;
 use crate::lock::{Definition, Definitions, Section};
 use crate::resource::crib::Sync;
 use crate::resource::signers::Signers;
@@ -76,6 +77,8 @@ pub enum Observation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Live {
     pub runners: BTreeMap<Name, Observation>,
+    /// Volumes of ours, by the runners that were asked for them and answered.
+    pub volumes: BTreeMap<Name, BTreeSet<Name>>,
 }
 
 /// What Toolcrib made: written before it is made, dropped after it is seen gone.
@@ -86,6 +89,8 @@ pub struct Inventory {
     /// What each server was last brought to: what differs from that now, though the same is wanted,
     /// is drift.
     pub applied: BTreeMap<Name, Applied>,
+    /// Volumes: kept until somebody deletes them, whatever is declared.
+    pub volumes: BTreeSet<VolumeId>,
     /// What guarded prunes in the revision applied last; none before there was one.
     pub guard: Option<Guard>,
     /// The revision that was taken last, and who has to sign the next one.

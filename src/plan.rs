@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildSpec;
-use crate::desired::{Desired, Server};
+use crate::desired::{Desired, Server, VolumeId};
 use crate::live::{Fault, Guard, Instance, InstanceId, Inventory, Live, UpstreamKey};
 use crate::resource::{Digest, Name, ResourceId};
 
@@ -59,6 +59,8 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// What differs from what was last applied and is left so (`sync.drift: report`).
     pub drift: Vec<Blocked>,
+    /// Volumes that nothing declares any more: no step ever removes one.
+    pub kept: Vec<VolumeId>,
     /// Over the steps alone, not the revision or the time.
     pub hash: Digest,
     /// Where prunes wait for approval: the hash of the plan that has them.
@@ -121,6 +123,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         standing.insert(&server.id.name, now);
     }
     prune::orphans(input, instances, &mut plan);
+    plan.kept = prune::kept(input);
     plan.guard = prune::settled(input, &plan).then(|| Guard::of(&input.desired.sync));
     plan.hash = display::hash(&plan.steps);
     plan
@@ -132,6 +135,7 @@ pub fn empty() -> Plan {
         steps: Vec::new(),
         blocked: Vec::new(),
         drift: Vec::new(),
+        kept: Vec::new(),
         hash: display::hash(&[]),
         approvable: None,
         guard: None,

@@ -19,8 +19,8 @@ pub use crate::live::Offer;
 use crate::live::{Instance, InstanceId, Inventory, UpstreamKey};
 use crate::policy::{PolicySet, Remote};
 use crate::resource::policy::Point;
-use crate::resource::workload::Security;
-use crate::resource::{Digest, EnvValue, ResourceId, SecretRef};
+use crate::resource::workload::{Mounts, Security};
+use crate::resource::{Digest, EnvValue, Name, ResourceId, SecretRef};
 
 pub use source::{Lookup, Source};
 
@@ -245,6 +245,7 @@ pub struct Run {
     pub material: Material,
     pub limits: Limits,
     pub security: Arc<Security>,
+    pub volumes: Arc<Mounts>,
     pub timeout: Duration,
 }
 
@@ -306,6 +307,17 @@ pub trait Runner: Send + Sync {
     async fn logs(&self, instance: &InstanceId) -> PortResult<String>;
     /// Runs a command once.
     async fn run(&self, run: Run) -> PortResult<Running>;
+    /// Volumes of ours on it, by the names they have in the repository. Process runners have none.
+    async fn volumes(&self) -> PortResult<BTreeSet<Name>> {
+        Ok(BTreeSet::new())
+    }
+    /// Removes a volume with all it holds. One that is gone is removed.
+    ///
+    /// # Errors
+    /// When something mounts it.
+    async fn remove_volume(&self, _name: &Name) -> PortResult<()> {
+        Ok(())
+    }
     /// Whether the place can be used.
     async fn healthy(&self) -> PortResult<()>;
     /// Waits until something of ours died or appeared.

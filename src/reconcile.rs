@@ -29,6 +29,7 @@ pub mod survey;
 pub mod trigger;
 mod trust;
 mod verify;
+pub mod volume;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +111,10 @@ pub enum Ask {
     /// Lets the plan with this hash prune above the budget.
     Approve(Digest),
     Suspend(bool),
+    /// The volumes there are, and what declares them.
+    Volumes(oneshot::Sender<Vec<volume::KnownVolume>>),
+    /// Removes a volume that nothing declares, with its data.
+    DeleteVolume(desired::VolumeId, volume::Answer),
     /// What the locks of everything that is served would hold, without what registries know.
     Survey(oneshot::Sender<Vec<survey::Surveyed>>),
 }
@@ -396,6 +401,8 @@ impl Reconciler {
                 let plan = self.plan.as_ref().map_or_else(|| self.plan_now().view(), Plan::view);
                 drop(answer.send(plan));
             }
+            Ask::Volumes(answer) => drop(answer.send(self.known_volumes())),
+            Ask::DeleteVolume(id, answer) => self.delete_volume(id, answer),
             Ask::Survey(answer) => drop(answer.send(self.surveyed())),
             Ask::Approve(hash) => {
                 self.approved = Some(hash);
@@ -523,7 +530,8 @@ impl Reconciler {
             .chain(tools)
             .filter(|(runner, build)| !self.built.contains(&(runner.clone(), build.digest)))
             .collect();
-        job::Watched { runners, builds, epoch: self.epoch }
+        let volumes = !self.observed_before || !self.inventory.volumes.is_empty();
+        job::Watched { runners, builds, volumes, epoch: self.epoch }
     }
 
     /// A server said that a list changed, or its connection closed.

@@ -31,6 +31,8 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 
 /// The key of what servers were last brought to.
 const APPLIED: &str = "applied";
+/// The key of volumes.
+const VOLUMES: &str = "volumes";
 /// The key of what guards prunes.
 const GUARD: &str = "guard";
 /// The key of the revision taken last, and who signs the next.
@@ -216,6 +218,10 @@ impl Store for Redb {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
             None => std::collections::BTreeMap::new(),
         };
+        inventory.volumes = match self.get(VOLUMES)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
+            None => std::collections::BTreeSet::new(),
+        };
         inventory.guard = match self.get(GUARD)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
             None => None,
@@ -236,12 +242,15 @@ impl Store for Redb {
         }
         let applied = serde_json::to_vec(&inventory.applied)
             .map_err(|cause| self.error("failed to write the inventory", cause))?;
+        let volumes = serde_json::to_vec(&inventory.volumes)
+            .map_err(|cause| self.error("failed to write the inventory", cause))?;
         let guard = serde_json::to_vec(&inventory.guard)
             .map_err(|cause| self.error("failed to write the inventory", cause))?;
         let trusted = serde_json::to_vec(&inventory.trusted)
             .map_err(|cause| self.error("failed to write the inventory", cause))?;
         self.write("failed to write the inventory", Durability::Immediate, |write| {
             write.open_table(VALUES)?.insert(APPLIED, applied.as_slice())?;
+            write.open_table(VALUES)?.insert(VOLUMES, volumes.as_slice())?;
             write.open_table(VALUES)?.insert(GUARD, guard.as_slice())?;
             write.open_table(VALUES)?.insert(TRUSTED, trusted.as_slice())?;
             write.open_table(META)?.insert("rebuilt", u64::from(inventory.rebuilt))?;

@@ -66,6 +66,7 @@ pub fn all(admin: Admin) -> Router {
         .route("/api/v1/locks", get(locks))
         .route("/api/v1/audit", post(audit))
         .route("/api/v1/authorizations", post(authorizations))
+        .route("/api/v1/volumes", post(volumes))
         .route("/api/v1/why", post(why))
         .route("/api/v1/reconcile", post(reconcile))
         .route("/api/v1/suspend", post(suspend))
@@ -134,6 +135,13 @@ async fn audit(State(admin): State<Admin>, body: Body) -> Response {
 async fn authorizations(State(admin): State<Admin>, body: Body) -> Response {
     match asked(body).await {
         Ok(ask) => answer(TIMEOUT, admin.control.authorizations(ask)).await,
+        Err(refusal) => refusal,
+    }
+}
+
+async fn volumes(State(admin): State<Admin>, body: Body) -> Response {
+    match asked(body).await {
+        Ok(ask) => answer(TIMEOUT, admin.control.volumes(ask)).await,
         Err(refusal) => refusal,
     }
 }

@@ -10,6 +10,7 @@ use super::pool::Pool;
 use super::publish::Published;
 use crate::admin::audit::{AuditQuery, AuditRecord, Found};
 use crate::admin::grants::{GrantAsk, GrantReply, GrantView};
+use crate::admin::volumes::{VolumeAsk, VolumeReply, VolumeView};
 use crate::admin::why::{WhyQuery, WhyReply};
 use crate::admin::{Control, LockView, PlanView, ReconcileReply, ReconcileRequest};
 use crate::catalog::Catalog;
@@ -17,6 +18,7 @@ use crate::http::grants::{Authorization, Grants};
 use crate::plan;
 use crate::ports::{PortError, PortResult, Publisher as _, Runners as _};
 use crate::reconcile::survey::{self, Surveyed};
+use crate::reconcile::volume::KnownVolume;
 use crate::reconcile::{Ask, Event};
 use crate::resource::ResourceId;
 use crate::status::{ResourceStatus, Status, Timestamp};
@@ -149,6 +151,15 @@ impl Control for DaemonControl {
                 Ok(GrantReply { not_told, ..GrantReply::default() })
             }
         }
+    }
+
+    async fn volumes(&self, ask: VolumeAsk) -> PortResult<VolumeReply> {
+        if let VolumeAsk::Delete(id) = ask {
+            self.ask(|answer| Ask::DeleteVolume(id, answer)).await??;
+        }
+        let known = self.ask(Ask::Volumes).await?;
+        let view = |known: KnownVolume| VolumeView { volume: known.id.to_string(), used_by: known.used_by };
+        Ok(VolumeReply { volumes: known.into_iter().map(view).collect() })
     }
 
     async fn locks(&self) -> PortResult<Vec<LockView>> {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::control::lock_view;
+use super::rehearse::discard_volumes;
 use super::world::World;
 use super::{DaemonError, EVENTS, GRACE};
 use crate::admin::LockView;
@@ -50,6 +51,7 @@ pub async fn survey(
             for instance in runner.observe().await? {
                 runner.stop(&instance.id, GRACE).await?;
             }
+            discard_volumes(&*runner).await?;
             runner.collect(&BTreeSet::new()).await
         };
         if let Err(error) = gone.await {

@@ -164,6 +164,14 @@ impl Runner for Metered {
         self.inner.registry_digest(reference).await
     }
 
+    async fn volumes(&self) -> PortResult<BTreeSet<Name>> {
+        self.inner.volumes().await
+    }
+
+    async fn remove_volume(&self, name: &Name) -> PortResult<()> {
+        self.inner.remove_volume(name).await
+    }
+
     async fn healthy(&self) -> PortResult<()> {
         self.inner.healthy().await
     }

@@ -12,7 +12,7 @@ use super::world::World;
 use super::{DaemonError, EVENTS, GRACE};
 use crate::config::Config;
 use crate::contract::Report;
-use crate::ports::{PortError, PortResult, Runners as _};
+use crate::ports::{PortError, PortResult, Runner, Runners as _};
 use crate::reconcile::Reconciler;
 use crate::resource::{Name, ResourceId};
 use crate::status::Status;
@@ -73,8 +73,23 @@ async fn clean(world: &World) -> PortResult<()> {
                 result = Err(error);
             }
         }
+        if let Err(error) = discard_volumes(&*runner).await {
+            tracing::warn!(error = %error.chain(), "a volume of the tests stays");
+            result = Err(error);
+        }
     }
     result
+}
+
+/// Removes the volumes of what was started under a name of its own.
+///
+/// # Errors
+/// When one of them stays.
+pub(super) async fn discard_volumes(runner: &dyn Runner) -> PortResult<()> {
+    for volume in runner.volumes().await? {
+        runner.remove_volume(&volume).await?;
+    }
+    Ok(())
 }
 
 /// Removed when dropped, with all it holds.

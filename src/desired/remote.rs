@@ -76,6 +76,10 @@ pub(super) fn location(
         let message = "a server that runs elsewhere gets no `files` from here";
         findings.error(&["files"], "not-supported", message, "remove it; nothing is started for a `url`");
     }
+    if spec.volumes.is_some() {
+        let message = "a server that runs elsewhere mounts no `volumes` from here";
+        findings.error(&["volumes"], "not-supported", message, "remove it; nothing is started for a `url`");
+    }
     let (env, _) =
         needs::merge(context, declared, &spec.integrations, (&spec.env, &BTreeMap::new()), findings);
     let mut used = BTreeMap::new();

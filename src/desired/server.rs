@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
-use super::{Digests, Location, Presented, Program, Runner, Server, Workload, files, needs, pin, remote};
+use super::{
+    Digests, Location, Presented, Program, Runner, Server, Workload, files, needs, pin, remote, volumes,
+};
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
 use crate::resource::Digest;
@@ -52,6 +54,10 @@ pub(super) fn server(
     if findings.failed() || findings.pending {
         return None;
     }
+    let strategy = match &location {
+        Location::Runner(workload) => volumes::strategy(spec.strategy, &workload.volumes),
+        Location::Remote { .. } => spec.strategy.unwrap_or_default(),
+    };
     let synced = spec.mode == Mode::Sync;
     let presented = Presented {
         overrides: spec.tools.overrides.clone(),
@@ -67,7 +73,7 @@ pub(super) fn server(
         digests: Digests { build: build.as_ref().map(|build| build.digest), workload, offer },
         build,
         location,
-        strategy: spec.strategy,
+        strategy,
         synced,
         prefix,
         include: spec.tools.include.clone(),
@@ -131,6 +137,7 @@ fn workload(
     let runner = runner?;
     let own = (&spec.env, &spec.files);
     let (env, files) = needs::merge(context, declared, &spec.integrations, own, findings);
+    let volumes = volumes::mounts(&spec.volumes, runner.kind, &security, &files, findings);
     let (program, build) = program(context, declared, spec, &runner, findings)?;
     let workload = Workload {
         resource: declared.id(),
@@ -141,6 +148,7 @@ fn workload(
         transport: spec.transport.clone(),
         limits,
         security,
+        volumes,
     };
     Some((workload, build))
 }

@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
-use super::{Digests, Tool, argv, needs, pin, schema};
+use super::{Digests, Runner, Tool, argv, needs, pin, schema, volumes};
+use crate::build::BuildSpec;
 use crate::manifest::{Declared, Diagnostic};
 use crate::resource::runner::RunnerKind;
 use crate::resource::tool::{ArgTemplate, ToolSpec};
+use crate::resource::workload::Mounts;
 use crate::resource::{Digest, Memory};
 
 /// Characters of a published name: what every client takes.
@@ -38,24 +40,14 @@ pub(super) fn tool(
     let limits = context.limits(&spec.resources);
     bounds(spec, limits.memory, findings);
     let runner = runner?;
-    let build = match &spec.build {
-        Some(source) => Some(super::server::build(context, declared, &["build"], source, &runner, findings)?),
-        None => None,
-    };
-    let image = match (&spec.image, &build) {
-        (Some(reference), _) => {
-            let asked = pin::image(context.manifest, declared, reference);
-            Some((reference.clone(), context.image(&["image"], &runner.name, asked, findings)))
-        }
-        (None, Some(build)) => Some((build.tag.clone(), None)),
-        (None, None) => None,
-    };
+    let (build, image) = image(context, declared, spec, &runner, findings)?;
     let files = match &image {
         None => super::files::of_command(context, declared, &["command"], &spec.command, findings),
         Some(_) => None,
     };
     let (env, mounted) =
         needs::merge(context, declared, &spec.integrations, (&spec.env, &spec.files), findings);
+    let volumes = volumes::mounts(&spec.volumes, runner.kind, &security, &mounted, findings);
     let command = command?;
     if findings.failed() || findings.pending {
         return None;
@@ -72,6 +64,7 @@ pub(super) fn tool(
             args: &spec.args,
             stdin: spec.stdin.as_deref(),
             properties: &input.properties,
+            volumes: &volumes,
             rest: (&env, &mounted, &dir, &limits, &security, files),
         },
     );
@@ -92,12 +85,38 @@ pub(super) fn tool(
         dir,
         limits,
         security,
+        volumes: Arc::new(volumes),
         timeout: context.timeout(spec.timeout),
         max_output: spec.max_output.unwrap_or(MAX_OUTPUT).0,
         success_exit_codes: spec.success_exit_codes.clone().unwrap_or_else(|| vec![0]),
         concurrency: spec.concurrency,
         tests: spec.tests.iter().cloned().collect(),
     })
+}
+
+/// What is built for it, and the image it runs in; none on a process runner.
+type Made = (Option<Arc<BuildSpec>>, Option<(String, Option<String>)>);
+
+fn image(
+    context: &Context<'_>,
+    declared: &Arc<Declared>,
+    spec: &ToolSpec,
+    runner: &Runner,
+    findings: &mut Findings<'_>,
+) -> Option<Made> {
+    let build = match &spec.build {
+        Some(source) => Some(super::server::build(context, declared, &["build"], source, runner, findings)?),
+        None => None,
+    };
+    let image = match (&spec.image, &build) {
+        (Some(reference), _) => {
+            let asked = pin::image(context.manifest, declared, reference);
+            Some((reference.clone(), context.image(&["image"], &runner.name, asked, findings)))
+        }
+        (None, Some(build)) => Some((build.tag.clone(), None)),
+        (None, None) => None,
+    };
+    Some((build, image))
 }
 
 /// What a tool's workload digest is made of.
@@ -110,6 +129,8 @@ struct Ingredients<'a, Rest: Serialize> {
     args: &'a [ArgTemplate],
     stdin: Option<&'a str>,
     properties: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Mounts::is_empty")]
+    volumes: &'a Mounts,
     rest: Rest,
 }
 

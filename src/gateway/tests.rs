@@ -176,6 +176,7 @@ fn tool(schema: &str) -> ReadyTool {
         dir: String::new(),
         limits: desired::Limits::default(),
         security: Arc::default(),
+        volumes: Arc::default(),
         timeout: LONG,
         max_output: 1024,
         tests: Arc::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Action, Blocked, Change, Input, Plan, Step, drift};
 use crate::build::BuildSpec;
-use crate::desired::{Desired, Location, Server, Workload};
+use crate::desired::{Desired, Location, Server, VolumeId, Workload};
 use crate::live::{Fault, Instance, InstanceId, InstanceState, Live, Observation, UpstreamKey};
 use crate::resource::crib::Drift;
 use crate::resource::server::Strategy;
@@ -241,6 +241,7 @@ fn start(
         Some(what) => (Change::Restart, format!("drift: {what}")),
         None => why(server, old, input),
     };
+    let reason = reason + &makes(input, workload);
     let action = Action::Start {
         runner: workload.runner.clone(),
         server: Arc::clone(server),
@@ -276,6 +277,15 @@ fn why(server: &Server, old: &[&Instance], input: &Input<'_>) -> (Change, String
         None => (Change::Replace, "its workload changed"),
     };
     (change, reason.to_owned())
+}
+
+/// The volumes that a start makes first, as the end of its reason.
+fn makes(input: &Input<'_>, workload: &Workload) -> String {
+    let id = |name: &Name| VolumeId { runner: workload.runner.clone(), name: name.clone() };
+    let names: BTreeSet<&Name> = workload.volumes.values().map(|volume| &volume.name).collect();
+    let fresh = names.into_iter().filter(|name| !input.inventory.volumes.contains(&id(name)));
+    let fresh: Vec<&str> = fresh.map(Name::as_str).collect();
+    if fresh.is_empty() { String::new() } else { format!("; makes volume {}", fresh.join(", ")) }
 }
 
 /// `<name>-<digest>-<n>` with the smallest `n` that neither an instance nor the inventory has.

@@ -35,6 +35,9 @@ pub struct PlanView {
     /// What differs from what was last applied and is left so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Blocked>,
+    /// Volumes that nothing declares any more: `runner/name`. They are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     pub hash: Digest,
     /// Where prunes wait for approval: the hash to approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,7 +48,8 @@ impl Plan {
     pub fn view(&self) -> PlanView {
         let steps = self.steps.iter().map(view).collect();
         let (blocked, drift) = (self.blocked.clone(), self.drift.clone());
-        PlanView { steps, blocked, drift, hash: self.hash, approvable: self.approvable }
+        let kept = self.kept.iter().map(ToString::to_string).collect();
+        PlanView { steps, blocked, drift, kept, hash: self.hash, approvable: self.approvable }
     }
 }
 
@@ -114,10 +118,23 @@ impl fmt::Display for StepView {
     }
 }
 
+impl PlanView {
+    fn volumes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for volume in &self.kept {
+            writeln!(
+                f,
+                "Volume {volume} is kept with its data, though nothing declares it: `toolcrib volumes delete {volume}` removes it."
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for PlanView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.steps.is_empty() && self.blocked.is_empty() && self.drift.is_empty() {
-            return f.write_str("Nothing to do: what runs is what is declared.\n");
+            f.write_str("Nothing to do: what runs is what is declared.\n")?;
+            return self.volumes(f);
         }
         for (index, step) in self.steps.iter().enumerate() {
             writeln!(f, "{:>3}  {step}", index + 1)?;
@@ -145,6 +162,7 @@ impl fmt::Display for PlanView {
                 "Drift is left as it is (`sync.drift: report`). To correct it: toolcrib reconcile, or apply without a daemon"
             )?;
         }
+        self.volumes(f)?;
         match &self.approvable {
             Some(hash) => writeln!(f, "To prune what is held back: toolcrib reconcile --approve {hash}"),
             None => Ok(()),

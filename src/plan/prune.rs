@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Action, Blocked, Change, Input, Plan, Step};
+use crate::desired::VolumeId;
 use crate::live::{Guard, Instance, Observation};
 use crate::resource::{Name, ResourceId};
 
@@ -81,6 +82,16 @@ fn refusal(input: &Input<'_>, claimed: &[&Instance]) -> Option<String> {
     let budget = old.min(new);
     (count > budget)
         .then(|| format!("{count} prunes are above the budget of {budget}{whose} and wait for approval"))
+}
+
+/// Volumes that nothing declares, as far as that is known.
+pub(super) fn kept(input: &Input<'_>) -> Vec<VolumeId> {
+    let known = !input.errors && input.desired.pending.is_empty() && input.desired.faulty.is_empty();
+    if !known || input.inventory.volumes.is_empty() {
+        return Vec::new();
+    }
+    let declared = input.desired.volumes();
+    input.inventory.volumes.iter().filter(|volume| !declared.contains_key(volume)).cloned().collect()
 }
 
 /// Whether nothing is left to prune, or to be asked about: then the revision's own guard is in force.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use proptest::prelude::{Strategy as Generate, any, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::desired::{Digests, Limits, Location, Program, Runner, Workload};
+use crate::desired::{Digests, Limits, Location, Program, Runner, VolumeId, Workload};
 use crate::live::{Applied, Entry, Fault, InstanceState, Observation};
 use crate::manifest::{Place, RepoPath};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Strategy, Transport};
+use crate::resource::workload::Volume;
 use crate::resource::{Kind, Revision};
 
 fn name(text: &str) -> Name {
@@ -30,6 +31,7 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         transport: Transport::Stdio,
         limits: Limits::default(),
         security: Arc::default(),
+        volumes: BTreeMap::new(),
     };
     Arc::new(Server {
         id,
@@ -101,7 +103,7 @@ impl World {
 
     fn plan_with(&self, desired: &Desired, errors: bool, approved: Option<Digest>) -> Plan {
         let seen = Observation::Present(self.instances.values().cloned().collect());
-        let live = Live { runners: BTreeMap::from([(name("local"), seen)]) };
+        let live = Live { runners: BTreeMap::from([(name("local"), seen)]), ..Live::default() };
         plan(&Input {
             desired,
             live: &live,
@@ -254,10 +256,34 @@ fn a_new_instance_is_proven_before_the_old_one_goes() {
 }
 
 #[test]
+fn a_volume_that_nothing_declares_is_told_and_kept() {
+    let volumes = ["local/data", "local/old"].map(|id| VolumeId::parse(id).unwrap());
+    let mut world = World::default();
+    world.inventory.volumes.extend(volumes);
+    let mut server = (*server("a", 1, Strategy::Surge)).clone();
+    let Location::Runner(workload) = &mut server.location else { panic!("it runs somewhere") };
+    let mount = |text: &str| Volume { name: name(text), read_only: false };
+    Arc::make_mut(workload).volumes = [("/data", "data"), ("/new", "new"), ("/again", "new")]
+        .map(|(at, of)| (at.to_owned(), mount(of)))
+        .into();
+    let mut desired = desired([Arc::new(server)]);
+    let view = world.plan(&desired).view();
+    assert_eq!((view.kept.as_slice(), view.steps.len()), (["local/old".to_owned()].as_slice(), 1));
+    assert_eq!(view.steps[0].reason, "does not run; makes volume new");
+    let text = view.to_string();
+    assert!(text.contains("`toolcrib volumes delete local/old` removes it"), "{text}");
+    // What is at fault may declare it.
+    desired.faulty.insert(ResourceId::parse("Server/b").unwrap());
+    assert!(world.plan(&desired).kept.is_empty());
+}
+
+#[test]
 fn an_unknown_runner_changes_nothing() {
     let desired = desired([server("a", 1, Strategy::Surge)]);
-    let live =
-        Live { runners: BTreeMap::from([(name("local"), Observation::Unknown("no answer".to_owned()))]) };
+    let live = Live {
+        runners: BTreeMap::from([(name("local"), Observation::Unknown("no answer".to_owned()))]),
+        ..Live::default()
+    };
     let world = World::default();
     let plan = plan(&Input {
         desired: &desired,

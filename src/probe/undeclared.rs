@@ -290,6 +290,7 @@ fn described_workload(
         transport,
         limits: Limits::default(),
         security: Arc::default(),
+        volumes: BTreeMap::new(),
     };
     let digest = Digest::of("probe", &workload);
     let unique = hex::encode(rand::random::<[u8; 4]>());

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::{Ports, rehearse};
 use crate::build::{BuildSpec, Context};
 use crate::contract::Report;
-use crate::desired::{Location, Program, Question, Server, Workload};
+use crate::desired::{Location, Program, Question, Server, VolumeId, Workload};
 use crate::live::{Instance, Live, Observation, UpstreamKey};
 use crate::manifest::{BlobId, MAX_MANIFEST_BYTES, RepoPath, Snapshot};
 use crate::ports::{
@@ -54,6 +54,8 @@ pub enum Key {
     Lend(String),
     /// By instance name.
     Stop(String),
+    /// The removal of a volume.
+    Volume(VolumeId),
 }
 
 impl Key {
@@ -69,6 +71,7 @@ impl Key {
             Self::Resource(id) => Some(format!("starting {id}")),
             Self::Rehearsal(id) => Some(format!("testing {id}")),
             Self::Stop(name) => Some(format!("stopping {name}")),
+            Self::Volume(id) => Some(format!("removing volume {id}")),
             Self::Observe
             | Self::Build(..)
             | Self::Collect(_)
@@ -120,6 +123,11 @@ pub enum Done {
         instance: Instance,
         result: PortResult<()>,
     },
+    VolumeDeleted {
+        id: VolumeId,
+        result: PortResult<()>,
+        answer: super::volume::Answer,
+    },
 }
 
 /// A server that answered.
@@ -151,12 +159,24 @@ pub struct Watched {
     pub runners: BTreeSet<Name>,
     /// Builds that are wanted and not known to have an image.
     pub builds: Vec<(Name, Arc<BuildSpec>)>,
+    /// Whether there may be volumes.
+    pub volumes: bool,
     pub epoch: u64,
 }
 
 /// Asks every runner what runs, and which images are there.
 pub async fn observe(ports: Ports, watched: Watched) -> Done {
-    let Watched { runners, builds, epoch } = watched;
+    let Watched { runners, builds, volumes, epoch } = watched;
+    let holders = runners.iter().filter(|_| volumes).map(|name| {
+        let (name, runner) = (name.clone(), ports.runners.get(name));
+        async move {
+            match timeout(OBSERVE_LIMIT, runner?.volumes()).await {
+                Ok(Ok(volumes)) => Some((name, volumes)),
+                Ok(Err(_)) | Err(_) => None,
+            }
+        }
+    });
+    let held = join_all(holders.collect::<Vec<_>>());
     let asked = runners.into_iter().map(|name| {
         let runner = ports.runners.get(&name);
         async move {
@@ -178,8 +198,9 @@ pub async fn observe(ports: Ports, watched: Watched) -> Done {
             matches!(there, Ok(Ok(true))).then_some((name, build.digest))
         }
     });
-    let (runners, built) = futures::join!(join_all(asked), join_all(images));
-    let live = Live { runners: runners.into_iter().collect() };
+    let (runners, built, held) = futures::join!(join_all(asked), join_all(images), held);
+    let volumes = held.into_iter().flatten().collect();
+    let live = Live { runners: runners.into_iter().collect(), volumes };
     Done::Observed { epoch, live, built: built.into_iter().flatten().collect() }
 }
 
@@ -487,4 +508,13 @@ pub async fn read(ports: &Ports, ids: &[BlobId]) -> PortResult<BTreeMap<BlobId, 
     let ids: Vec<BlobId> = ids.iter().zip(sizes).filter_map(fits).collect();
     let bytes = ports.source.read(&ids, MAX_MANIFEST_BYTES).await?;
     Ok(ids.into_iter().zip(bytes).collect())
+}
+
+/// Removes a volume with what it holds.
+pub async fn delete_volume(ports: Ports, id: VolumeId, answer: super::volume::Answer) -> Done {
+    let result = match ports.runners.get(&id.runner) {
+        Some(runner) => runner.remove_volume(&id.name).await,
+        None => Err(PortError::retry(format!("runner `{}` is not set up", id.runner))),
+    };
+    Done::VolumeDeleted { id, result, answer }
 }

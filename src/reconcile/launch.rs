@@ -129,6 +129,11 @@ impl Reconciler {
         runner: &crate::resource::Name,
         server: &crate::desired::Server,
     ) -> bool {
+        if let Location::Runner(workload) = &server.location
+            && !self.claim_volumes(&workload.runner, &workload.volumes)
+        {
+            return false;
+        }
         if self.inventory.entries.contains_key(name) {
             return true;
         }

@@ -139,6 +139,9 @@ impl Reconciler {
         {
             return Err(format!("its image `{}` is not built yet", build.tag));
         }
+        if !self.claim_volumes(&tool.runner, &tool.volumes) {
+            return Err("its volumes cannot be written into the inventory".to_owned());
+        }
         if tool.image.is_some() {
             return Ok(ReadyTool { tool: Arc::clone(tool), folder: None });
         }

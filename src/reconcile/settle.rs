@@ -32,6 +32,7 @@ impl Reconciler {
             Done::Refreshed { key, result } => self.refreshed(&key, result).await,
             Done::Lent { name, instance, unwanted } => self.lent(&name, instance, unwanted),
             Done::Stopped { instance, result } => self.stopped(&instance, result),
+            Done::VolumeDeleted { id, result, answer } => self.volume_deleted(&id, result, answer),
         }
     }
 
@@ -49,8 +50,9 @@ impl Reconciler {
             self.publish().await;
         }
         self.rebuild_inventory();
+        self.rebuild_volumes();
         self.note_crashes();
-        let gone = self.forget_gone();
+        let gone = self.forget_gone() | self.forget_volumes();
         let plan = self.plan_for_drift();
         let guarded = plan.guard.is_some() && self.inventory.guard != plan.guard;
         if guarded {

@@ -90,7 +90,11 @@ pub struct ServerSpec {
     /// Default: none. Example: `{/run/toolcrib/token: {secret: {file: /etc/toolcrib/token}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, EnvValue>,
-    /// Volumes of the runner by the path at which they are mounted. Not supported by this version.
+    /// Named volumes by the path at which they are mounted, on Docker runners: for what outlives instances and versions.
+    ///
+    /// A new volume is empty and belongs to the user of the container that mounts it first; other users may
+    /// write as well. Whatever names the same one on the same runner shares it. When nothing declares it any
+    /// more it is kept with its data, until somebody says `toolcrib volumes delete`.
     ///
     /// Default: none. Example: `{/var/cache/weather: weather-cache}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,9 +118,12 @@ pub struct ServerSpec {
     /// Default: never besides. Example: `{interval: 10s}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<Health>>,
-    /// Whether the new instance starts before or after the old one ends. Default: surge.
-    #[serde(default)]
-    pub strategy: Strategy,
+    /// Whether the new instance starts before or after the old one ends.
+    ///
+    /// Default: surge; recreate where the server has a volume that it writes, so that two instances never
+    /// write the same one. Example: `recreate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
     /// Which of its tools are offered, and how.
     ///
     /// Default: all, as they are. Example: `{prefix: wx, exclude: ["debug_*"]}`.

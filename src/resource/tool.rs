@@ -94,7 +94,12 @@ pub struct ToolSpec {
     /// Default: none. Example: `{/run/toolcrib/kubeconfig: {secret: {file: /etc/toolcrib/kubeconfig}}}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, EnvValue>,
-    /// Volumes of the runner by the path at which they are mounted. Not supported by this version.
+    /// Named volumes by the path at which they are mounted, on Docker runners: for what outlives calls.
+    ///
+    /// A new volume is empty and belongs to the user of the container that mounts it first; other users may
+    /// write as well. Whatever names the same one on the same runner shares it, calls side by side among them
+    /// (`concurrency: 1` allows one at a time). When nothing declares it any more it is kept with its data,
+    /// until somebody says `toolcrib volumes delete`.
     ///
     /// Default: none. Example: `{/var/cache/terraform: terraform}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -87,6 +87,9 @@ fn dockerfile() -> String {
 /// Volumes by the absolute path at which they are mounted. Most workloads have none.
 pub type Volumes = Option<Box<BTreeMap<String, Volume>>>;
 
+/// Volumes that a container mounts, by path. Most containers have none.
+pub type Mounts = BTreeMap<String, Volume>;
+
 /// A named volume of the runner, which outlives instances: `cache`, or `{name: cache, readOnly: true}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -208,19 +208,12 @@ fn listed(spec: &Value, grants: &mut Grants) {
             grants.add(code, plain(item), says, &["spec", field]);
         }
     }
-    match spec.get("volumes") {
-        Some(Value::Object(volumes)) => {
-            for (path, volume) in volumes {
-                let what = format!("{} at {path}", plain(volume));
-                grants.add("volume", what, "mounts the volume", &["spec", "volumes", path]);
-            }
-        }
-        Some(Value::Array(volumes)) => {
-            for volume in volumes {
-                grants.add("volume", plain(volume), "mounts the volume", &["spec", "volumes"]);
-            }
-        }
-        _ => {}
+    for (path, volume) in spec.get("volumes").and_then(Value::as_object).into_iter().flatten() {
+        let name = volume.get("name").map(plain).unwrap_or_default();
+        let reads = volume.get("readOnly").and_then(Value::as_bool) == Some(true);
+        let (code, says) =
+            if reads { ("volume-read", "reads the volume") } else { ("volume", "writes the volume") };
+        grants.add(code, format!("{name} at {path}"), says, &["spec", "volumes", path]);
     }
 }
 

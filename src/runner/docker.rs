@@ -26,6 +26,7 @@ mod run;
 mod serve;
 mod session;
 mod tail;
+mod volume;
 mod watch;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -75,6 +76,8 @@ struct Inner {
     engine: engine::Engine,
     init: init::Init,
     network: tokio::sync::Mutex<()>,
+    /// Volumes that this process made, or has seen made.
+    volumes: tokio::sync::Mutex<BTreeSet<Name>>,
     sessions: Mutex<HashMap<InstanceId, Arc<session::Session>>>,
     /// What instances that an earlier process started were given, until they are connected.
     revealed: Mutex<HashMap<InstanceId, Vec<SecretValue>>>,
@@ -99,6 +102,7 @@ impl DockerRunner {
             engine: engine::Engine::new(host),
             init: init::Init::default(),
             network: tokio::sync::Mutex::default(),
+            volumes: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),
             revealed: Mutex::default(),
             starting: Mutex::default(),
@@ -228,6 +232,14 @@ impl Runner for DockerRunner {
 
     async fn run(&self, run: Run) -> PortResult<Running> {
         run::run(&self.inner, run).await
+    }
+
+    async fn volumes(&self) -> PortResult<BTreeSet<Name>> {
+        self.inner.list_volumes().await
+    }
+
+    async fn remove_volume(&self, name: &Name) -> PortResult<()> {
+        self.inner.remove_volume(name).await
     }
 
     async fn healthy(&self) -> PortResult<()> {

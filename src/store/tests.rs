@@ -3,6 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "files are damaged here")]
 
 use super::*;
+use std::collections::BTreeSet;
+
+use crate::desired::VolumeId;
 use crate::live::Applied;
 use crate::resource::{Digest, Name, ResourceId};
 
@@ -18,6 +21,7 @@ fn inventory(names: &[&str]) -> Inventory {
     Inventory {
         entries: names.iter().map(|name| ((*name).to_owned(), entry(name))).collect(),
         applied: names.iter().map(|name| (Name::parse(name).unwrap(), applied(name))).collect(),
+        volumes: BTreeSet::from([VolumeId::parse("local/data").unwrap()]),
         guard: Some(crate::live::Guard { protect: vec![crate::resource::Kind::Server], budget: 10 }),
         trusted: Some(crate::live::Trusted {
             revision: crate::resource::Revision {

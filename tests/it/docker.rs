@@ -10,6 +10,7 @@ mod runs;
 mod servers;
 mod strangers;
 mod update;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -84,6 +85,9 @@ impl Place {
         self.runner.close().await;
         let last = runner(&self.owner, false);
         last.sweep().await.unwrap();
+        for volume in last.volumes().await.unwrap() {
+            last.remove_volume(&volume).await.unwrap();
+        }
         last.collect(&BTreeSet::new()).await.unwrap();
     }
 
@@ -144,6 +148,7 @@ fn workload(image: &str, command: &[&str], transport: Transport) -> Workload {
         transport,
         limits: limits(),
         security: Arc::default(),
+        volumes: BTreeMap::new(),
     }
 }
 
@@ -162,6 +167,7 @@ fn one_run(name: String, image: &str, command: &[&str]) -> Run {
         material: Material::default(),
         limits: limits(),
         security: Arc::default(),
+        volumes: Arc::default(),
         timeout: PATIENCE,
     }
 }

@@ -13,6 +13,7 @@ use super::*;
 use crate::admin::audit::{AuditQuery, AuditRecord};
 use crate::admin::grants::{GrantAsk, GrantReply};
 use crate::admin::listen::Socket;
+use crate::admin::volumes::{VolumeAsk, VolumeReply};
 use crate::admin::why::{WhyQuery, WhyReply};
 use crate::admin::{PlanView, ReconcileReply};
 use crate::catalog::Catalog;
@@ -53,6 +54,9 @@ impl Control for Fixed {
         Ok(vec![AuditRecord { user, ..AuditRecord::default() }])
     }
 
+    async fn volumes(&self, _: VolumeAsk) -> PortResult<VolumeReply> {
+        Ok(VolumeReply::default())
+    }
     async fn authorizations(&self, _: GrantAsk) -> PortResult<GrantReply> {
         Ok(GrantReply::default())
     }

@@ -110,7 +110,6 @@ fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
             "remove it: one instance runs",
         );
     }
-    check.later(spec.volumes.is_some(), &["volumes"], "volumes", "use `security.tmpfs`");
     check.later(spec.health.is_some(), &["health"], "health intervals", "remove it");
 }
 
@@ -129,5 +128,4 @@ fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
         "containers started ahead",
         "remove it: a container starts when it is called",
     );
-    check.later(spec.volumes.is_some(), &["volumes"], "volumes", "use `security.tmpfs`");
 }

@@ -3,11 +3,11 @@
 //! Input: the image's own command, limits, confinement. Output: the engine's create request.
 //! Invariant: hardened unless [`Security`] loosens it: no capabilities, no new privileges, root
 //! read-only, a user without rights, bounded processes, memory and processor, no swap, no log of the engine's,
-//! no restart by the engine, never privileged, nothing of the host mounted.
+//! no restart by the engine, never privileged, nothing of the host mounted but named volumes of ours.
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
+use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount};
 
 use super::image::Image;
 use super::init;
@@ -49,6 +49,8 @@ pub(super) struct Container<'a> {
     pub(super) stdin: Stdin,
     /// None: no network.
     pub(super) network: Option<String>,
+    /// Of volumes that are there already.
+    pub(super) mounts: Vec<Mount>,
     pub(super) labels: Labels,
 }
 
@@ -94,7 +96,7 @@ impl Container<'_> {
             privileged: Some(false),
             readonly_rootfs: Some(self.security.read_only_root),
             tmpfs: Some(self.tmpfs()?),
-            mounts: Some(vec![init::mount()]),
+            mounts: Some(std::iter::once(init::mount()).chain(self.mounts.iter().cloned()).collect()),
             memory: Some(memory),
             memory_swap: Some(memory),
             nano_cpus: Some(i64::try_from(self.limits.cpu.0.saturating_mul(1_000_000)).unwrap_or(i64::MAX)),
@@ -115,7 +117,11 @@ impl Container<'_> {
         let plain = "rw,noexec,nosuid,nodev,mode=1777,size=";
         let mut mounts: HashMap<String, String> = HashMap::new();
         for path in &self.image.volumes {
-            mounts.insert(path.trim_end_matches('/').to_owned(), format!("{plain}{VOLUME_BYTES}"));
+            let path = path.trim_end_matches('/');
+            // A declared volume is what the image wanted.
+            if !self.mounts.iter().any(|mount| mount.target.as_deref() == Some(path)) {
+                mounts.insert(path.to_owned(), format!("{plain}{VOLUME_BYTES}"));
+            }
         }
         for (path, size) in &self.security.tmpfs {
             mounts.insert(path.trim_end_matches('/').to_owned(), format!("{plain}{}", size.0));
@@ -229,6 +235,7 @@ mod tests {
             framed: true,
             stdin: Stdin::Open,
             network: None,
+            mounts: Vec::new(),
             labels: Labels::new(),
         };
         let mut mounts: Vec<_> = container.tmpfs()?.into_iter().map(|(p, o)| format!("{p} {o}")).collect();

@@ -101,7 +101,7 @@ impl Init {
         let mut ready = self.0.lock().await;
         if !*ready {
             let _filling = FILLING.lock().await;
-            let image = import(docker).await?;
+            let image = self::image(docker).await?;
             if !fill(docker, owner, &image).await? {
                 ask(operation, async {
                     found(docker.remove_volume(&volume(), None::<RemoveVolumeOptions>).await)
@@ -129,7 +129,7 @@ fn operation() -> String {
 }
 
 /// The tiny image: nothing but the program.
-async fn import(docker: &Docker) -> PortResult<String> {
+pub(super) async fn image(docker: &Docker) -> PortResult<String> {
     let tag = Digest::of_bytes(PROGRAM).short();
     let name = format!("{IMAGE}:{tag}");
     if let Some(image) = image::inspect(docker, &name).await? {

@@ -11,7 +11,7 @@ use crate::resource::server::Transport;
 use crate::resource::{Digest, Name, ResourceId};
 
 pub(super) const OWNER: &str = "dev.toolcrib/owner";
-/// `server`, `run` or `init`.
+/// `server`, `run`, `init` or, on volumes, `volume`.
 pub(super) const ROLE: &str = "dev.toolcrib/role";
 /// The runner's name: two runners may be the same engine.
 pub(super) const RUNNER: &str = "dev.toolcrib/runner";
@@ -49,6 +49,19 @@ pub(super) fn owned_by(labels: Option<&Labels>, owner: &str) -> bool {
 /// For a container that only fills a volume.
 pub(super) fn filler(owner: &str) -> Labels {
     HashMap::from([(OWNER.to_owned(), owner.to_owned()), (ROLE.to_owned(), "init".to_owned())])
+}
+
+/// For a volume of that name in the repository.
+pub(super) fn volume(owner: &str, runner: &Name, name: &Name) -> Labels {
+    [(OWNER, owner), (RUNNER, runner.as_str()), (ROLE, "volume"), (NAME, name.as_str())]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The name a volume of ours has in the repository.
+pub(super) fn volume_name(labels: &Labels) -> Option<Name> {
+    Name::parse(labels.get(NAME)?).ok()
 }
 
 /// For a container of `identity` by `owner` on `runner`.

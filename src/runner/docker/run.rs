@@ -95,6 +95,7 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
     let frame = frame::encode(&material)?;
     inner.init.ensure(&docker, &inner.owner).await?;
     let image = program_image(&docker, &run.program).await?;
+    let mounts = inner.mounts(&docker, &run.volumes, &run.security.user).await?;
     let open = frame.is_some() || run.stdin.is_some();
     let identity = Identity {
         name: run.name.clone(),
@@ -112,6 +113,7 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
         framed: frame.is_some(),
         stdin: if open { Stdin::Once } else { Stdin::Empty },
         network: None,
+        mounts,
         labels: labels::of((&inner.owner, &inner.name), "run", &identity),
     }
     .body()?;

@@ -99,6 +99,7 @@ impl Inner {
         let frame = frame::encode(&hidden)?;
         let network = self.prepare(&docker, &workload.transport).await?;
         let image = program_image(&docker, &workload.program).await?;
+        let mounts = self.mounts(&docker, &workload.volumes, &workload.security.user).await?;
         let input = match (&workload.transport, &frame) {
             (Transport::Stdio, _) => Stdin::Open,
             (Transport::StreamableHttp { .. }, Some(_)) => Stdin::Once,
@@ -116,6 +117,7 @@ impl Inner {
             framed: frame.is_some(),
             stdin: input,
             network,
+            mounts,
             labels,
         }
         .body()?;

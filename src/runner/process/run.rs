@@ -24,7 +24,20 @@ const PROMPT: Duration = Duration::from_millis(100);
 const DRAIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(launcher: &Launcher, run: Run) -> PortResult<Running> {
-    let Run { name, resource, revision, digest, program, stdin, material, limits, security, timeout } = run;
+    // Volumes are refused for commands where they are declared.
+    let Run {
+        name,
+        resource,
+        revision,
+        digest,
+        program,
+        stdin,
+        material,
+        limits,
+        security,
+        volumes: _,
+        timeout,
+    } = run;
     let piped = stdin.is_some();
     let subject = resource.to_string();
     let request =

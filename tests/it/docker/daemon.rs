@@ -24,7 +24,7 @@ const FIXTURE: &str = include_str!("../../fixtures/weather/server.py");
 pub(super) struct Crib {
     pub(super) env: TestEnv,
     other: Repo,
-    owner: String,
+    pub(super) owner: String,
     runtime: tokio::runtime::Runtime,
     engine: Docker,
 }
@@ -61,6 +61,17 @@ impl Crib {
         let options = bollard::query_parameters::ListContainersOptionsBuilder::default();
         let options = options.all(true).filters(&filters).build();
         self.runtime.block_on(self.engine.list_containers(Some(options))).unwrap()
+    }
+
+    /// How many volumes there are of owners whose names begin so.
+    pub(super) fn volumes(&self, owners: &str) -> usize {
+        let none = None::<bollard::query_parameters::ListVolumesOptions>;
+        let listed =
+            self.runtime.block_on(self.engine.list_volumes(none)).unwrap().volumes.unwrap_or_default();
+        let ours = |volume: &&bollard::models::Volume| {
+            volume.labels.get("dev.toolcrib/owner").is_some_and(|owner| owner.starts_with(owners))
+        };
+        listed.iter().filter(ours).count()
     }
 
     /// Everything of this owner, and whether it runs.
@@ -141,6 +152,9 @@ impl Drop for Crib {
                 let _ = runner.stop(&instance.id, Duration::ZERO).await;
             }
             let _ = runner.sweep().await;
+            for volume in runner.volumes().await.unwrap_or_default() {
+                let _ = runner.remove_volume(&volume).await;
+            }
             self.forget_earlier_images().await;
         });
     }

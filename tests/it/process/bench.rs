@@ -69,6 +69,7 @@ impl Bench {
             material: Material::default(),
             limits: Limits::default(),
             security: Arc::default(),
+            volumes: Arc::default(),
             timeout: Duration::from_secs(30),
         }
     }

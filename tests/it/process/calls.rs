@@ -81,6 +81,7 @@ impl Calls {
             dir: self.bench.folder().to_str().unwrap().to_owned(),
             limits: Limits::default(),
             security: Arc::default(),
+            volumes: Arc::default(),
             timeout: Duration::from_secs(30),
             max_output: 1 << 20,
             tests: Arc::default(),

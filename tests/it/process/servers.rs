@@ -37,6 +37,7 @@ async fn start(
         transport,
         limits: Limits::default(),
         security: Arc::default(),
+        volumes: BTreeMap::new(),
     };
     bench.runner.start(&identity, &workload, material).await
 }
