@@ -180,7 +180,9 @@ pub enum Channel {
     Stdio { reader: Box<dyn AsyncRead + Send + Unpin>, writer: Box<dyn AsyncWrite + Send + Unpin> },
     /// Streamable HTTP at this address.
     Http { url: String },
-    /// The same, run by somebody else.
+    /// HTTP+SSE, as of 2024-11-05: the stream of events is at this address.
+    Sse { url: String, credentials: Option<Arc<dyn Credentials>> },
+    /// HTTP, run by somebody else; which of the two is found out by asking.
     Remote { url: String, credentials: Option<Arc<dyn Credentials>> },
 }
 

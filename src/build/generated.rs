@@ -28,6 +28,9 @@ pub(super) fn git(recipe: &GitRecipe<'_>, args: &BTreeMap<String, String>) -> St
         Transport::StreamableHttp { port, path } => {
             entrypoint.extend(["streamable-http".to_owned(), port.to_string(), path.clone()]);
         }
+        Transport::Sse { port, path } => {
+            entrypoint.extend(["sse".to_owned(), port.to_string(), path.clone()]);
+        }
     }
     fill(GIT, &[("base", base), ("args", &declarations(args)), ("entrypoint", &exec(&entrypoint))])
 }

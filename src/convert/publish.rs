@@ -158,6 +158,7 @@ impl Writer<'_> {
                 url: format!("http://localhost:{port}{path}"),
                 headers: Vec::new(),
             },
+            Spoken::Sse { port, path } => Transport::Sse { url: format!("http://localhost:{port}{path}") },
         }
     }
 

@@ -199,22 +199,25 @@ fn transport(package: &mut Fields<'_>, spec: &mut Map, draft: &mut Draft<'_>) {
     let url = transport.text("url", &mut draft.problems).unwrap_or_default();
     match kind.as_str() {
         "" | "stdio" => {}
-        "streamable-http" => {
+        "streamable-http" | "sse" => {
             let (port, path) = remote::local(&url);
             let mut map = Map::inline();
-            map.put("type", "streamable-http");
+            map.put("type", kind.as_str());
             if let Some(port) = port {
                 map.put("port", port);
             } else {
                 spec.remark(format!("The port was part of {url}: write which one it listens on."));
             }
-            if let Some(path) = path.filter(|path| path != "/mcp") {
+            let usual = if kind == "sse" { "/sse" } else { "/mcp" };
+            if let Some(path) = path.filter(|path| path != usual) {
                 map.put("path", path);
             }
             spec.put("transport", map);
         }
         other => {
-            spec.remark(format!("It speaks {other} at {url}; Toolcrib speaks stdio and streamable HTTP."));
+            spec.remark(format!(
+                "It speaks {other} at {url}; Toolcrib speaks stdio, streamable HTTP and HTTP+SSE."
+            ));
             draft.note(&package.path, format!("its transport `{other}` has no counterpart"));
         }
     }

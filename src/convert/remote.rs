@@ -8,10 +8,8 @@ use super::yaml::Map;
 /// The source of a server at an address.
 pub(super) fn source(server: &str, url: &str, sse: bool, spec: &mut Map, draft: &mut Draft<'_>) {
     if sse {
-        spec.remark("It was spoken to over HTTP+SSE; Toolcrib speaks streamable HTTP, often at `/mcp`.");
-        draft.note(
-            server,
-            "it was spoken to over HTTP+SSE: see whether the server has streamable HTTP at another path",
+        spec.remark(
+            "It was spoken to over HTTP+SSE, which is old; most servers have streamable HTTP at `/mcp`.",
         );
     }
     let (url, asked) = without_secrets(url);

@@ -73,6 +73,9 @@ pub enum Transport {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         headers: Vec<Named>,
     },
+    Sse {
+        url: String,
+    },
 }
 
 /// An argument of a command.

@@ -10,6 +10,7 @@ mod era;
 mod forward;
 mod held;
 mod http;
+mod http_sse;
 mod inbox;
 mod level;
 mod lines;
@@ -186,13 +187,13 @@ impl Upstream {
         let tasks = TaskTracker::new();
         let closing = CloseOnDrop(Some(Arc::clone(&inbox)));
         let link = Link::new(channel, &inbox, &tasks).map_err(GreetError::from)?;
-        let (era, handshake) = era::greet(&link, &inbox, greeting, deadline).await?;
+        let (link, handshake) = Box::pin(era::greet(link, &inbox, greeting, deadline)).await?;
         closing.keep();
         let upstream = Self {
             inbox,
             link,
             tasks,
-            era,
+            era: era::era_of(&handshake.protocol),
             handshake,
             mirrors: ArcSwap::default(),
             listened: watch::Sender::default(),
@@ -209,6 +210,7 @@ impl Upstream {
         match &self.link {
             Link::Stdio(_) => None,
             Link::Http(http) => Some(http.address()),
+            Link::Sse(sse) => Some(sse.address()),
         }
     }
 
@@ -217,6 +219,7 @@ impl Upstream {
         match &self.link {
             Link::Stdio(_) => None,
             Link::Http(http) => Some(http.again()),
+            Link::Sse(sse) => Some(sse.again()),
         }
     }
 

@@ -104,7 +104,8 @@ async fn items(
     let mut params = raw_object("{}".to_owned());
     for _ in 0..PAGES {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let page = match upstream.call(method, &params, left, &CallContext::default()).await {
+        let context = CallContext::default();
+        let page = match Box::pin(upstream.call(method, &params, left, &context)).await {
             Ok(page) => page,
             // The capability was said, or not denied, but there is no such list.
             Err(CallError::Server(error)) if error.code == code::METHOD_NOT_FOUND && items.is_empty() => {

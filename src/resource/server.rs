@@ -35,8 +35,10 @@ pub struct ServerSpec {
     ///
     /// Example: `{image: "registry.example.com/weather:1.4.2"}`.
     pub source: ServerSource,
-    /// How it is spoken to: `stdio`, `streamable-http`, or `{type: streamable-http, port, path}`.
+    /// How it is spoken to: `stdio`, `streamable-http`, `sse`, or `{type: streamable-http, port, path}`.
     ///
+    /// `sse` is how HTTP was used before 2025-03-26. How a server at an address (`source.url`) is spoken to
+    /// is found out by asking it.
     /// Default: stdio. Example: `{type: streamable-http, port: 8000, path: /mcp}`.
     #[serde(default)]
     pub transport: Transport,

@@ -64,11 +64,11 @@ inline! {
                 "type": transport_type(),
                 "port": {
                     "type": "integer", "minimum": 1, "maximum": 65535, "default": 8000,
-                    "description": "The port the server listens on; only of `streamable-http`. Default: 8000. Example: `9000`.",
+                    "description": "The port the server listens on; not of `stdio`. Default: 8000. Example: `9000`.",
                 },
                 "path": {
-                    "type": "string", "default": "/mcp",
-                    "description": "The path of its endpoint; only of `streamable-http`. Default: `/mcp`. Example: `/`.",
+                    "type": "string",
+                    "description": "The path of its endpoint; not of `stdio`. Default: `/mcp`, of `sse` `/sse`. Example: `/`.",
                 },
             },
             "required": ["type"],
@@ -123,7 +123,7 @@ fn transport_type() -> Value {
     json!({
         "type": "string",
         "enum": ["stdio", "streamable-http", "sse"],
-        "description": "`stdio`: over standard input and output. `streamable-http`: over HTTP. `sse` is not supported by this version.",
+        "description": "`stdio`: over standard input and output. `streamable-http`: over HTTP. `sse`: over HTTP as it was in MCP 2024-11-05.",
     })
 }
 

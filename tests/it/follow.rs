@@ -5,6 +5,7 @@ mod clients;
 mod elsewhere;
 mod faults;
 mod limits;
+mod older;
 mod personal;
 mod restart;
 mod signatures;

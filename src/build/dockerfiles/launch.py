@@ -2,6 +2,7 @@
 
 Usage: launch.py FILE INSTANCE stdio
        launch.py FILE INSTANCE streamable-http PORT PATH
+       launch.py FILE INSTANCE sse PORT PATH
 
 The file is loaded by its path, with its folders importable, and never as `__main__`. The server may
 be one of the package `fastmcp` or of the official `mcp`, or a function that makes one.
@@ -65,23 +66,25 @@ def over_stdio(server):
     server.run(transport="stdio", **quiet)
 
 
-def over_http(server, port, path):
+def over_http(server, transport, port, path):
     """Listens on every address: the network of the container says who can reach it."""
-    official = parameters(getattr(server, "run_streamable_http_async", None))
+    sse = transport == "sse"
+    own_path = "sse_path" if sse else "streamable_http_path"
+    official = parameters(getattr(server, "run_sse_async" if sse else "run_streamable_http_async", None))
     http = parameters(getattr(server, "run_http_async", None))
     if "host" in http:  # fastmcp
         options = {"host": "0.0.0.0", "port": port, "path": path}
         if "show_banner" in parameters(server.run):
             options["show_banner"] = False
     elif "host" in official:  # mcp since 2.0
-        options = {"host": "0.0.0.0", "port": port, "streamable_http_path": path}
+        options = {"host": "0.0.0.0", "port": port, own_path: path}
     else:  # mcp before 2.0, which would only answer to `localhost`
         options = {}
-        settings = {"host": "0.0.0.0", "port": port, "streamable_http_path": path, "transport_security": None}
+        settings = {"host": "0.0.0.0", "port": port, own_path: path, "transport_security": None}
         for key, value in settings.items():
             if hasattr(server.settings, key):
                 setattr(server.settings, key, value)
-    server.run(transport="streamable-http", **options)
+    server.run(transport=transport, **options)
 
 
 def main():
@@ -93,7 +96,7 @@ def main():
     if transport == "stdio":
         over_stdio(server)
     else:
-        over_http(server, int(sys.argv[4]), sys.argv[5])
+        over_http(server, transport, int(sys.argv[4]), sys.argv[5])
 
 
 main()

@@ -89,8 +89,8 @@ fn prefix(check: &mut Check<'_, '_>, spec: &ServerSpec) {
 }
 
 fn transport(check: &mut Check<'_, '_>, transport: &Transport) {
-    if let Transport::StreamableHttp { port, path } = transport {
-        if *port == 0 {
+    if let Some((port, path)) = transport.endpoint() {
+        if port == 0 {
             check.invalid(&["transport", "port"], "0 is not a port", "write the port the server listens on");
         }
         if !path.starts_with('/') || path.contains(char::is_whitespace) {

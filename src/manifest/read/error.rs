@@ -8,9 +8,6 @@ use super::super::suggest::nearest;
 use super::super::tree::Mark;
 use super::Fault;
 
-/// How types say that a form of theirs is known and not there yet; what to do follows after `; `.
-const UNSUPPORTED: &str = "this version does not support ";
-
 /// How types say what could be written instead.
 const INSTEAD: &str = "; write ";
 
@@ -149,14 +146,9 @@ fn way_out(unexpected: &Unexpected<'_>, wanted: &str) -> Option<String> {
 impl serde::de::Error for ReadError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let message = message.to_string();
-        match message.split_once("; ") {
-            Some((what, instead)) if what.starts_with(UNSUPPORTED) => {
-                Self::plain("not-supported", what).hint(instead)
-            }
-            _ => match message.rsplit_once(INSTEAD) {
-                Some((what, instead)) => Self::plain("invalid-value", what).hint(format!("write {instead}")),
-                None => Self::plain("invalid-value", message),
-            },
+        match message.rsplit_once(INSTEAD) {
+            Some((what, instead)) => Self::plain("invalid-value", what).hint(format!("write {instead}")),
+            None => Self::plain("invalid-value", message),
         }
     }
 

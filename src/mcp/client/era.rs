@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::compose::{CLIENT_INFO, compose};
 use super::http::Http;
 use super::http::headers::{Mirrored, Spoken};
+use super::http_sse::{HttpSse, Session};
 use super::inbox::Inbox;
 use super::link::Link;
 use super::stdio::Stdio;
@@ -72,26 +73,26 @@ pub(super) fn era_of(protocol: &str) -> Era {
     if protocol.starts_with("modern") { Era::Modern } else { Era::Legacy }
 }
 
-/// Finds out how to speak with the server, and makes the link speak so.
+/// Finds out how to speak with the server, and makes the link speak so, or takes another one.
 pub(super) async fn greet(
-    link: &Link,
+    link: Link,
     inbox: &Inbox,
     greeting: Greeting<'_>,
     deadline: Duration,
-) -> Result<(Era, Handshake), GreetError> {
+) -> Result<(Link, Handshake), GreetError> {
     let known = match greeting {
-        Greeting::Resumed(handshake) => match (link, era_of(&handshake.protocol)) {
+        Greeting::Resumed(handshake) => match (&link, era_of(&handshake.protocol)) {
             // A stream, or a server without sessions, goes on as it was; a legacy HTTP session
             // belonged to the daemon that opened it.
-            (Link::Stdio(_), era) => return Ok((era, handshake.clone())),
-            (Link::Http(_), era) => Some(era),
+            (Link::Stdio(_), _) => return Ok((link, handshake.clone())),
+            (Link::Http(_) | Link::Sse(_), era) => Some(era),
         },
         Greeting::Known(protocol) => Some(era_of(protocol)),
         Greeting::Unknown => None,
     };
     let last = Mutex::new(String::new());
     let greeted = async {
-        match (link, known) {
+        let handshake = match (&link, known) {
             (Link::Stdio(stdio), Some(Era::Legacy)) => match initialize_stdio(stdio, inbox).await {
                 // What was remembered is not so any more.
                 Err(error @ GreetError::Refused(_)) => {
@@ -100,18 +101,19 @@ pub(super) async fn greet(
                 handshake => handshake,
             },
             (Link::Stdio(stdio), _) => negotiate_stdio(stdio, inbox).await,
-            (Link::Http(http), known) => negotiate_http(http, inbox, known, &last).await,
-        }
+            (Link::Http(http), known) => return negotiate_http(http, inbox, known, &last).await,
+            (Link::Sse(sse), _) => negotiate_sse(sse, inbox, &last).await,
+        };
+        handshake.map(|handshake| (link, handshake))
     };
-    let Ok(handshake) = tokio::time::timeout(deadline, greeted).await else {
+    let Ok(greeted) = tokio::time::timeout(deadline, greeted).await else {
         let mut last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
         if inbox.garbage() > 0 {
             last = format!(", but wrote {} lines to its standard output that are no MCP", inbox.garbage());
         }
         return Err(GreetError::Late(deadline, last));
     };
-    let handshake = handshake?;
-    Ok((era_of(&handshake.protocol), handshake))
+    greeted
 }
 
 async fn negotiate_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, GreetError> {
@@ -152,11 +154,11 @@ async fn negotiate_http(
     inbox: &Inbox,
     known: Option<Era>,
     last: &Mutex<String>,
-) -> Result<Handshake, GreetError> {
-    let mut pause = RETRY[0];
+) -> Result<(Link, Handshake), GreetError> {
+    let mut patience = Patience::new(last, inbox);
     loop {
         let outcome = match known {
-            Some(Era::Legacy) => match initialize_http(http, inbox).await {
+            Some(Era::Legacy) => match initialize_either(http, inbox).await {
                 // What was remembered is not so any more.
                 Err(GreetError::Refused(_) | GreetError::Unusable(_)) => discover_http(http, inbox).await,
                 outcome => outcome,
@@ -164,18 +166,52 @@ async fn negotiate_http(
             _ => discover_http(http, inbox).await,
         };
         match outcome {
-            Err(GreetError::Gone(reason)) => {
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = format!(", at last: {reason}");
-            }
+            Err(GreetError::Gone(reason)) => patience.wait(reason).await?,
             outcome => return outcome,
         }
-        // It may be about to start: the time limit of the start ends this.
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY[1]);
     }
 }
 
-async fn discover_http(http: &Arc<Http>, inbox: &Inbox) -> Result<Handshake, GreetError> {
+async fn negotiate_sse(
+    sse: &Arc<HttpSse>,
+    inbox: &Inbox,
+    last: &Mutex<String>,
+) -> Result<Handshake, GreetError> {
+    let mut patience = Patience::new(last, inbox);
+    loop {
+        match sse.open().await.map_err(GreetError::from) {
+            Ok(()) => return initialize_sse(sse, &sse.session().await?, inbox).await,
+            Err(GreetError::Gone(reason)) => patience.wait(reason).await?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A server may be about to start: the time limit of the start ends the attempts. For a client there is one
+/// attempt, since its server was there before: who calls a server that is down hears so at once.
+struct Patience<'a> {
+    pause: Duration,
+    last: &'a Mutex<String>,
+    once: bool,
+}
+
+impl<'a> Patience<'a> {
+    fn new(last: &'a Mutex<String>, inbox: &Inbox) -> Self {
+        Self { pause: RETRY[0], last, once: inbox.is_for_client() }
+    }
+
+    async fn wait(&mut self, reason: String) -> Result<(), GreetError> {
+        if self.once {
+            return Err(GreetError::Gone(reason));
+        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = format!(", at last: {reason}");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(RETRY[1]);
+        Ok(())
+    }
+}
+
+async fn discover_http(http: &Arc<Http>, inbox: &Inbox) -> Result<(Link, Handshake), GreetError> {
     let spoken = Spoken::modern();
     let answer = http.answer(discover(inbox), Some(&spoken));
     let verdict = match tokio::time::timeout(HTTP_SILENCE, answer).await {
@@ -193,9 +229,9 @@ async fn discover_http(http: &Arc<Http>, inbox: &Inbox) -> Result<Handshake, Gre
     match verdict {
         Verdict::Modern(handshake) => {
             http.speak(spoken);
-            Ok(handshake)
+            Ok((Link::Http(Arc::clone(http)), handshake))
         }
-        Verdict::Legacy => initialize_http(http, inbox).await,
+        Verdict::Legacy => initialize_either(http, inbox).await,
     }
 }
 
@@ -294,9 +330,51 @@ async fn initialize_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, Gre
     Ok(handshake)
 }
 
+/// Opens a legacy session over HTTP, or over HTTP+SSE where the server takes no POST at its address.
+/// Source: MCP 2025-11-25 `basic/transports`, backwards compatibility.
+async fn initialize_either(http: &Arc<Http>, inbox: &Inbox) -> Result<(Link, Handshake), GreetError> {
+    let (status, reason) = match http.answer(initialize(inbox), None).await {
+        Err(Failure::Status(status @ (400 | 404 | 405), reason)) => (status, reason),
+        answer => {
+            let handshake = opened(http, answer?).await?;
+            return Ok((Link::Http(Arc::clone(http)), handshake));
+        }
+    };
+    let sse = http.older();
+    match sse.open().await {
+        Ok(()) => {
+            let handshake =
+                initialize_sse(&sse, &sse.session().await?, inbox).await.inspect_err(|_| sse.give_up())?;
+            Ok((Link::Sse(sse), handshake))
+        }
+        Err(Failure::Status(other, also)) => Err(GreetError::Unusable(format!(
+            "HTTP {status} {reason} to a POST, and HTTP {other} {also} to the GET of HTTP+SSE"
+        ))),
+        Err(Failure::Unusable(why)) => Err(GreetError::Unusable(format!(
+            "HTTP {status} {reason} to a POST, and it is no HTTP+SSE either: {why}"
+        ))),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Greets a server over HTTP+SSE.
+pub(super) async fn initialize_sse(
+    sse: &Arc<HttpSse>,
+    session: &Arc<Session>,
+    inbox: &Inbox,
+) -> Result<Handshake, GreetError> {
+    let handshake = agree(&sse.exchange_in(session, initialize(inbox)).await?)?.0;
+    sse.post(session, initialized()).await?;
+    Ok(handshake)
+}
+
 /// Opens a legacy session over HTTP, from then on spoken in.
 pub(super) async fn initialize_http(http: &Arc<Http>, inbox: &Inbox) -> Result<Handshake, GreetError> {
     let answer = http.answer(initialize(inbox), None).await?;
+    opened(http, answer).await
+}
+
+async fn opened(http: &Arc<Http>, answer: super::http::Answer) -> Result<Handshake, GreetError> {
     let (handshake, version) = agree(&answer.result)?;
     let version = http::HeaderValue::from_str(&version).map_err(|_| GreetError::Version(version))?;
     http.speak(Spoken { version, modern: false, session: answer.session });

@@ -4,6 +4,7 @@
 //! Invariant: nothing is sent to another host than the one that was declared.
 
 pub(super) mod headers;
+pub(super) mod requests;
 pub(super) mod sender;
 pub(super) mod sse;
 
@@ -12,40 +13,37 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use self::headers::{Mirrored, Spoken};
-use self::sender::{Body, Sender};
+use self::requests::Requests;
+use self::sender::Body;
+use super::http_sse::HttpSse;
 use super::inbox::{Asked, Events, Inbox, Incoming};
 use super::{Failure, Outgoing};
 use crate::mcp::wire::{self, MAX_MESSAGE, Message};
 use crate::ports::{Channel, Credentials};
-
-/// Moves of the endpoint (`/mcp` to `/mcp/`) that are followed.
-const REDIRECTS: usize = 2;
 
 /// How long the rest of a stream whose answer is there is read, so that its connection can be used
 /// again; servers end it at once.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// How long a message that nobody waits for may take.
-const TELL: Duration = Duration::from_secs(5);
+pub(super) const TELL: Duration = Duration::from_secs(5);
 
 /// Before a stream is taken up again: at least, and at most whatever the server says.
 const RESUME: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
 /// How much of an answer that is no JSON-RPC is read to explain it.
-const EXPLANATION: usize = 64 << 10;
+pub(super) const EXPLANATION: usize = 64 << 10;
 
 pub(super) struct Http {
     inbox: Arc<Inbox>,
     tasks: TaskTracker,
-    sender: Sender,
-    /// Of a server elsewhere.
-    credentials: Option<Arc<dyn Credentials>>,
+    requests: Requests,
     url: ArcSwap<Uri>,
     /// None until the server has been greeted.
     spoken: ArcSwapOption<Spoken>,
@@ -66,19 +64,10 @@ impl Http {
         inbox: Arc<Inbox>,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>, Failure> {
-        let url: Uri = url.parse().map_err(|error| Failure::Unreached(format!("its address: {error}")))?;
-        let sender = Sender::new(&url, &[])?;
+        let (url, requests) = Requests::to(url, credentials)?;
         let url = ArcSwap::from_pointee(url);
         let renewing = tokio::sync::Mutex::new(());
-        Ok(Arc::new(Self {
-            inbox,
-            tasks,
-            sender,
-            credentials,
-            url,
-            spoken: ArcSwapOption::empty(),
-            renewing,
-        }))
+        Ok(Arc::new(Self { inbox, tasks, requests, url, spoken: ArcSwapOption::empty(), renewing }))
     }
 
     /// The address, after moves.
@@ -278,55 +267,23 @@ impl Http {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, Failure> {
-        let (mut followed, mut shown_again) = (0, false);
-        loop {
-            let url = Uri::clone(&self.url.load());
-            let mut request = Request::new(body.clone());
-            *request.method_mut() = method.clone();
-            *request.uri_mut() = url.clone();
-            // Only after a move or a refusal, which are rare, are they needed again.
-            *request.headers_mut() = headers.clone();
-            let shown = self.shown().await?;
-            request.headers_mut().extend(shown.clone());
-            let response = self.sender.send(request).await?;
-            match response.status() {
-                StatusCode::UNAUTHORIZED if !shown_again && self.refused(&shown).await => shown_again = true,
-                StatusCode::UNAUTHORIZED => {
-                    let reason = "Unauthorized: it wants other credentials; see `headers`, `oauth` and `userOAuth` of the server";
-                    return Err(Failure::Status(401, reason.to_owned()));
-                }
-                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if followed < REDIRECTS => {
-                    let Some(new) = moved(&url, response.headers()) else {
-                        let reason = "it redirects to another host, which is not followed".to_owned();
-                        return Err(Failure::Status(response.status().as_u16(), reason));
-                    };
-                    self.url.store(Arc::new(new));
-                    followed += 1;
-                }
-                _ => return Ok(response),
-            }
+        let mut url = Uri::clone(&self.url.load());
+        let (response, moved) = self.requests.send(&mut url, method, headers, body).await?;
+        if moved {
+            self.url.store(Arc::new(url));
         }
-    }
-}
-
-impl Http {
-    /// What a server elsewhere is shown.
-    async fn shown(&self) -> Result<HeaderMap, Failure> {
-        let Some(credentials) = &self.credentials else { return Ok(HeaderMap::new()) };
-        credentials.headers().await.map_err(|error| Failure::Credentials(error.chain()))
-    }
-
-    /// Whether it may be shown something else.
-    async fn refused(&self, shown: &HeaderMap) -> bool {
-        match &self.credentials {
-            Some(credentials) => credentials.refused(shown).await,
-            None => false,
-        }
+        Ok(response)
     }
 
     /// Another connection to the same server.
     pub(super) fn again(&self) -> Channel {
-        Channel::Remote { url: self.address(), credentials: self.credentials.clone() }
+        Channel::Remote { url: self.address(), credentials: self.requests.credentials() }
+    }
+
+    /// The same server, to be spoken to over HTTP+SSE.
+    pub(super) fn older(&self) -> Arc<HttpSse> {
+        let url = Uri::clone(&self.url.load());
+        HttpSse::new(url, self.requests.clone(), Arc::clone(&self.inbox), self.tasks.clone())
     }
 }
 
@@ -386,37 +343,4 @@ fn refusal(status: StatusCode, text: &[u8]) -> Failure {
 
 fn too_long() -> Failure {
     Failure::TooLong(MAX_MESSAGE)
-}
-
-/// Where a redirect leads, when that is the same scheme, host and port.
-fn moved(from: &Uri, headers: &HeaderMap) -> Option<Uri> {
-    let location = headers.get(LOCATION)?.to_str().ok()?;
-    let to: Uri = location.parse().ok()?;
-    if to.authority().is_some() {
-        return (to.scheme() == from.scheme() && to.authority() == from.authority()).then_some(to);
-    }
-    let mut parts = from.clone().into_parts();
-    parts.path_and_query = Some(to.path_and_query()?.clone());
-    (location.starts_with('/') && !location.starts_with("//")).then(|| Uri::from_parts(parts).ok())?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_stay_on_the_host() {
-        let from: Uri = "http://a:1/mcp".parse().expect("a URL");
-        let cases = [
-            ("/mcp/", Some("http://a:1/mcp/")),
-            ("http://a:1/mcp/", Some("http://a:1/mcp/")),
-            ("http://b:1/mcp/", None),
-            ("https://a:1/mcp", None),
-            ("//b/mcp", None),
-        ];
-        for (location, expected) in cases {
-            let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(location))]);
-            assert_eq!(moved(&from, &headers), expected.map(|url| url.parse().expect("a URL")), "{location}");
-        }
-    }
 }

@@ -161,6 +161,11 @@ impl Inbox {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Whether it is one client's own.
+    pub(super) fn is_for_client(&self) -> bool {
+        self.offered.is_some()
+    }
+
     /// The capabilities of a legacy handshake.
     pub(super) fn offered(&self) -> &str {
         self.offered.as_deref().unwrap_or("{}")
@@ -211,6 +216,15 @@ impl Inbox {
         if !self.closed.is_cancelled() {
             self.close(reason);
             (self.changed)();
+        }
+    }
+
+    /// Ends all waits, as gone, on a connection that will be there again.
+    pub(super) fn interrupt(&self, reason: &str) {
+        for (_, waiting) in self.waiting().drain() {
+            if let Some(answer) = waiting.answer {
+                let _ = answer.send(Err(Failure::Gone(reason.to_owned())));
+            }
         }
     }
 

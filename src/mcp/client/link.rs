@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use super::http::Http;
+use super::http_sse::HttpSse;
 use super::inbox::Inbox;
 use super::stdio::Stdio;
 use super::{Failure, Outgoing, era};
@@ -16,6 +17,7 @@ use crate::ports::Channel;
 pub(super) enum Link {
     Stdio(Arc<Stdio>),
     Http(Arc<Http>),
+    Sse(Arc<HttpSse>),
 }
 
 impl Link {
@@ -25,6 +27,7 @@ impl Link {
             Channel::Stdio { reader, writer } => {
                 Self::Stdio(Arc::new(Stdio::start(reader, writer, inbox, tasks)))
             }
+            Channel::Sse { url, credentials } => Self::Sse(HttpSse::to(&url, credentials, inbox, tasks)?),
             Channel::Http { url } => Self::Http(Http::new(&url, None, inbox, tasks)?),
             Channel::Remote { url, credentials } => Self::Http(Http::new(&url, credentials, inbox, tasks)?),
         })
@@ -34,6 +37,8 @@ impl Link {
         match self {
             Self::Stdio(stdio) => stdio.exchange(request).await,
             Self::Http(http) => http.exchange(request).await,
+            // Rare, and larger than the others.
+            Self::Sse(sse) => Box::pin(sse.exchange(request)).await,
         }
     }
 
@@ -41,6 +46,7 @@ impl Link {
         match self {
             Self::Stdio(stdio) => stdio.send(message).await,
             Self::Http(http) => http.send(message).await,
+            Self::Sse(sse) => Box::pin(sse.send(message)).await,
         }
     }
 

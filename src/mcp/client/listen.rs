@@ -1,5 +1,5 @@
 //! Hearing of changes: the stream of a legacy HTTP session, the subscription of a modern server.
-//! A legacy server over stdio tells on the connection itself.
+//! A legacy server over stdio or HTTP+SSE tells on the connection itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Upstream {
     pub(super) fn listen(&self) {
         let inbox = Arc::clone(&self.inbox);
         match (&self.link, self.era) {
-            (Link::Stdio(_), Era::Legacy) => {}
+            (Link::Stdio(_) | Link::Sse(_), Era::Legacy) => {}
             (Link::Http(http), Era::Legacy) => {
                 let http = Arc::clone(http);
                 self.spawn(inbox, |inbox| async move { follow_session(&http, &inbox).await });
@@ -131,17 +131,17 @@ async fn follow_session(http: &Arc<Http>, inbox: &Inbox) {
 }
 
 /// The time between attempts: it doubles until a stream has lasted longer than the longest of them.
-struct Pause {
+pub(super) struct Pause {
     next: Duration,
     since: Instant,
 }
 
 impl Pause {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { next: RETRY[0], since: Instant::now() }
     }
 
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         if self.since.elapsed() > RETRY[1] {
             self.next = RETRY[0];
         }

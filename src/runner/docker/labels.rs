@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::live::{Instance, InstanceId, InstanceState};
-use crate::ports::Identity;
+use crate::ports::{Channel, Identity};
 use crate::resource::server::Transport;
 use crate::resource::{Digest, Name, ResourceId};
 
@@ -21,8 +21,9 @@ const DIGEST: &str = "dev.toolcrib/digest";
 const REVISION: &str = "dev.toolcrib/revision";
 /// The name the inventory has for it.
 const INSTANCE: &str = "dev.toolcrib/instance";
-/// `stdio`, or port and path of streamable HTTP (`8000/mcp`).
+/// `stdio`, or port and path of streamable HTTP (`8000/mcp`), or the same of HTTP+SSE (`sse 8000/sse`).
 const ENDPOINT: &str = "dev.toolcrib/endpoint";
+const SSE: &str = "sse ";
 /// Set when it was given secrets: whoever adopts it does not know them and cannot redact.
 const SECRETS: &str = "dev.toolcrib/secrets";
 /// On images: the build digest.
@@ -87,6 +88,7 @@ pub(super) fn endpoint(labels: &mut Labels, transport: &Transport, secrets: bool
     let endpoint = match transport {
         Transport::Stdio => "stdio".to_owned(),
         Transport::StreamableHttp { port, path } => format!("{port}{path}"),
+        Transport::Sse { port, path } => format!("{SSE}{port}{path}"),
     };
     labels.insert(ENDPOINT.to_owned(), endpoint);
     if secrets {
@@ -94,10 +96,29 @@ pub(super) fn endpoint(labels: &mut Labels, transport: &Transport, secrets: bool
     }
 }
 
-/// Port and path; `None` for stdio.
-pub(super) fn http(labels: &Labels) -> Option<(u16, &str)> {
-    let (port, path) = labels.get(ENDPOINT)?.split_at_checked(labels.get(ENDPOINT)?.find('/')?)?;
-    Some((port.parse().ok()?, path))
+/// Where in its container a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    /// HTTP+SSE, in place of streamable HTTP.
+    sse: bool,
+    port: u16,
+    path: &'a str,
+}
+
+impl Place<'_> {
+    pub(super) fn channel(self, address: &str) -> Channel {
+        let Self { sse, port, path } = self;
+        let url = format!("http://{address}:{port}{path}");
+        if sse { Channel::Sse { url, credentials: None } } else { Channel::Http { url } }
+    }
+}
+
+/// `None` for stdio.
+pub(super) fn http(labels: &Labels) -> Option<Place<'_>> {
+    let endpoint = labels.get(ENDPOINT)?;
+    let (sse, place) = endpoint.strip_prefix(SSE).map_or((false, endpoint.as_str()), |rest| (true, rest));
+    let (port, path) = place.split_at_checked(place.find('/')?)?;
+    Some(Place { sse, port: port.parse().ok()?, path })
 }
 
 /// The name the inventory has for it.
@@ -140,7 +161,11 @@ mod tests {
         let local = Name::parse("local").unwrap();
         let mut labels = of(("me", &local), "server", &identity);
         endpoint(&mut labels, &Transport::StreamableHttp { port: 8000, path: "/mcp".to_owned() }, true);
-        assert_eq!(http(&labels), Some((8000, "/mcp")));
+        assert_eq!(http(&labels), Some(Place { sse: false, port: 8000, path: "/mcp" }));
+        endpoint(&mut labels, &Transport::Sse { port: 9000, path: "/sse".to_owned() }, true);
+        assert_eq!(http(&labels), Some(Place { sse: true, port: 9000, path: "/sse" }));
+        endpoint(&mut labels, &Transport::Stdio, true);
+        assert_eq!(http(&labels), None);
         assert!(has_secrets(&labels));
         assert!(owned_by(Some(&labels), "me") && !owned_by(Some(&labels), "m") && !owned_by(None, "me"));
 

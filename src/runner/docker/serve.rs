@@ -102,8 +102,8 @@ impl Inner {
         let mounts = self.mounts(&docker, &workload.volumes, &workload.security.user).await?;
         let input = match (&workload.transport, &frame) {
             (Transport::Stdio, _) => Stdin::Open,
-            (Transport::StreamableHttp { .. }, Some(_)) => Stdin::Once,
-            (Transport::StreamableHttp { .. }, None) => Stdin::Empty,
+            (Transport::StreamableHttp { .. } | Transport::Sse { .. }, Some(_)) => Stdin::Once,
+            (Transport::StreamableHttp { .. } | Transport::Sse { .. }, None) => Stdin::Empty,
         };
         let mut labels = labels::of((&self.owner, &self.name), "server", identity);
         labels::endpoint(&mut labels, &workload.transport, !hidden.secrets.is_empty());
@@ -157,7 +157,7 @@ impl Inner {
         self.init.ensure(docker, &self.owner).await?;
         match transport {
             Transport::Stdio => Ok(None),
-            Transport::StreamableHttp { .. } => {
+            Transport::StreamableHttp { .. } | Transport::Sse { .. } => {
                 let _one_at_a_time = self.network.lock().await;
                 network::ensure(docker, &self.owner).await.map(Some)
             }
@@ -176,7 +176,7 @@ impl Inner {
             return Err(PortError::stalled(operation()).caused_by("it is not ours"));
         }
         let known = lock(&self.sessions).get(id).cloned();
-        let Some((port, path)) = labels::http(&labels) else {
+        let Some(place) = labels::http(&labels) else {
             return self.connect_stdio(&docker, id, known, &labels).await;
         };
         if known.is_none() {
@@ -190,7 +190,7 @@ impl Inner {
             .and_then(|endpoint| endpoint.ip_address)
             .filter(|address| !address.is_empty());
         match address {
-            Some(address) => Ok(Channel::Http { url: format!("http://{address}:{port}{path}") }),
+            Some(address) => Ok(place.channel(&address)),
             None => Err(PortError::retry(operation()).caused_by("it has no address: it does not run")),
         }
     }

@@ -65,9 +65,9 @@ impl Servers {
         workload: &Workload,
         material: Material,
     ) -> PortResult<Instance> {
-        let speaks_stdio = match workload.transport {
-            Transport::Stdio => true,
-            Transport::StreamableHttp { port, .. } => {
+        let speaks_stdio = match workload.transport.endpoint() {
+            None => true,
+            Some((port, _)) => {
                 free(port)?;
                 false
             }
@@ -132,10 +132,8 @@ impl Servers {
             );
         }
         match &server.transport {
-            Transport::StreamableHttp { port, path } => {
-                let slash = if path.starts_with('/') { "" } else { "/" };
-                Ok(Channel::Http { url: format!("http://127.0.0.1:{port}{slash}{path}") })
-            }
+            Transport::StreamableHttp { port, path } => Ok(Channel::Http { url: local(*port, path) }),
+            Transport::Sse { port, path } => Ok(Channel::Sse { url: local(*port, path), credentials: None }),
             Transport::Stdio => {
                 let taken = server.pipes.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let (writer, reader) = taken.ok_or_else(|| {
@@ -198,6 +196,12 @@ async fn keep(mut stream: impl AsyncRead + Unpin, log: Arc<Mutex<Ring>>) {
         log.lock().unwrap_or_else(PoisonError::into_inner).write(&chunk[..read]);
     }
     log.lock().unwrap_or_else(PoisonError::into_inner).finish();
+}
+
+/// Where a server of this machine listens.
+fn local(port: u16, path: &str) -> String {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    format!("http://127.0.0.1:{port}{slash}{path}")
 }
 
 /// Whether the port can be listened on: else we would speak to somebody else's server.

@@ -92,6 +92,14 @@ pub(in crate::mcp::client) fn post(spoken: Option<&Spoken>, mirrored: Mirrored) 
     headers
 }
 
+/// The headers of a GET that opens a stream before anything was said.
+pub(in crate::mcp::client) fn events() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(2);
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    base(&mut headers, None);
+    headers
+}
+
 /// The headers of a GET (the stream of a session) or DELETE.
 pub(in crate::mcp::client) fn session(spoken: &Spoken) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);

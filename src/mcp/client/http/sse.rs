@@ -1,7 +1,6 @@
 //! Server-sent events out of chunks of bytes, each event at most so long.
 //!
-//! Source: the event stream format of the HTML standard. Of its fields `data`, `id` and `retry` are
-//! kept.
+//! Source: the event stream format of the HTML standard.
 
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ pub(in crate::mcp::client) struct Events {
     begun: bool,
     data: BytesMut,
     has_data: bool,
+    /// Of the event that is being read, and of the one that was returned last.
+    name: [Bytes; 2],
     last_id: Option<String>,
     retry: Option<Duration>,
     max: usize,
@@ -34,6 +35,7 @@ impl Events {
             begun: false,
             data: BytesMut::new(),
             has_data: false,
+            name: Default::default(),
             last_id: None,
             retry: None,
             max,
@@ -51,6 +53,12 @@ impl Events {
         self.last_id.as_deref().map(|id| (id, self.retry))
     }
 
+    /// What the event that was returned last calls itself; nothing for most.
+    pub(in crate::mcp::client) fn name(&self) -> &[u8] {
+        let [_, returned] = &self.name;
+        returned
+    }
+
     pub(in crate::mcp::client) fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);
     }
@@ -60,6 +68,8 @@ impl Events {
         while let Some(line) = self.line() {
             if line.is_empty() {
                 let data = self.data.split().freeze();
+                let [reading, returned] = &mut self.name;
+                *returned = std::mem::take(reading);
                 if std::mem::take(&mut self.has_data) && !data.is_empty() {
                     return Ok(Some(data));
                 }
@@ -85,6 +95,7 @@ impl Events {
                 }
                 self.data.extend_from_slice(value);
             }
+            b"event" => self.name = [Bytes::copy_from_slice(value), Bytes::new()],
             b"id" => self.last_id = text(value).filter(|id| !id.contains('\0')),
             b"retry" => self.retry = text(value).and_then(|ms| ms.parse().ok()).map(Duration::from_millis),
             _ => {}
@@ -134,6 +145,16 @@ mod tests {
         assert_eq!(events.last_id(), Some(("7", Some(Duration::from_millis(20)))));
         events.push(b"data: whole\n\n");
         assert_eq!(events.next(), Ok(Some(Bytes::from_static(b"whole"))));
+    }
+
+    #[test]
+    fn events_have_names() {
+        let mut events = Events::new(64);
+        events.push(b"event: endpoint\ndata: /m\n\ndata: {}\n\nevent: message\ndata: {}\n\n");
+        for name in ["endpoint", "", "message"] {
+            assert!(matches!(events.next(), Ok(Some(_))));
+            assert_eq!(events.name(), name.as_bytes());
+        }
     }
 
     fn read(chunks: &[&[u8]]) -> Vec<String> {
