@@ -244,11 +244,24 @@ pub struct Server {
     pub trust: Option<Trust>,
     /// Over the files of this repository that its command uses.
     pub files: Option<Digest>,
+    /// How it is asked whether it is well; none: it is not asked.
+    pub health: Option<HealthCheck>,
     pub startup_timeout: Duration,
     pub drain_timeout: Duration,
     pub timeout: Duration,
     /// What its tools have to answer before it is served.
     pub tests: Arc<[ContractTest]>,
+}
+
+/// How a server is asked again and again whether it still answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// From one question to the next.
+    pub interval: Duration,
+    /// For the whole answer.
+    pub timeout: Duration,
+    /// So many in a row that failed, and it is started anew.
+    pub failures: u32,
 }
 
 impl Server {

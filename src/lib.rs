@@ -38,6 +38,8 @@
 //!   ([`live::Observation`]); a file that cannot be parsed deletes nothing ([`manifest::Manifest`]).
 //! - **Written before it is made.** The inventory holds an instance's name before the instance
 //!   exists and until it is seen gone, so a daemon killed at any point forgets nothing.
+//! - **Data is nobody's but a person's.** No pass removes a volume, whatever is declared
+//!   ([`reconcile::volume`]).
 //! - **A call keeps what it started on.** A catalog entry carries its route; a swap changes what the
 //!   next call finds, never a call under way.
 //! - **Raw JSON passes through.** Definitions, arguments and results are text from end to end: a field

@@ -12,7 +12,7 @@ use crate::desired::VolumeId;
 use crate::lock::{Definition, Definitions, Section};
 use crate::resource::crib::Sync;
 use crate::resource::signers::Signers;
-use crate::resource::{Digest, Kind, Name, ResourceId, Revision};
+use crate::resource::{Digest, Kind, Name, Period, ResourceId, Revision};
 
 /// What a runner calls one running thing: a container id, or a process group's own id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,6 +95,10 @@ pub struct Inventory {
     pub guard: Option<Guard>,
     /// The revision that was taken last, and who has to sign the next one.
     pub trusted: Option<Trusted>,
+    /// The revision that was healthy as a whole last.
+    pub proven: Option<Proven>,
+    /// The newer one that was not in time, and is not tried again by itself.
+    pub withdrawn: Option<Withdrawn>,
     /// Rebuilt from labels after a loss: prunes ask for approval.
     pub rebuilt: bool,
 }
@@ -122,6 +126,22 @@ pub struct Trusted {
     pub revision: Revision,
     /// None: everybody's commits are followed.
     pub signers: Option<Signers>,
+}
+
+/// A revision that was healthy as a whole: what is served again when a later one does not turn healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    pub trusted: Trusted,
+    /// Its `sync.healthGate`, which holds for the next revision where that declares none.
+    pub gate: Option<Period>,
+}
+
+/// A revision that was taken back for not turning healthy in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    pub revision: Revision,
+    /// A sentence.
+    pub why: String,
 }
 
 /// The state a server was last proven in.

@@ -17,6 +17,8 @@
 //! something changed is thrown away; the last good catalog is served whatever fails.
 
 pub mod backoff;
+mod gate;
+mod health;
 pub mod job;
 mod lend;
 mod launch;
@@ -186,6 +188,9 @@ pub struct Reconciler {
     /// Where instances that are commands run, by instance.
     folders: BTreeMap<InstanceId, std::path::PathBuf>,
     backoff: Backoff,
+    checks: health::Checks,
+    /// Whether the revision was healthy as a whole yet; none: it was.
+    gate: Option<gate::Gate>,
     plan: Option<Plan>,
     jobs: Jobs,
     running: BTreeMap<Key, Running>,
@@ -259,6 +264,8 @@ impl Reconciler {
             approved: None,
             folders: BTreeMap::new(),
             backoff: Backoff::default(),
+            checks: health::Checks::default(),
+            gate: None,
             plan: None,
             jobs: FuturesUnordered::new(),
             running: BTreeMap::new(),
@@ -280,7 +287,7 @@ impl Reconciler {
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
         loop {
             self.publish_status();
-            let wake = self.next_wake();
+            let (wake, retry) = self.next_wake();
             tokio::select! {
                 // Cancel-safe: a token.
                 () = shutdown.cancelled() => break,
@@ -299,7 +306,7 @@ impl Reconciler {
                     self.running.remove(&key);
                     self.settle(done).await;
                 }
-                () = tokio::time::sleep(wake) => self.look(),
+                () = tokio::time::sleep(wake) => self.woken(retry).await,
             }
             self.rest();
         }
@@ -311,6 +318,7 @@ impl Reconciler {
 
     /// Converges once: fetches, applies, and returns the status when nothing is left to do.
     pub async fn once(mut self) -> Status {
+        self.forget_withdrawn();
         self.correct_next = true;
         self.converge().await;
         self.status
@@ -390,6 +398,7 @@ impl Reconciler {
                     self.rebuild.insert(id);
                 }
                 self.correct_next = true;
+                self.forget_withdrawn();
                 self.fetch(Cause::Asked);
                 if wait {
                     self.waiting.push(answer);
@@ -419,11 +428,28 @@ impl Reconciler {
         }
     }
 
-    /// How long until somebody's back-off ends; far away when nobody waits.
-    fn next_wake(&self) -> Duration {
+    /// How long until somebody's back-off ends, somebody's health is checked or the revision has to be
+    /// healthy, with the moment of the first of these; far away when there is none.
+    fn next_wake(&self) -> (Duration, Option<Duration>) {
         let now = self.ports.clock.now();
-        let next = self.backoff.next(now).map(|until| until.saturating_sub(now));
-        next.unwrap_or(Duration::from_hours(1)).max(Duration::from_millis(10))
+        let retry = self.backoff.next(now);
+        let check = self.checks.next().filter(|_| !self.suspended);
+        let next = retry
+            .into_iter()
+            .chain(check)
+            .chain(self.gate_closes())
+            .min()
+            .map(|until| until.saturating_sub(now));
+        (next.unwrap_or(Duration::from_hours(1)).max(Duration::from_millis(10)), retry)
+    }
+
+    /// Time has passed: a health check looks at one server, and the end of a back-off at everything.
+    async fn woken(&mut self, retry: Option<Duration>) {
+        self.close_gate().await;
+        let checked = self.check_health();
+        if !checked || retry.is_some_and(|until| until <= self.ports.clock.now()) {
+            self.look();
+        }
     }
 
     /// When nothing is left to do: the pass ends, and those who wait for that are answered.
@@ -431,6 +457,7 @@ impl Reconciler {
         if !self.jobs.is_empty() {
             return;
         }
+        self.pass_gate();
         self.publish_status();
         let failed: Vec<String> = self
             .status

@@ -291,6 +291,7 @@ pub mod reason {
     pub const FETCH_FAILED: &str = "FetchFailed";
     pub const INVALID_MANIFEST: &str = "InvalidManifest";
     pub const REFUSED: &str = "Refused";
+    pub const HEALTH_GATE: &str = "HealthGate";
     pub const VERIFICATION_FAILED: &str = "VerificationFailed";
     pub const BUILDING: &str = "Building";
     pub const BUILD_FAILED: &str = "BuildFailed";
@@ -301,6 +302,7 @@ pub mod reason {
     pub const TESTS_FAILED: &str = "TestsFailed";
     pub const PROBE_FAILED: &str = "ProbeFailed";
     pub const CRASH_LOOP: &str = "CrashLoop";
+    pub const UNHEALTHY: &str = "Unhealthy";
     pub const DRIFTED: &str = "Drifted";
     pub const RUNNER_UNREACHABLE: &str = "RunnerUnreachable";
     pub const NAME_COLLISION: &str = "NameCollision";

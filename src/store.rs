@@ -37,6 +37,10 @@ const VOLUMES: &str = "volumes";
 const GUARD: &str = "guard";
 /// The key of the revision taken last, and who signs the next.
 const TRUSTED: &str = "trusted";
+/// The key of the revision that was healthy last.
+const PROVEN: &str = "proven";
+/// The key of the one that was taken back.
+const WITHDRAWN: &str = "withdrawn";
 
 /// The store of one state directory.
 pub struct Redb {
@@ -191,6 +195,14 @@ impl Redb {
         Ok(read.open_table(VALUES)?.get(key)?.map(|found| found.value().to_owned()))
     }
 
+    /// A value of the inventory; none before it was written first.
+    fn json<T: serde::de::DeserializeOwned>(&self, key: &str, operation: &str) -> PortResult<Option<T>> {
+        let bytes = self.get(key)?;
+        bytes
+            .map(|bytes| serde_json::from_slice(&bytes).map_err(|cause| self.error(operation, cause)))
+            .transpose()
+    }
+
     fn rebuilt(&self) -> Result<bool, redb::Error> {
         let read = self.database.begin_read()?;
         Ok(read.open_table(META)?.get("rebuilt")?.is_some_and(|found| found.value() == 1))
@@ -214,22 +226,12 @@ impl Store for Redb {
             let entry: Entry = serde_json::from_slice(&row).map_err(|cause| self.error(OPERATION, cause))?;
             inventory.entries.insert(name, entry);
         }
-        inventory.applied = match self.get(APPLIED)? {
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
-            None => std::collections::BTreeMap::new(),
-        };
-        inventory.volumes = match self.get(VOLUMES)? {
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
-            None => std::collections::BTreeSet::new(),
-        };
-        inventory.guard = match self.get(GUARD)? {
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
-            None => None,
-        };
-        inventory.trusted = match self.get(TRUSTED)? {
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|cause| self.error(OPERATION, cause))?,
-            None => None,
-        };
+        inventory.applied = self.json(APPLIED, OPERATION)?.unwrap_or_default();
+        inventory.volumes = self.json(VOLUMES, OPERATION)?.unwrap_or_default();
+        inventory.guard = self.json(GUARD, OPERATION)?.flatten();
+        inventory.trusted = self.json(TRUSTED, OPERATION)?.flatten();
+        inventory.proven = self.json(PROVEN, OPERATION)?.flatten();
+        inventory.withdrawn = self.json(WITHDRAWN, OPERATION)?.flatten();
         Ok(inventory)
     }
 
@@ -240,19 +242,22 @@ impl Store for Redb {
                 .map_err(|cause| self.error("failed to write the inventory", cause))?;
             rows.push((name.as_str(), row));
         }
-        let applied = serde_json::to_vec(&inventory.applied)
-            .map_err(|cause| self.error("failed to write the inventory", cause))?;
-        let volumes = serde_json::to_vec(&inventory.volumes)
-            .map_err(|cause| self.error("failed to write the inventory", cause))?;
-        let guard = serde_json::to_vec(&inventory.guard)
-            .map_err(|cause| self.error("failed to write the inventory", cause))?;
-        let trusted = serde_json::to_vec(&inventory.trusted)
+        let values = [
+            (APPLIED, serde_json::to_vec(&inventory.applied)),
+            (VOLUMES, serde_json::to_vec(&inventory.volumes)),
+            (GUARD, serde_json::to_vec(&inventory.guard)),
+            (TRUSTED, serde_json::to_vec(&inventory.trusted)),
+            (PROVEN, serde_json::to_vec(&inventory.proven)),
+            (WITHDRAWN, serde_json::to_vec(&inventory.withdrawn)),
+        ];
+        let values = values.into_iter().map(|(key, value)| Ok((key, value?)));
+        let values: Vec<(&str, Vec<u8>)> = values
+            .collect::<Result<_, serde_json::Error>>()
             .map_err(|cause| self.error("failed to write the inventory", cause))?;
         self.write("failed to write the inventory", Durability::Immediate, |write| {
-            write.open_table(VALUES)?.insert(APPLIED, applied.as_slice())?;
-            write.open_table(VALUES)?.insert(VOLUMES, volumes.as_slice())?;
-            write.open_table(VALUES)?.insert(GUARD, guard.as_slice())?;
-            write.open_table(VALUES)?.insert(TRUSTED, trusted.as_slice())?;
+            for (key, value) in &values {
+                write.open_table(VALUES)?.insert(*key, value.as_slice())?;
+            }
             write.open_table(META)?.insert("rebuilt", u64::from(inventory.rebuilt))?;
             let mut table = write.open_table(INVENTORY)?;
             table.retain(|name, _| inventory.entries.contains_key(name))?;

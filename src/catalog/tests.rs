@@ -39,6 +39,7 @@ pub(crate) fn server(name: &str) -> desired::Server {
         concurrency: None,
         trust: None,
         files: None,
+        health: None,
         startup_timeout: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(5),
         tests: Arc::default(),

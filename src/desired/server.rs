@@ -7,13 +7,14 @@ use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
 use super::{
-    Digests, Location, Presented, Program, Runner, Server, Workload, files, needs, pin, remote, volumes,
+    Digests, HealthCheck, Location, Presented, Program, Runner, Server, Workload, files, needs, pin, remote,
+    volumes,
 };
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
 use crate::resource::Digest;
 use crate::resource::runner::RunnerKind;
-use crate::resource::server::{GitSource, Mode, PackageSource, ServerSource, ServerSpec};
+use crate::resource::server::{GitSource, Health, Mode, PackageSource, ServerSource, ServerSpec};
 use crate::resource::workload::BuildSource;
 
 /// From start to the first complete list, where nothing else is said: a Python server with many
@@ -21,6 +22,11 @@ use crate::resource::workload::BuildSource;
 const STARTUP_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long calls in flight may go on when an instance is replaced, where nothing else is said.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Of one health check, where nothing else is said.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+/// As in Kubernetes.
+const CHECK_FAILURES: u32 = 3;
 
 pub(super) fn server(
     context: &Context<'_>,
@@ -84,11 +90,20 @@ pub(super) fn server(
         concurrency: spec.concurrency,
         trust: spec.tools.trust,
         files,
+        health: spec.health.as_deref().map(health),
         startup_timeout: spec.startup_timeout.map_or(STARTUP_TIMEOUT, |period| period.0),
         drain_timeout: spec.drain_timeout.map_or(DRAIN_TIMEOUT, |period| period.0),
         timeout: context.timeout(spec.timeout),
         tests: spec.tests.iter().cloned().collect(),
     })
+}
+
+fn health(declared: &Health) -> HealthCheck {
+    HealthCheck {
+        interval: declared.interval.0,
+        timeout: declared.timeout.map_or(CHECK_TIMEOUT, |period| period.0),
+        failures: declared.failure_threshold.unwrap_or(CHECK_FAILURES),
+    }
 }
 
 /// What stands before the names of its tools.

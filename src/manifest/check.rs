@@ -214,6 +214,10 @@ fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
         let message = format!("a budget of {} percent is more than everything", spec.sync.prune_budget);
         check.invalid(&["sync", "pruneBudget"], message, "write a number from 0 to 100");
     }
+    if spec.sync.health_gate.is_some_and(|limit| limit.0.is_zero()) {
+        let hint = "write a length of time such as `5m`, or remove the field";
+        check.invalid(&["sync", "healthGate"], "nothing turns healthy in no time", hint);
+    }
     if let Some(operators) = &spec.operators {
         toolset::access(check, "operators", operators);
     }

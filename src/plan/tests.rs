@@ -51,6 +51,7 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         concurrency: None,
         trust: None,
         files: None,
+        health: None,
         startup_timeout: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),
         tests: Arc::default(),

@@ -98,6 +98,7 @@ pub enum Done {
         result: PortResult<()>,
     },
     Collected,
+    LetGo,
     Serving {
         id: ResourceId,
         digest: Digest,
@@ -468,6 +469,12 @@ pub async fn reach(ports: Ports, server: Arc<Server>, url: String, cancel: Cance
 pub async fn refresh(ports: Ports, key: UpstreamKey, deadline: Duration) -> Done {
     let result = ports.prober.refresh(&key, deadline).await;
     Done::Refreshed { key, result }
+}
+
+/// Closes the connection to a server that does not answer over it.
+pub async fn let_go(ports: Ports, key: UpstreamKey) -> Done {
+    ports.prober.release(&key, Duration::ZERO).await;
+    Done::LetGo
 }
 
 /// Lets calls end, then stops the instance and removes what it left.

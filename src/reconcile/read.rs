@@ -22,7 +22,13 @@ impl Reconciler {
     /// A fetch ended.
     pub(super) async fn fetched(&mut self, result: PortResult<Snapshot>) {
         let again = std::mem::take(&mut self.fetch_again);
+        if let Ok(snapshot) = &result
+            && !self.is_withdrawn(snapshot)
+        {
+            self.forget_withdrawn();
+        }
         let read = match result {
+            Ok(snapshot) if self.is_withdrawn(&snapshot) && self.stays_back().await => Ok(()),
             Ok(snapshot) if self.has_read(&snapshot) => Ok(()),
             Ok(snapshot) => match Box::pin(self.read(snapshot.clone())).await {
                 Ok(()) => {
@@ -169,7 +175,8 @@ impl Reconciler {
         if self.trust(&desired) || self.inventory.applied.len() != before {
             self.save_inventory();
         }
-        self.desired = Some(Arc::new(desired));
+        let before = self.desired.replace(Arc::new(desired));
+        self.gate_revision(before.as_deref());
         self.accepted.clone_from(&self.snapshot);
         self.plan = None;
     }

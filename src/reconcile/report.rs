@@ -7,7 +7,7 @@ use super::Reconciler;
 use super::backoff::What;
 use super::job::Key;
 use crate::desired::{Digests, Location};
-use crate::live::{Instance, InstanceState, Observation};
+use crate::live::{Fault, Instance, InstanceState, Observation};
 use crate::lock::Verdict;
 use crate::manifest::{Diagnostic, Place};
 use crate::resource::{Kind, Name, ResourceId, Revision};
@@ -30,7 +30,9 @@ impl Reconciler {
         let generation = served.as_ref().map_or(0, |catalog| catalog.generation);
         self.status.generation = generation;
         self.status.suspended = self.suspended;
-        self.status.attempted = self.snapshot.as_ref().map(|snapshot| snapshot.revision.clone());
+        let withdrawn = self.inventory.withdrawn.as_ref().map(|withdrawn| &withdrawn.revision);
+        let newest = withdrawn.or(self.snapshot.as_ref().map(|snapshot| &snapshot.revision));
+        self.status.attempted = newest.cloned();
         self.status.skipped = self.manifest.as_ref().map_or(0, |manifest| manifest.skipped as u64);
         let mut offers: BTreeMap<ResourceId, Vec<Arc<str>>> = BTreeMap::new();
         if let Some(catalog) = &served {
@@ -186,11 +188,25 @@ impl Reconciler {
         let Some(serving) = self.serving.get(&id.name) else {
             return (ConditionStatus::False, reason::STARTING, "no instance has answered yet".to_owned());
         };
+        if let Some(why) = self.silent(id) {
+            return (ConditionStatus::False, reason::UNHEALTHY, why);
+        }
+        if let Some(doubt) = self.checks.doubt(&serving.key) {
+            return (ConditionStatus::Unknown, reason::UNHEALTHY, doubt);
+        }
         if self.ports.prober.connected().contains(&serving.key) {
             (ConditionStatus::True, reason::RUNNING, "the instance answers".to_owned())
         } else {
             (ConditionStatus::False, reason::CRASH_LOOP, "the instance does not answer".to_owned())
         }
+    }
+
+    /// Why the instance that is served counts as one that does not answer, when it does.
+    fn silent(&self, id: &ResourceId) -> Option<String> {
+        let instance = &self.serving.get(&id.name)?.key.instance;
+        self.broken.get(instance).filter(|fault| **fault == Fault::Silent)?;
+        let said = self.backoff.get(id).map(|wait| wait.error.clone());
+        Some(said.unwrap_or_else(|| "the instance does not answer".to_owned()))
     }
 
     pub(super) fn ready_finding(&self, id: &ResourceId) -> Finding {
@@ -246,6 +262,9 @@ impl Reconciler {
                 if let Some(wait) = self.backoff.get(id).filter(|wait| wait.failures > 1) {
                     return (False, reason::CRASH_LOOP, wait.error.clone());
                 }
+                if let Some(why) = self.silent(id) {
+                    return (False, reason::UNHEALTHY, why);
+                }
                 if self.is_held(id) && !self.unoffered.contains_key(id) {
                     return (False, reason::WAITING_FOR_OTHERS, self.awaits());
                 }
@@ -275,7 +294,7 @@ impl Reconciler {
         }
     }
 
-    fn unknown_runner(&self, id: &ResourceId) -> Option<String> {
+    pub(super) fn unknown_runner(&self, id: &ResourceId) -> Option<String> {
         let desired = self.desired.as_ref()?;
         let runner = match id.kind {
             Kind::Server => match &desired.servers.get(&id.name)?.location {
@@ -294,6 +313,7 @@ impl Reconciler {
     fn daemon_findings(&self) -> Vec<(ConditionType, Finding)> {
         use ConditionStatus::{False, True};
         let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+        let withdrawn = self.inventory.withdrawn.as_ref();
         let ready = match (self.first_error(), &self.desired) {
             (Some(error), _) if self.unverified => (False, reason::VERIFICATION_FAILED, error.chain()),
             (Some(error), _) => (False, reason::FETCH_FAILED, error.chain()),
@@ -301,6 +321,11 @@ impl Reconciler {
                 let first = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
                 let message = first.map(|first| first.message.clone()).unwrap_or_default();
                 (False, reason::REFUSED, format!("the revision is refused as a whole: {message}"))
+            }
+            (None, Some(desired)) if withdrawn.is_some() => {
+                let why = withdrawn.map(|withdrawn| withdrawn.why.as_str()).unwrap_or_default();
+                let next = "commit what is right, or try it again with `toolcrib reconcile`";
+                (False, reason::HEALTH_GATE, format!("{why}; `{}` is served; {next}", desired.revision))
             }
             (None, None) => (False, reason::WAITING_FOR_SOURCE, "nothing was read yet".to_owned()),
             (None, Some(desired)) if !self.waits_for.is_empty() => {

@@ -34,6 +34,7 @@ impl Reconciler {
     pub(super) async fn publish(&mut self) {
         let Some(desired) = self.desired.clone() else { return };
         self.follow_servers(&desired);
+        self.follow_checks();
         self.rehearse_again();
         self.follow_tools(&desired).await;
         let Some(published) = self.publishable(&desired) else { return };
@@ -60,6 +61,7 @@ impl Reconciler {
         self.ports.publisher.register(&desired.register);
         self.ports.publisher.publish(catalog, Arc::clone(&self.policies), &desired.runners);
         self.published = Some(published);
+        self.pass_gate();
     }
 
     /// Servers that are gone leave at once; those whose workload is the same take their new version.

@@ -25,6 +25,7 @@ impl Reconciler {
             Done::Observed { epoch, live, built } => self.observed(epoch, live, built).await,
             Done::Built { id, runner, digest, result } => self.built(&id, (runner, digest), result).await,
             Done::Collected => {}
+            Done::LetGo => self.look(),
             Done::Serving { id, digest, result } => self.answered_or_not(&id, digest, result).await,
             Done::Rehearsed { id, digest, cancelled, result } => {
                 self.rehearsal_ended(id, digest, cancelled, result).await;
@@ -259,16 +260,15 @@ impl Reconciler {
             return;
         };
         match result {
-            Ok(offer) if *serving.offer != offer => {
-                serving.offer = Arc::new(offer);
-                self.publish().await;
-                self.stale = true;
+            Ok(offer) => {
+                let same = *serving.offer == offer;
+                self.stale |= self.checks.answered(key) || !same;
+                if !same {
+                    serving.offer = Arc::new(offer);
+                    self.publish().await;
+                }
             }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(server = %key.server, error = %error.chain(), "the server did not list again; what is served stays");
-                self.look();
-            }
+            Err(error) => self.did_not_answer(key, &error),
         }
     }
 

@@ -80,22 +80,7 @@ impl Reconciler {
         if desired.sync.publish != Publish::Whole || !newer {
             return BTreeSet::new();
         }
-        let servers = desired.servers.iter().filter(|(name, server)| {
-            let serving = self.serving.get(*name);
-            serving.is_none_or(|serving| serving.server.digests.workload != server.digests.workload)
-        });
-        let tools = desired
-            .tools
-            .iter()
-            .filter(|(name, tool)| self.tools.get(*name).is_none_or(|ready| !Arc::ptr_eq(&ready.tool, tool)));
-        let waiting = servers.map(|(_, server)| &server.id).chain(tools.map(|(_, tool)| &tool.id));
-        let waiting = waiting.chain(&desired.pending).chain(&desired.faulty).map(ToString::to_string);
-        let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
-        let errors = errors.filter_map(|error| match (&error.resource, &error.place) {
-            (Some(resource), _) => Some(resource.to_string()),
-            (None, place) => Some(place.as_ref()?.to_string()),
-        });
-        waiting.chain(errors).collect()
+        self.unready(desired).into_keys().collect()
     }
 
     /// Instances that the served catalog leads to although their successors have answered.

@@ -192,10 +192,15 @@ pub struct Sync {
     /// Default: none. Example: `[Server]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<Kind>,
-    /// How long a new revision may take to turn healthy before the one before it is served again.
+    /// How long a new revision may take to turn healthy before it is taken back as a whole.
     ///
-    /// Not supported by this version, in which each resource keeps its own previous version until the new
-    /// one is healthy. Default: none. Example: `5m`.
+    /// Healthy is a revision when all that it declares is ready, or was not ready in the revision before
+    /// either. If it is not in time, the last revision that was healthy is served again, and the newer one is
+    /// not tried until another commit comes or somebody says `toolcrib reconcile`. A runner that cannot be
+    /// asked is waited for. What the revision before declared holds for this one, unless it says otherwise.
+    /// Without it, each resource keeps its own previous version until the new one is healthy.
+    ///
+    /// Default: none. Example: `5m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_gate: Option<Period>,
 }

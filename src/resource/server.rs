@@ -95,8 +95,8 @@ pub struct ServerSpec {
     /// Named volumes by the path at which they are mounted, on Docker runners: for what outlives instances and versions.
     ///
     /// A new volume is empty and belongs to the user of the container that mounts it first; other users may
-    /// write as well. Whatever names the same one on the same runner shares it. When nothing declares it any
-    /// more it is kept with its data, until somebody says `toolcrib volumes delete`.
+    /// write as well. Whatever names the same one on the same runner shares it, and so do the instances of
+    /// `sessions: perClient`. When nothing declares it any more it is kept with its data, until somebody says `toolcrib volumes delete`.
     ///
     /// Default: none. Example: `{/var/cache/weather: weather-cache}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,10 +114,10 @@ pub struct ServerSpec {
     /// Default: everything hardened. Example: `{readOnlyRoot: false}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Security>,
-    /// How often it is asked what it offers. Not supported by this version, which asks when it starts or is
-    /// connected to again, and when it says that its list changed; one that ends is started again.
+    /// How often it is asked whether it still answers.
     ///
-    /// Default: never besides. Example: `{interval: 10s}`.
+    /// A server is asked what it offers when it starts or is connected to, and when it says that its list
+    /// changed; one that ends is started again. Default: never besides. Example: `{interval: 30s}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Box<Health>>,
     /// Whether the new instance starts before or after the old one ends.
@@ -278,12 +278,20 @@ impl<'de> Deserialize<'de> for Lifecycle {
 }
 
 /// How it is found out whether a server is well.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Health {
-    /// How often it is asked what it offers. Not supported by this version. Example: `30s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<Period>,
+    /// How often it is asked what it offers, at least 1 s apart. Example: `30s`.
+    pub interval: Period,
+    /// How long the whole answer may take. Default: 10 s. Example: `5s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
+    /// How many checks in a row have to fail before it is started anew, with back-off, or connected to anew
+    /// where it runs elsewhere.
+    ///
+    /// A server that answers nothing while it works on a call fails meanwhile. Default: 3. Example: `5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_threshold: Option<u32>,
 }
 
 /// What a model reads about a server: a text, or `{append: text}`.

@@ -6,8 +6,8 @@ use super::*;
 use std::collections::BTreeSet;
 
 use crate::desired::VolumeId;
-use crate::live::Applied;
-use crate::resource::{Digest, Name, ResourceId};
+use crate::live::{Applied, Proven, Trusted, Withdrawn};
+use crate::resource::{Digest, Name, Period, ResourceId, Revision};
 
 fn inventory(names: &[&str]) -> Inventory {
     let entry = |name: &str| Entry {
@@ -18,22 +18,28 @@ fn inventory(names: &[&str]) -> Inventory {
     };
     let applied =
         |name: &str| Applied { digest: Digest::of_bytes(name.as_bytes()), transient: name == "two" };
+    let revision = |digit: char| Revision {
+        reference: "main".into(),
+        commit: digit.to_string().repeat(40),
+        dirty: false,
+    };
     Inventory {
         entries: names.iter().map(|name| ((*name).to_owned(), entry(name))).collect(),
         applied: names.iter().map(|name| (Name::parse(name).unwrap(), applied(name))).collect(),
         volumes: BTreeSet::from([VolumeId::parse("local/data").unwrap()]),
         guard: Some(crate::live::Guard { protect: vec![crate::resource::Kind::Server], budget: 10 }),
-        trusted: Some(crate::live::Trusted {
-            revision: crate::resource::Revision {
-                reference: "main".into(),
-                commit: "a".repeat(40),
-                dirty: false,
-            },
+        trusted: Some(Trusted {
+            revision: revision('a'),
             signers: crate::resource::signers::Signers::parse(
                 "ada ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAZ9tS7fhDOq3nBDQkPMZbPS6gUVUKKz8KwKzaFbkQ8a",
             )
             .ok(),
         }),
+        proven: Some(Proven {
+            trusted: Trusted { revision: revision('b'), signers: None },
+            gate: Some(Period(std::time::Duration::from_mins(5))),
+        }),
+        withdrawn: Some(Withdrawn { revision: revision('c'), why: "it is late".to_owned() }),
         rebuilt: false,
     }
 }

@@ -4,6 +4,7 @@
 mod builds;
 mod confinement;
 mod daemon;
+mod health;
 mod killed;
 mod lock;
 mod runs;

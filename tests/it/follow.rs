@@ -4,6 +4,8 @@ mod access;
 mod clients;
 mod elsewhere;
 mod faults;
+mod gate;
+mod health;
 mod limits;
 mod older;
 mod personal;

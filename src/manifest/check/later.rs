@@ -43,14 +43,8 @@ fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
         operators: _,
         register: _,
         verify: _,
-        sync,
+        sync: _,
     } = spec;
-    check.later(
-        sync.health_gate.is_some(),
-        &["sync", "healthGate"],
-        "a health gate",
-        "remove it: each resource keeps its previous version until the new one is healthy",
-    );
     resources(check, &["defaults"], &defaults.resources);
 }
 
@@ -110,7 +104,6 @@ fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
             "remove it: one instance runs",
         );
     }
-    check.later(spec.health.is_some(), &["health"], "health intervals", "remove it");
 }
 
 fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {

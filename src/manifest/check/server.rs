@@ -1,8 +1,11 @@
 //! Checks of a `Server`.
 
+use std::time::Duration;
+
 use super::Check;
 use crate::resource::server::{
-    GitSource, Lifecycle, PackageRegistry, PackageSource, ServerSource, ServerSpec, ServerTools, Transport,
+    GitSource, Health, Lifecycle, PackageRegistry, PackageSource, ServerSource, ServerSpec, ServerTools,
+    Transport,
 };
 
 pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
@@ -58,12 +61,8 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
     if let Some(text) = &spec.icon {
         icon(check, text);
     }
-    if spec.health.as_ref().and_then(|health| health.interval).is_some_and(|every| every.0.is_zero()) {
-        check.invalid(
-            &["health", "interval"],
-            "no time lies between two looks",
-            "write a length of time such as `30s`",
-        );
+    if let Some(declared) = spec.health.as_deref() {
+        health(check, declared);
     }
     prefix(check, spec);
     if let Some(Lifecycle { replicas, .. }) = spec.lifecycle.as_deref()
@@ -72,6 +71,24 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
         let message =
             format!("at least {} and at most {} replicas cannot be had", replicas.min, replicas.max);
         check.invalid(&["lifecycle", "replicas"], message, "make `min` at most `max`");
+    }
+}
+
+/// Between two checks of one server: what asks more often is a load, not a look.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+
+fn health(check: &mut Check<'_, '_>, health: &Health) {
+    if health.interval.0 < LEAST_INTERVAL {
+        let message = "a server is asked at most once a second";
+        check.invalid(&["health", "interval"], message, "write a length of time such as `30s`");
+    }
+    if health.timeout.is_some_and(|limit| limit.0.is_zero()) {
+        let hint = "write a length of time such as `5s`";
+        check.invalid(&["health", "timeout"], "nobody answers in no time", hint);
+    }
+    if health.failure_threshold == Some(0) {
+        let message = "no server is given up before it failed";
+        check.invalid(&["health", "failureThreshold"], message, "write a number from 1 on");
     }
 }
 

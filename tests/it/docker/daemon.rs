@@ -63,6 +63,13 @@ impl Crib {
         self.runtime.block_on(self.engine.list_containers(Some(options))).unwrap()
     }
 
+    /// The process id of a container's first process.
+    pub(super) fn first_process(&self, container: &str) -> i64 {
+        let none = None::<bollard::query_parameters::InspectContainerOptions>;
+        let container = self.runtime.block_on(self.engine.inspect_container(container, none)).unwrap();
+        container.state.unwrap().pid.unwrap()
+    }
+
     /// How many volumes there are of owners whose names begin so.
     pub(super) fn volumes(&self, owners: &str) -> usize {
         let none = None::<bollard::query_parameters::ListVolumesOptions>;

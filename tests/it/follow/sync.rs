@@ -7,7 +7,7 @@ use super::{SOON, ask, call, greeter, names, resource, server, text, wait_for_na
 use crate::support::{Daemon, TestEnv, wait_for};
 
 /// A server that lists `echo`, once somebody wrote into the pipe `gate` where there is one.
-fn gated(gate: Option<&str>, more: &str) -> String {
+pub(super) fn gated(gate: Option<&str>, more: &str) -> String {
     let python = std::env::var_os("TOOLCRIB_IT_VENV").expect("TOOLCRIB_IT_VENV is not set: run `tests/run`");
     let python = std::path::PathBuf::from(python).join("bin/python").display().to_string();
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/weather/server.py");
@@ -16,13 +16,13 @@ fn gated(gate: Option<&str>, more: &str) -> String {
     server("weather", &["sh", "-c", &script], &format!("  tools: {{include: [echo]}}\n{more}"))
 }
 
-fn crib(sync: &str) -> String {
+pub(super) fn crib(sync: &str) -> String {
     format!(
         "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Crib\nmetadata: {{name: crib}}\nspec: {{sync: {{{sync}}}}}\n"
     )
 }
 
-fn pids(env: &TestEnv, daemon: &Daemon) -> Vec<i32> {
+pub(super) fn pids(env: &TestEnv, daemon: &Daemon) -> Vec<i32> {
     let status = resource(env, daemon, "Server/weather");
     let running = status["instances"].as_array().into_iter().flatten();
     let running = running.filter(|instance| instance["state"] == "running");
@@ -77,7 +77,7 @@ fn drift_is_told_and_left_until_somebody_asks_or_a_revision_wants_something_else
 }
 
 /// What clients see of the parts of a revision: the description of `greet`, and who else is there.
-fn seen(daemon: &Daemon) -> (String, Vec<String>) {
+pub(super) fn seen(daemon: &Daemon) -> (String, Vec<String>) {
     let tools = ask(daemon, "tools/list", json!({}));
     let greet = tools["tools"].as_array().unwrap().iter().find(|tool| tool["name"] == "greet");
     (greet.map(|tool| tool["description"].to_string()).unwrap_or_default(), names(daemon))

@@ -1,0 +1,209 @@
+//! Whether servers still answer (`health`): each is asked what it offers, again and again, and one that
+//! fails often enough in a row is started anew, or connected to anew where it runs elsewhere.
+//!
+//! [`Checks`] is pure bookkeeping, time is an input: who has to be asked when, and how often it did not
+//! answer. A check is the same refresh that a server's own word of a changed list brings about.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Reconciler;
+use super::job::{self, Key};
+use crate::desired::{HealthCheck, Location};
+use crate::live::{Fault, UpstreamKey};
+use crate::ports::PortError;
+
+/// All servers that are asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checks(BTreeMap<UpstreamKey, Check>);
+
+#[derive(Clone, Debug)]
+struct Check {
+    how: HealthCheck,
+    /// When it is asked next.
+    due: Duration,
+    failures: u32,
+    /// What the last one failed of.
+    error: String,
+}
+
+/// What a check that failed means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It may be well.
+    Again,
+    /// It is not: said in a sentence.
+    Unwell(String),
+}
+
+impl Checks {
+    /// From now on these and no others: each is asked an interval after it was connected to.
+    pub(super) fn follow(&mut self, wanted: BTreeMap<UpstreamKey, HealthCheck>, now: Duration) {
+        self.0.retain(|key, _| wanted.contains_key(key));
+        for (key, how) in wanted {
+            let check = self.0.entry(key).or_insert_with(|| Check {
+                how,
+                due: now + how.interval,
+                failures: 0,
+                error: String::new(),
+            });
+            if check.how != how {
+                *check = Check { how, due: check.due.min(now + how.interval), ..check.clone() };
+            }
+        }
+    }
+
+    /// Who has to be asked now, with how long that may take. They are due again an interval later.
+    pub(super) fn due(&mut self, now: Duration) -> Vec<(UpstreamKey, Duration)> {
+        let due = self.0.iter_mut().filter(|(_, check)| check.due <= now);
+        due.map(|(key, check)| {
+            check.due = now + check.how.interval;
+            (key.clone(), check.how.timeout)
+        })
+        .collect()
+    }
+
+    /// The next moment at which somebody is asked.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.0.values().map(|check| check.due).min()
+    }
+
+    /// One answered.
+    pub(super) fn answered(&mut self, key: &UpstreamKey) -> bool {
+        let Some(check) = self.0.get_mut(key) else { return false };
+        std::mem::take(&mut check.failures) > 0
+    }
+
+    /// One did not. After as many in a row as were declared, it counts as unwell, once.
+    pub(super) fn failed(&mut self, key: &UpstreamKey, error: &str) -> Verdict {
+        let Some(check) = self.0.get_mut(key) else { return Verdict::Again };
+        check.failures += 1;
+        error.clone_into(&mut check.error);
+        if check.failures < check.how.failures {
+            return Verdict::Again;
+        }
+        let text = format!("{} health checks in a row failed, the last one: {error}", check.failures);
+        self.0.remove(key);
+        Verdict::Unwell(text)
+    }
+
+    /// What to say of one that failed lately and is not given up yet.
+    pub(super) fn doubt(&self, key: &UpstreamKey) -> Option<String> {
+        let check = self.0.get(key).filter(|check| check.failures > 0)?;
+        Some(format!(
+            "{} of {} health checks in a row failed: {}",
+            check.failures, check.how.failures, check.error
+        ))
+    }
+}
+
+impl Reconciler {
+    /// From now on the servers that are offered, and declare checks, are asked.
+    pub(super) fn follow_checks(&mut self) {
+        let checked =
+            self.serving.values().filter_map(|serving| Some((serving.key.clone(), serving.server.health?)));
+        self.checks.follow(checked.collect(), self.ports.clock.now());
+    }
+
+    /// Asks those whose time has come; whether there were any.
+    pub(super) fn check_health(&mut self) -> bool {
+        if self.suspended {
+            return false;
+        }
+        let due = self.checks.due(self.ports.clock.now());
+        if due.is_empty() {
+            return false;
+        }
+        let connected = self.ports.prober.connected();
+        for (key, limit) in due {
+            // Without a connection it is known already that it does not answer.
+            if !connected.contains(&key) || self.broken.contains_key(&key.instance) {
+                continue;
+            }
+            let (ports, asked) = (self.ports.clone(), key.clone());
+            self.spawn(Key::Refresh(key), None, |_| Box::pin(job::refresh(ports, asked, limit)));
+        }
+        true
+    }
+
+    /// A server did not say what it offers.
+    pub(super) fn did_not_answer(&mut self, key: &UpstreamKey, error: &PortError) {
+        self.stale = true;
+        let text = match self.checks.failed(key, &error.chain()) {
+            Verdict::Again => {
+                tracing::warn!(server = %key.server, error = %error.chain(), "the server did not list again; what is served stays");
+                return self.look();
+            }
+            Verdict::Unwell(text) => text,
+        };
+        let Some(serving) = self.serving.get(&key.server) else { return };
+        let (id, digest) = (serving.server.id.clone(), serving.server.digests.workload);
+        let elsewhere = matches!(serving.server.location, Location::Remote { .. });
+        tracing::warn!(resource = %id, instance = %key.instance, "unhealthy: {text}");
+        self.backoff.crashed(&id, digest, text, self.ports.clock.now());
+        if elsewhere {
+            let (ports, key) = (self.ports.clone(), key.clone());
+            self.spawn(Key::Refresh(key.clone()), None, |_| Box::pin(job::let_go(ports, key)));
+        } else {
+            self.broken.insert(key.instance.clone(), Fault::Silent);
+        }
+        self.look();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::InstanceId;
+    use crate::resource::Name;
+
+    const HOW: HealthCheck =
+        HealthCheck { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), failures: 3 };
+
+    fn key(instance: &str) -> UpstreamKey {
+        UpstreamKey { server: Name::parse("a").unwrap(), instance: InstanceId(instance.to_owned()) }
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn each_is_asked_an_interval_after_the_other() {
+        let mut checks = Checks::default();
+        assert_eq!(checks.next(), None);
+        checks.follow(BTreeMap::from([(key("1"), HOW)]), at(100));
+        assert_eq!((checks.due(at(109)), checks.next()), (vec![], Some(at(110))));
+        assert_eq!(checks.due(at(111)), [(key("1"), HOW.timeout)]);
+        // It goes on as it was, and another instance begins anew.
+        checks.follow(BTreeMap::from([(key("1"), HOW)]), at(115));
+        assert_eq!(checks.next(), Some(at(121)));
+        checks.follow(BTreeMap::from([(key("2"), HOW)]), at(118));
+        assert_eq!(checks.next(), Some(at(128)));
+        // A shorter interval counts at once, a longer one from the next time on.
+        let often = HealthCheck { interval: at(1), ..HOW };
+        checks.follow(BTreeMap::from([(key("2"), often)]), at(120));
+        assert_eq!(checks.next(), Some(at(121)));
+        checks.follow(BTreeMap::new(), at(120));
+        assert_eq!(checks.next(), None);
+    }
+
+    #[test]
+    fn failures_in_a_row_count_and_an_answer_forgives_them() {
+        let mut checks = Checks::default();
+        checks.follow(BTreeMap::from([(key("1"), HOW)]), at(0));
+        for _ in 0..2 {
+            assert_eq!(checks.failed(&key("1"), "no answer"), Verdict::Again);
+        }
+        assert_eq!(checks.doubt(&key("1")).unwrap(), "2 of 3 health checks in a row failed: no answer");
+        assert!(checks.answered(&key("1")) && !checks.answered(&key("1")));
+        assert_eq!(checks.doubt(&key("1")), None);
+        for _ in 0..2 {
+            assert_eq!(checks.failed(&key("1"), "no answer"), Verdict::Again);
+        }
+        let unwell = Verdict::Unwell("3 health checks in a row failed, the last one: late".to_owned());
+        assert_eq!(checks.failed(&key("1"), "late"), unwell);
+        // Told once: what comes after is of an instance that is given up.
+        assert_eq!(checks.failed(&key("1"), "late"), Verdict::Again);
+    }
+}

@@ -1,0 +1,54 @@
+//! `health` on an engine: a container that stands still is replaced.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::daemon::{Crib, STARTED};
+use crate::follow::{call, names, text};
+use crate::support::wait_for;
+
+const MANIFEST: &str = r#"
+apiVersion: toolcrib.dev/v1alpha1
+kind: Runner
+metadata: {name: local}
+spec: {docker: {}}
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Server
+metadata: {name: web}
+spec:
+  source: {image: "toolcrib.test/fastmcp:1"}
+  transport: {type: streamable-http, port: 8000}
+  env: {MCP_TRANSPORT: http}
+  tools: {include: [echo]}
+  startupTimeout: 3m
+  health: {interval: 2s, timeout: 5s, failureThreshold: 2}
+"#;
+
+/// The processes of a container but its first.
+#[expect(clippy::disallowed_methods, reason = "looks for the processes of a container")]
+fn processes(first: i64) -> Vec<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_container_that_stands_still_is_replaced() {
+    let crib = Crib::new();
+    crib.env.repo().write("crib.yaml", MANIFEST).commit("web");
+    let daemon = crib.daemon();
+    let ready = || names(&daemon).contains(&"web_echo".to_owned()).then_some(());
+    wait_for("the server", STARTED, ready);
+    let first = crib.settled(&daemon, &["web"])["web"][0].clone();
+    for pid in processes(crib.first_process(&first)) {
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    }
+    wait_for("another container", STARTED, || {
+        let now = crib.settled(&daemon, &["web"]);
+        (now["web"][0] != first).then_some(())
+    });
+    assert_eq!(text(&call(&daemon, "web_echo", json!({"text": "again"}))), "again");
+    let log = daemon.log();
+    assert!(log.contains("unhealthy: 2 health checks in a row failed"), "{log}");
+}
