@@ -7,6 +7,7 @@
 pub mod argv;
 mod context;
 mod files;
+mod limits;
 mod names;
 mod needs;
 mod pin;
@@ -202,6 +203,8 @@ pub struct Runner {
     pub host: Option<String>,
     pub attributes: serde_json::Map<String, serde_json::Value>,
     pub build: BuildSettings,
+    /// Graphics processors it says it has.
+    pub gpu: Option<u32>,
     /// Calls of tools that run on it at once; none: no limit.
     pub slots: Option<u32>,
 }
@@ -335,11 +338,22 @@ pub struct Limits {
     pub memory: Memory,
     pub cpu: Cpu,
     pub pids: u32,
+    /// Of what is written besides volumes; none: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<Memory>,
+    /// Graphics processors.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gpu: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: Memory(512 << 20), cpu: Cpu(1000), pids: 256 }
+        Self { memory: Memory(512 << 20), cpu: Cpu(1000), pids: 256, ephemeral_storage: None, gpu: 0 }
     }
 }
 

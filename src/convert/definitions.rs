@@ -239,6 +239,11 @@ fn limits(fields: &mut Fields<'_>, spec: &mut Map, draft: &mut Draft<'_>) {
             let plain = cpu.parse::<f64>().is_ok();
             resources.put("cpu", if plain { Yaml::Plain(cpu) } else { Yaml::Text(cpu) });
         }
+        if let Some(disk) = wanted.text("ephemeral-storage", &mut draft.problems) {
+            let ours = crate::resource::Memory::parse(&disk).is_ok();
+            resources
+                .put("ephemeralStorage", if ours { disk } else { clients::quantity(&disk).unwrap_or(disk) });
+        }
         for (key, value) in wanted.rest() {
             spec.remark(format!("`{key}` of the resources has no counterpart: {}", shown(key, value)));
         }

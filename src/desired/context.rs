@@ -122,6 +122,7 @@ impl<'a> Context<'a> {
             host: spec.docker.as_ref().and_then(|docker| docker.host.clone()),
             attributes: attributes(declared, spec),
             build: spec.build.clone(),
+            gpu: spec.capacity.as_ref().and_then(|capacity| capacity.gpu),
             slots: spec.capacity.as_ref().and_then(|capacity| capacity.slots),
         };
         self.runners.insert(name, Arc::new(runner));
@@ -235,6 +236,8 @@ impl<'a> Context<'a> {
             memory: own.memory.or(crib.memory).unwrap_or(otherwise.memory),
             cpu: own.cpu.or(crib.cpu).unwrap_or(otherwise.cpu),
             pids: own.pids.or(crib.pids).unwrap_or(otherwise.pids),
+            ephemeral_storage: own.ephemeral_storage.or(crib.ephemeral_storage),
+            gpu: own.gpu.or(crib.gpu).unwrap_or(otherwise.gpu),
         }
     }
 

@@ -7,8 +7,8 @@ use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
 use super::{
-    Digests, HealthCheck, Location, Presented, Program, Runner, Server, Workload, files, needs, pin, remote,
-    volumes,
+    Digests, HealthCheck, Location, Presented, Program, Runner, Server, Workload, files, limits, needs, pin,
+    remote, volumes,
 };
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
@@ -139,7 +139,7 @@ fn workload(
     let kind = if process { RunnerKind::Process } else { RunnerKind::Docker };
     let runner = context.runner(spec.runner.as_ref(), kind, findings);
     let security = context.security(spec.security.as_ref(), findings);
-    let limits = context.limits(&spec.resources);
+    let mut limits = context.limits(&spec.resources);
     if limits.memory < LEAST_MEMORY {
         let message = format!("no container starts with {} of memory", limits.memory);
         findings.error(
@@ -150,6 +150,7 @@ fn workload(
         );
     }
     let runner = runner?;
+    limits::fit(&mut limits, &spec.resources, &runner, &security, findings);
     let own = (&spec.env, &spec.files);
     let (env, files) = needs::merge(context, declared, &spec.integrations, own, findings);
     let volumes = volumes::mounts(&spec.volumes, runner.kind, &security, &files, findings);

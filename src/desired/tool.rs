@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
-use super::{Digests, Runner, Tool, argv, needs, pin, schema, volumes};
+use super::{Digests, Runner, Tool, argv, limits, needs, pin, schema, volumes};
 use crate::build::BuildSpec;
 use crate::manifest::{Declared, Diagnostic};
 use crate::resource::runner::RunnerKind;
@@ -37,9 +37,10 @@ pub(super) fn tool(
     let kind = if contained { RunnerKind::Docker } else { RunnerKind::Process };
     let runner = context.runner(spec.runner.as_ref(), kind, findings);
     let security = context.security(spec.security.as_ref(), findings);
-    let limits = context.limits(&spec.resources);
+    let mut limits = context.limits(&spec.resources);
     bounds(spec, limits.memory, findings);
     let runner = runner?;
+    limits::fit(&mut limits, &spec.resources, &runner, &security, findings);
     let (build, image) = image(context, declared, spec, &runner, findings)?;
     let files = match &image {
         None => super::files::of_command(context, declared, &["command"], &spec.command, findings),

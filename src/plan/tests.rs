@@ -66,6 +66,7 @@ fn desired(servers: impl IntoIterator<Item = Arc<Server>>) -> Desired {
         host: None,
         attributes: serde_json::Map::new(),
         build: BuildSettings::default(),
+        gpu: None,
         slots: None,
     };
     Desired {

@@ -44,7 +44,7 @@ pub fn lowered(tool: &Tool, given: &Given) -> Tool {
     let mut tool = tool.clone();
     tool.timeout = timeout(given).map_or(tool.timeout, |most| most.min(tool.timeout));
     tool.max_output = output(given).map_or(tool.max_output, |most| most.min(tool.max_output));
-    let Limits { memory, cpu, pids } = &mut tool.limits;
+    let Limits { memory, cpu, pids, .. } = &mut tool.limits;
     *memory = of(given, "memory").map_or(*memory, |most| Memory(whole(most)).min(*memory));
     *cpu = of(given, "cpu").map_or(*cpu, |most| Cpu(whole(most * 1000.0)).min(*cpu));
     *pids = of(given, "pids").map_or(*pids, |most| u32::try_from(whole(most)).unwrap_or(*pids).min(*pids));
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn declared_limits_are_above_given_ones_or_not() {
-        let declared = Limits { memory: Memory(512 << 20), cpu: Cpu(1000), pids: 256 };
+        let declared = Limits::default();
         let given = |name: &str, limit: f64| Given::from([(name.to_owned(), limit)]);
         for (name, limit, expected) in [
             ("memory", 1e9, None),

@@ -20,12 +20,18 @@ pub struct Resources {
     /// Processes and threads. Default: 256. Example: `64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
-    /// Graphics processors. Not supported by this version. Default: none. Example: `1`.
+    /// Graphics processors, on Docker runners that declare some as their `capacity`.
+    ///
+    /// The container sees so many of the engine's; others may see the same ones. Default: none. Example: `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<u32>,
-    /// Disk space of one instance. Not supported by this version: give `security.tmpfs` a size instead.
+    /// What one container may write, besides volumes, on Docker runners.
     ///
-    /// Default: none. Example: `2Gi`.
+    /// With a read-only root it is what the file systems of `security.tmpfs` may have together. Where the root can
+    /// be written, it is also the size of the container's own layer, which only some engines can limit: btrfs,
+    /// zfs, or overlay2 on xfs with project quotas. Others refuse to start it.
+    ///
+    /// Default: no limit besides that of `security.tmpfs`. Example: `2Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ephemeral_storage: Option<Memory>,
 }

@@ -15,6 +15,7 @@
 mod build;
 mod container;
 mod context;
+mod disk;
 mod engine;
 mod frame;
 mod image;

@@ -136,7 +136,7 @@ fn program(image: &str, command: &[&str]) -> Program {
 }
 
 fn limits() -> Limits {
-    Limits { memory: Memory(64 << 20), cpu: Cpu(500), pids: 32 }
+    Limits { memory: Memory(64 << 20), cpu: Cpu(500), pids: 32, ..Limits::default() }
 }
 
 fn workload(image: &str, command: &[&str], transport: Transport) -> Workload {

@@ -4,23 +4,20 @@
 
 use super::Check;
 use crate::resource::Spec;
-use crate::resource::crib::CribSpec;
 use crate::resource::runner::RunnerSpec;
 use crate::resource::server::{Running, ServerSpec};
 use crate::resource::tool::{Isolation, ToolSpec};
-use crate::resource::workload::Resources;
 
 /// The code of all of these.
 const CODE: &str = "not-supported";
 
 pub(super) fn refuse(check: &mut Check<'_, '_>, spec: &Spec) {
     match spec {
-        Spec::Crib(spec) => crib(check, spec),
         Spec::Runner(spec) => runner(check, spec),
         Spec::Server(spec) => server(check, spec),
         Spec::Tool(spec) => tool(check, spec),
         Spec::Integration(spec) => egress(check, !spec.egress.is_empty()),
-        Spec::Policy(_) | Spec::Toolset(_) => {}
+        Spec::Crib(_) | Spec::Policy(_) | Spec::Toolset(_) => {}
     }
 }
 
@@ -33,42 +30,11 @@ impl Check<'_, '_> {
     }
 }
 
-fn crib(check: &mut Check<'_, '_>, spec: &CribSpec) {
-    let CribSpec {
-        naming: _,
-        defaults,
-        bases: _,
-        patches: _,
-        roles: _,
-        operators: _,
-        register: _,
-        verify: _,
-        sync: _,
-    } = spec;
-    resources(check, &["defaults"], &defaults.resources);
-}
-
 fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {
     for kind in spec.later() {
         let what = format!("runners of kind `{kind}`");
         check.later(true, &[kind], &what, "use `docker: {}` or `process: {}`");
     }
-}
-
-fn resources(check: &mut Check<'_, '_>, above: &[&str], resources: &Resources) {
-    let at = |field| [above, &["resources", field]].concat();
-    check.later(
-        resources.gpu.is_some_and(|count| count > 0),
-        &at("gpu"),
-        "graphics processors",
-        "remove it: containers see none",
-    );
-    check.later(
-        resources.ephemeral_storage.is_some(),
-        &at("ephemeralStorage"),
-        "limits of disk space",
-        "remove it, and keep the root read-only; what is written goes to `security.tmpfs`, which has sizes",
-    );
 }
 
 fn egress(check: &mut Check<'_, '_>, given: bool) {
@@ -82,7 +48,6 @@ fn egress(check: &mut Check<'_, '_>, given: bool) {
 
 fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
     egress(check, !spec.egress.is_empty());
-    resources(check, &[], &spec.resources);
     if let Some(lifecycle) = spec.lifecycle.as_deref() {
         check.later(
             lifecycle.mode == Running::OnDemand,
@@ -108,7 +73,6 @@ fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
 
 fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
     egress(check, !spec.egress.is_empty());
-    resources(check, &[], &spec.resources);
     check.later(
         spec.isolation != Isolation::Call,
         &["isolation"],

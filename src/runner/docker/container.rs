@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount};
+use bollard::models::{
+    ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+};
 
 use super::image::Image;
-use super::init;
 use super::labels::Labels;
+use super::{disk, init};
 use crate::desired::{Limits, Program};
 use crate::ports::{PortError, PortResult};
 use crate::resource::workload::Security;
@@ -100,6 +102,9 @@ impl Container<'_> {
             memory: Some(memory),
             memory_swap: Some(memory),
             nano_cpus: Some(i64::try_from(self.limits.cpu.0.saturating_mul(1_000_000)).unwrap_or(i64::MAX)),
+            storage_opt: disk::layer(self.limits, self.security)
+                .map(|most| HashMap::from([("size".to_owned(), most.to_string())])),
+            device_requests: (self.limits.gpu > 0).then(|| vec![self.gpus()]),
             pids_limit: Some(i64::from(self.limits.pids)),
             network_mode: Some(self.network.clone().unwrap_or_else(|| "none".to_owned())),
             ipc_mode: Some("private".to_owned()),
@@ -109,6 +114,31 @@ impl Container<'_> {
             publish_all_ports: Some(false),
             ..HostConfig::default()
         })
+    }
+
+    /// Whether what is in memory stays within what may be written, with what the image wanted volumes for.
+    fn within(&self, wanted: usize) -> PortResult<()> {
+        let Some(most) = self.limits.ephemeral_storage.filter(|_| wanted > 0) else { return Ok(()) };
+        let declared = self.security.tmpfs.values().fold(0_u64, |sum, size| sum.saturating_add(size.0));
+        let sum = declared.saturating_add(VOLUME_BYTES.saturating_mul(wanted as u64));
+        if sum <= most.0 {
+            return Ok(());
+        }
+        Err(PortError::stalled("failed to limit what the container writes")
+            .caused_by(format!(
+                "its file systems in memory have {sum} bytes together, {} for each folder its image declares a \
+                 volume, and {most} are allowed",
+                crate::resource::Memory(VOLUME_BYTES)
+            ))
+            .hint("mount volumes there, give them a size in `security.tmpfs`, or raise `ephemeralStorage`"))
+    }
+
+    fn gpus(&self) -> DeviceRequest {
+        DeviceRequest {
+            count: Some(i64::from(self.limits.gpu)),
+            capabilities: Some(vec![vec!["gpu".to_owned()]]),
+            ..DeviceRequest::default()
+        }
     }
 
     /// Memory file systems: the declared ones, those the image wanted volumes for, and those that
@@ -126,6 +156,7 @@ impl Container<'_> {
         for (path, size) in &self.security.tmpfs {
             mounts.insert(path.trim_end_matches('/').to_owned(), format!("{plain}{}", size.0));
         }
+        self.within(mounts.len() - self.security.tmpfs.len())?;
         for path in &self.files {
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             let covered = |mount: &String| {
@@ -218,18 +249,39 @@ mod tests {
         assert!(command(&Image::default(), &program(None, None)).is_err());
     }
 
-    fn tmpfs(files: Vec<&str>, user: &str) -> PortResult<Vec<String>> {
-        let security = Security {
-            user: user.to_owned(),
-            tmpfs: BTreeMap::from([("/tmp".to_owned(), Memory(1)), ("/var/cache/".to_owned(), Memory(2))]),
-            ..Security::default()
+    #[test]
+    fn disk_and_graphics_processors_are_in_the_request() {
+        let limits =
+            |disk: Option<u64>, gpu| Limits { ephemeral_storage: disk.map(Memory), gpu, ..Limits::default() };
+        let config = |limits: Limits, read_only_root, image: Image| {
+            let security = Security { read_only_root, ..Security::default() };
+            container(&image, &program(None, None), &limits, &security, Vec::new()).host_config()
         };
-        let image = Image { volumes: vec!["/data".to_owned()], ..Image::default() };
-        let container = Container {
-            image: &image,
-            program: &program(None, None),
-            limits: &Limits::default(),
-            security: &security,
+        let plain = config(limits(None, 0), false, Image::default()).unwrap();
+        assert!(plain.storage_opt.is_none() && plain.device_requests.is_none());
+        let config_of = |disk, gpu, root| config(limits(disk, gpu), root, Image::default()).unwrap();
+        let size = config_of(Some(2 << 30), 0, false).storage_opt.unwrap();
+        assert_eq!(size, HashMap::from([("size".to_owned(), "2147483648".to_owned())]));
+        assert!(config_of(Some(2 << 30), 0, true).storage_opt.is_none(), "nothing is written there");
+        let asked = serde_json::to_value(config_of(None, 2, true).device_requests).unwrap();
+        assert_eq!(asked, serde_json::json!([{"Count": 2, "Capabilities": [["gpu"]]}]));
+        let image = || Image { volumes: vec!["/data".to_owned()], ..Image::default() };
+        assert!(config(limits(Some(128 << 20), 0), true, image()).is_ok());
+        assert!(config(limits(Some(100 << 20), 0), true, image()).is_err(), "two times 64Mi");
+    }
+
+    fn container<'a>(
+        image: &'a Image,
+        program: &'a Program,
+        limits: &'a Limits,
+        security: &'a Security,
+        files: Vec<&'a str>,
+    ) -> Container<'a> {
+        Container {
+            image,
+            program,
+            limits,
+            security,
             env: BTreeMap::new(),
             files,
             framed: true,
@@ -237,7 +289,18 @@ mod tests {
             network: None,
             mounts: Vec::new(),
             labels: Labels::new(),
+        }
+    }
+
+    fn tmpfs(files: Vec<&str>, user: &str) -> PortResult<Vec<String>> {
+        let security = Security {
+            user: user.to_owned(),
+            tmpfs: BTreeMap::from([("/tmp".to_owned(), Memory(1)), ("/var/cache/".to_owned(), Memory(2))]),
+            ..Security::default()
         };
+        let image = Image { volumes: vec!["/data".to_owned()], ..Image::default() };
+        let (program, limits) = (program(None, None), Limits::default());
+        let container = container(&image, &program, &limits, &security, files);
         let mut mounts: Vec<_> = container.tmpfs()?.into_iter().map(|(p, o)| format!("{p} {o}")).collect();
         mounts.sort();
         Ok(mounts)

@@ -84,6 +84,12 @@ pub(super) async fn start(docker: &Docker, init: &init::Init, id: &str) -> PortR
         // Somebody removed the volume: the next start brings it again.
         init.forget().await;
     }
+    if failed.chain().contains("could not select device driver") {
+        return Err(PortError::stalled(operation()).caused_by(failed).hint(
+            "the engine cannot hand out graphics processors: install its driver (NVIDIA Container Toolkit), or take \
+             `gpu` from the runner's `capacity`",
+        ));
+    }
     Err(failed)
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::container::{Container, Stdin, file_path};
 use super::engine::{ask, fault};
 use super::serve::program_image;
-use super::{Inner, frame, labels, launch, lock, session};
+use super::{Inner, disk, frame, labels, launch, lock, session};
 use crate::ports::{Identity, Material, PortError, PortResult, Run, RunEvent, Running};
 
 /// Events between a run and its listener: 32 pieces of at most 32 KiB. Then the program waits.
@@ -95,6 +95,7 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
     let frame = frame::encode(&material)?;
     inner.init.ensure(&docker, &inner.owner).await?;
     let image = program_image(&docker, &run.program).await?;
+    disk::check(&docker, &run.limits, &run.security).await?;
     let mounts = inner.mounts(&docker, &run.volumes, &run.security.user).await?;
     let open = frame.is_some() || run.stdin.is_some();
     let identity = Identity {
@@ -117,7 +118,9 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
         labels: labels::of((&inner.owner, &inner.name), "run", &identity),
     }
     .body()?;
-    let id = launch::create(&docker, &inner.owner, &labels::container(&inner.owner, &run.name), body).await?;
+    let id = launch::create(&docker, &inner.owner, &labels::container(&inner.owner, &run.name), body)
+        .await
+        .map_err(disk::explained)?;
     let attached = launch::attach(&docker, &id, open).await?;
     launch::start(&docker, &inner.init, &id).await?;
     let mut input = frame.unwrap_or_default();

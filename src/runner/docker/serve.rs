@@ -13,7 +13,7 @@ use super::container::{Container, Stdin, file_path};
 use super::engine::{ask, found};
 use super::session::Session;
 use super::tail::Tail;
-use super::{Inner, frame, image, init, labels, launch, lock, network};
+use super::{Inner, disk, frame, image, init, labels, launch, lock, network};
 use crate::desired::{Program, Workload};
 use crate::live::{Instance, InstanceId, InstanceState};
 use crate::ports::{Channel, Identity, Material, PortError, PortResult};
@@ -99,6 +99,7 @@ impl Inner {
         let frame = frame::encode(&hidden)?;
         let network = self.prepare(&docker, &workload.transport).await?;
         let image = program_image(&docker, &workload.program).await?;
+        disk::check(&docker, &workload.limits, &workload.security).await?;
         let mounts = self.mounts(&docker, &workload.volumes, &workload.security.user).await?;
         let input = match (&workload.transport, &frame) {
             (Transport::Stdio, _) => Stdin::Open,
@@ -122,7 +123,7 @@ impl Inner {
         }
         .body()?;
         let name = labels::container(&self.owner, &identity.name);
-        let id = launch::create(&docker, &self.owner, &name, body).await?;
+        let id = launch::create(&docker, &self.owner, &name, body).await.map_err(disk::explained)?;
         starting.add(&id);
         let stdio = workload.transport == Transport::Stdio;
         let mut attached = launch::attach(&docker, &id, input != Stdin::Empty).await?;

@@ -100,6 +100,39 @@ async fn what_is_loosened_is_loosened_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn disk_and_graphics_processors_are_limited_or_refused() {
+    let place = Place::new("disk").await;
+    let script = "dd if=/dev/zero of=/big bs=1M count=48 2>&1";
+    let mut run = one_run(place.name("read-only"), BUSYBOX, &["sh", "-c", script]);
+    run.limits.ephemeral_storage = Some(Memory(32 << 20));
+    let said = place.run(run.clone()).await;
+    assert!(said.code == Some(1) && said.stdout.contains("Read-only file system"), "{said:?}");
+
+    run.name = place.name("writable");
+    run.security =
+        Arc::new(Security { user: "0:0".to_owned(), read_only_root: false, ..Security::default() });
+    match within(place.runner.run(run)).await {
+        // What this engine stores images on cannot.
+        Err(error) => {
+            assert!(error.chain().contains("failed to limit the disk space"), "{}", error.chain());
+            assert!(error.hint.as_deref().unwrap_or_default().contains("readOnlyRoot"), "{}", error.chain());
+        }
+        Ok(running) => {
+            let said = within(output(running)).await;
+            assert!(said.code == Some(1) && said.stdout.contains("No space left"), "{said:?}");
+        }
+    }
+
+    let mut run = one_run(place.name("gpu"), BUSYBOX, &["true"]);
+    run.limits.gpu = 1;
+    // There is none, and the engine was asked for one.
+    let error = within(place.runner.run(run)).await.err().unwrap();
+    assert!(error.chain().contains("could not select device driver"), "{}", error.chain());
+    assert!(error.hint.as_deref().unwrap_or_default().contains("capacity"), "{}", error.chain());
+    place.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn crib_init_starts_nothing_from_a_broken_frame_and_reaps() {
     use bollard::query_parameters::{
         AttachContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions,
