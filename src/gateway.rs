@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{Catalog, Cursor, List, ParamHeader};
 use crate::desired::Toolset;
 use crate::http::discovery::Directory;
-use crate::http::{self, Body, Router};
+use crate::http::{self, Answer, At, Body};
 use crate::mcp::client::{Updated, Upstreams, Watch};
 use crate::mcp::server::{
     About, Changes, Endpoint, Handler, Method, OnExcess, Quotas, Reply, Request, Scope, Unserved,
@@ -169,14 +169,24 @@ impl Gateway {
 /// `/mcp`, `/mcp/<toolset>` and `/mcp@<revision>`. Whoever was authenticated is in the request's extensions; else it has to be a loopback
 /// listener, where everybody is the local principal.
 /// Beside them are the routes by which others find us.
-pub fn router(endpoint: Arc<Endpoint>, directory: Arc<dyn Directory>) -> Router {
-    let local = Arc::new(authorize::local());
-    let answer = move |request: ::http::Request<Body>| {
+pub fn router(endpoint: Arc<Endpoint>, directory: Arc<dyn Directory>) -> At<Served> {
+    let served = Served { endpoint, local: Arc::new(authorize::local()) };
+    At::new(http::discovery::may_be, http::discovery::routes(directory), served)
+}
+
+/// The endpoint behind a listener.
+pub struct Served {
+    endpoint: Arc<Endpoint>,
+    /// Who calls where nobody has to say so.
+    local: Arc<Principal>,
+}
+
+impl Answer for Served {
+    async fn answer(&self, request: ::http::Request<Body>) -> ::http::Response<Body> {
         let known = request.extensions().get::<Arc<Principal>>();
-        let (endpoint, principal) = (Arc::clone(&endpoint), Arc::clone(known.unwrap_or(&local)));
-        async move { endpoint.handle(request, principal).await.map(Body::new) }
-    };
-    http::discovery::routes(directory).fallback(http::any(answer))
+        let principal = Arc::clone(known.unwrap_or(&self.local));
+        self.endpoint.handle(request, principal).await.map(Body::new)
+    }
 }
 
 #[async_trait]

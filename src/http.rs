@@ -1,16 +1,18 @@
 //! Listeners: where they may be, what they take, how they end. Owns axum.
 //!
-//! Input: an address, a router, a token that says when to end. Output: served connections.
+//! Input: an address, what answers, a token that says when to end. Output: served connections.
 //! Invariants: without authentication nothing listens off loopback; connections, heads of requests,
 //! handshakes and waiting are bounded; a connection that is at work is never ended for another, and one that is idle
 //! makes room. Not here: any route.
 
 pub mod access;
+mod answer;
 pub mod discovery;
 pub mod grants;
 pub mod guard;
 pub mod opa;
 pub mod presented;
+mod quiet;
 pub mod index;
 pub mod registry;
 mod room;
@@ -18,29 +20,29 @@ mod stamp;
 mod stream;
 pub mod tls;
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryFutureExt as _;
-use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::quiet::Quiet;
 use self::room::{Given, Room, Seat};
 use self::stream::Stream;
 use crate::ports::{PortError, PortResult};
 
-pub use access::{Access, authenticated};
+pub use access::{Access, Authenticated, authenticated};
+pub use answer::{Answer, At};
 pub use axum::Router;
 pub use axum::body::Body;
 pub use axum::routing::any;
-pub use guard::{Allowed, guard};
+pub use guard::{Allowed, Guarded, guard};
 pub use presented::Presented;
 pub use tls::Tls;
 
@@ -129,11 +131,12 @@ impl Listener {
 struct Peer(IpAddr);
 
 /// Serves connections until `shutdown`; then requests under way get some seconds to end.
-pub async fn serve(listener: impl Into<Listener>, router: Router, shutdown: CancellationToken) {
-    serve_at_most(MAX_CONNECTIONS, listener.into(), router, shutdown).await;
+pub async fn serve(listener: impl Into<Listener>, answer: impl Answer, shutdown: CancellationToken) {
+    serve_at_most(MAX_CONNECTIONS, listener.into(), answer, shutdown).await;
 }
 
-async fn serve_at_most(most: usize, listener: Listener, router: Router, shutdown: CancellationToken) {
+async fn serve_at_most(most: usize, listener: Listener, answer: impl Answer, shutdown: CancellationToken) {
+    let answer = Arc::new(answer);
     let Listener { tcp: listener, tls } = listener;
     let room = Room::new(most);
     let mut connections = JoinSet::new();
@@ -150,7 +153,7 @@ async fn serve_at_most(most: usize, listener: Listener, router: Router, shutdown
             () = shutdown.cancelled() => break,
             Some(permit) = room.permit() => {
                 let seat = Arc::new(room.seat(permit, &shutdown));
-                connections.spawn(connection(stream, tls.clone(), router.clone(), seat));
+                connections.spawn(connection(stream, tls.clone(), Arc::clone(&answer), seat));
             }
         }
     }
@@ -172,12 +175,12 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, router: Router, seat: Arc<Seat>) {
+async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, answer: Arc<impl Answer>, seat: Arc<Seat>) {
     // One that is gone already has none.
     let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip())) else { return };
     let Some(tls) = tls else {
         let stream = Stream::new(stream, seat.leave().clone(), stream::LIMITS);
-        return requests(stream, peer, router, seat).await;
+        return requests(stream, peer, answer, seat).await;
     };
     // Cancel-safe: a handshake that is not over is given up.
     let shaken = tokio::select! {
@@ -185,22 +188,24 @@ async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, router: Router, se
         () = seat.leave().cancelled() => None,
     };
     if let Some(stream) = shaken {
-        requests(stream, peer, router, seat).await;
+        requests(stream, peer, answer, seat).await;
     }
 }
 
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
-    router: Router,
+    answer: Arc<impl Answer>,
     seat: Arc<Seat>,
 ) {
-    let service = TowerToHyperService::new(router);
     let at_work = Arc::clone(&seat);
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
-        let work = at_work.work();
-        service.call(request).map_ok(|response| response.map(|body| Given::new(body, work)))
+        let (answer, work) = (Arc::clone(&answer), at_work.work());
+        async move {
+            let response = answer.answer(request.map(Body::new)).await;
+            Ok::<_, Infallible>(response.map(|body| Given::new(body, work)))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -208,7 +213,7 @@ async fn requests(
         .max_header_size(MAX_HEAD)
         .max_buf_size(2 * MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = std::pin::pin!(Quiet::new(connection));
     // Cancel-safe: the connection is polled by reference.
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -217,7 +222,7 @@ async fn requests(
             if !seat.is_used() {
                 return;
             }
-            connection.as_mut().graceful_shutdown();
+            connection.as_mut().inner().graceful_shutdown();
             connection.await
         }
     };

@@ -11,7 +11,7 @@ use super::publish::Published;
 use crate::config::{Config, Limits, Oidc, TlsFiles};
 use crate::http::access::{Issuer, IssuerConfig, Tokens};
 use crate::http::grants::Grants;
-use crate::http::{self, Router, Tls, tls};
+use crate::http::{self, Answer, Tls, tls};
 use crate::mcp::server::Quotas;
 use crate::status::{CertificateStatus, Timestamp};
 use crate::{gateway, ports};
@@ -55,7 +55,7 @@ pub(super) fn routes(
     published: &Arc<Published>,
     grants: &Arc<Grants>,
     ended: CancellationToken,
-) -> Result<Router, DaemonError> {
+) -> Result<impl Answer + use<>, DaemonError> {
     let metrics = Arc::clone(&published.metrics);
     let on_excess = Arc::new(move |excess: crate::mcp::server::Excess| metrics.refused(excess.as_str()));
     let endpoint = published.gateway.limited_endpoint(ended, quotas(config.limits), on_excess);
@@ -65,11 +65,7 @@ pub(super) fn routes(
     let public = public.strip_suffix("/mcp").unwrap_or(&public);
     let access = known(config, public, published)?.map(Arc::new);
     grants.serve_at(public, access.clone());
-    let routes = match access {
-        Some(access) => http::authenticated(routes, access),
-        None => routes,
-    };
-    Ok(http::grants::routes(Arc::clone(grants)).fallback_service(routes))
+    Ok(http::grants::pages(Arc::clone(grants), http::authenticated(routes, access)))
 }
 
 /// Who callers are, where that is said.

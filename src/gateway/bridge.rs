@@ -85,7 +85,8 @@ pub(super) async fn send(
     if let Route::Server { server, .. } = &target.entry.route
         && let Some(wanted) = personal::wanted(server)
     {
-        return personal::send(gateway, (&target.entry, server, &wanted), request, params, context).await;
+        let entry = (&*target.entry, &**server, &wanted);
+        return Box::pin(personal::send(gateway, entry, request, params, context)).await;
     }
     let result = sent(gateway, target, request, params, context).await?;
     task::received(gateway, target, request, result)
@@ -117,15 +118,19 @@ async fn sent(
         return core_task::call(connection, method, params, server.timeout, &context, as_task).await;
     }
     let call = Call { bridge: &gateway.bridge, server, upstream, request, params, context, as_task };
-    match (connection.era(), request.era) {
-        (Era::Modern, Era::Modern) => call.relayed(connection, target).await,
-        (Era::Modern, Era::Legacy) => call.in_rounds(connection).await,
-        (Era::Legacy, Era::Modern) => call.held(connection, target).await,
-        (Era::Legacy, Era::Legacy) => {
-            let lease = call.lease(connection).await?;
-            core_task::call(&lease, method, params, server.timeout, context, as_task).await
+    // Apart: calls of shared servers, which are most, need no room for any of these.
+    let asking = async {
+        match (connection.era(), request.era) {
+            (Era::Modern, Era::Modern) => call.relayed(connection, target).await,
+            (Era::Modern, Era::Legacy) => call.in_rounds(connection).await,
+            (Era::Legacy, Era::Modern) => call.held(connection, target).await,
+            (Era::Legacy, Era::Legacy) => {
+                let lease = call.lease(connection).await?;
+                core_task::call(&lease, method, params, server.timeout, context, as_task).await
+            }
         }
-    }
+    };
+    Box::pin(asking).await
 }
 
 /// One call to a server that may ask.

@@ -29,8 +29,8 @@ pub(super) async fn call(
         && let (Ok(sight), Some(name)) = (gateway.catalogs.sight(&request.scope), request.name.as_deref())
     {
         match search::form(&sight, name) {
-            Some(Form::Find(form)) => return search::find(gateway, &sight, request, form).await,
-            Some(Form::Call) => return search::call(gateway, request, context).await,
+            Some(Form::Find(form)) => return Box::pin(search::find(gateway, &sight, request, form)).await,
+            Some(Form::Call) => return Box::pin(search::call(gateway, request, context)).await,
             None => {}
         }
     }

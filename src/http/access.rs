@@ -15,15 +15,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 
-use super::Peer;
+use super::{Answer, Peer};
 use crate::policy::Principal;
 
 pub use issuer::{Issuer, IssuerConfig};
@@ -206,26 +204,36 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Denied> {
     Ok(token)
 }
 
-/// Lets only requests through whose principal is known, and gives it to them as an extension.
-pub fn authenticated(router: Router, access: Arc<Access>) -> Router {
-    router.layer(middleware::from_fn_with_state(access, check))
+/// Lets only requests through whose principal is known, and gives it to them as an extension; all, where
+/// nobody has to say who they are.
+pub fn authenticated<A: Answer>(answer: A, access: Option<Arc<Access>>) -> Authenticated<A> {
+    Authenticated { access, next: answer }
 }
 
-async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if let Some(of) = path.strip_prefix(WELL_KNOWN)
-        && request.method() == Method::GET
-        && let Some(of) = resource(of)
-    {
-        return json(StatusCode::OK, access.metadata(of));
-    }
-    let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
-    match access.principal(request.headers(), path, peer).await {
-        Ok(principal) => {
-            request.extensions_mut().insert(principal);
-            next.run(request).await
+/// What is behind [`authenticated`].
+pub struct Authenticated<A> {
+    access: Option<Arc<Access>>,
+    next: A,
+}
+
+impl<A: Answer> Answer for Authenticated<A> {
+    async fn answer(&self, mut request: Request) -> Response {
+        let Some(access) = &self.access else { return self.next.answer(request).await };
+        let path = request.uri().path();
+        if let Some(of) = path.strip_prefix(WELL_KNOWN)
+            && request.method() == Method::GET
+            && let Some(of) = resource(of)
+        {
+            return json(StatusCode::OK, access.metadata(of));
         }
-        Err(denied) => access.refuse(request.uri().path(), &denied),
+        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+        match access.principal(request.headers(), path, peer).await {
+            Ok(principal) => {
+                request.extensions_mut().insert(principal);
+                self.next.answer(request).await
+            }
+            Err(denied) => access.refuse(request.uri().path(), &denied),
+        }
     }
 }
 

@@ -34,6 +34,11 @@ pub trait Directory: Send + Sync {
     fn listing(&self, principal: Option<&Arc<Principal>>) -> Arc<Listing>;
 }
 
+/// Whether a path may be one of [`routes`].
+pub fn may_be(path: &str) -> bool {
+    path.ends_with("/server-card") || path.starts_with("/v0.1/") || path.starts_with("/.well-known/")
+}
+
 /// The routes by which we are found.
 pub fn routes(directory: Arc<dyn Directory>) -> Router {
     Router::new()

@@ -29,7 +29,7 @@ use crate::ports::{PortError, PortResult, SecretValue, Secrets, Store};
 use crate::resource::remote::UserOAuth;
 use crate::resource::{Digest, Name};
 
-pub use self::page::routes;
+pub use self::page::pages;
 pub use self::vault::Authorization;
 
 /// Providers answer at once, or are not there.

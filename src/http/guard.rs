@@ -4,15 +4,14 @@
 mod cors;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::Request;
 use axum::response::Response;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
+
+use super::Answer;
 
 /// The names of a listener: those of loopback with its port, and its public URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,22 +127,31 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Lets only requests through that name this listener.
-pub fn guard(router: Router, allowed: Allowed) -> Router {
-    router.layer(middleware::from_fn_with_state(Arc::new(allowed), check))
+pub fn guard<A: Answer>(answer: A, allowed: Allowed) -> Guarded<A> {
+    Guarded { allowed, next: answer }
 }
 
-async fn check(State(allowed): State<Arc<Allowed>>, request: Request, next: Next) -> Response {
-    if let Err((status, reason)) = allowed.check(request.headers(), request.uri(), request.version()) {
-        return refuse(status, &reason);
+/// What is behind [`guard`].
+pub struct Guarded<A> {
+    allowed: Allowed,
+    next: A,
+}
+
+impl<A: Answer> Answer for Guarded<A> {
+    async fn answer(&self, request: Request) -> Response {
+        let Self { allowed, next } = self;
+        if let Err((status, reason)) = allowed.check(request.headers(), request.uri(), request.version()) {
+            return refuse(status, &reason);
+        }
+        let Some(origin) = allowed.declared(request.headers()) else { return next.answer(request).await };
+        let preflight = cors::preflight(request.method(), request.headers());
+        let mut response = match preflight {
+            Some(response) => response,
+            None => next.answer(request).await,
+        };
+        cors::allow(&mut response, origin);
+        response
     }
-    let Some(origin) = allowed.declared(request.headers()) else { return next.run(request).await };
-    let preflight = cors::preflight(request.method(), request.headers());
-    let mut response = match preflight {
-        Some(response) => response,
-        None => next.run(request).await,
-    };
-    cors::allow(&mut response, origin);
-    response
 }
 
 fn refuse(status: StatusCode, reason: &str) -> Response {

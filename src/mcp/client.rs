@@ -257,7 +257,7 @@ impl Upstream {
             }
             match self.exchange(method, params, context).await {
                 Err(Failure::SessionLost(lost)) => {
-                    self.link.renew(&lost, &self.inbox).await?;
+                    Box::pin(self.link.renew(&lost, &self.inbox)).await?;
                     self.exchange(method, params, context).await
                 }
                 outcome => outcome,

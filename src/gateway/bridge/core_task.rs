@@ -63,6 +63,17 @@ pub(in crate::gateway) async fn call(
     if !as_task {
         return connection.call(method, params, timeout, context).await;
     }
+    Box::pin(waited(connection, method, params, timeout, context)).await
+}
+
+/// Makes the call a task, and waits for its result.
+async fn waited(
+    connection: &Upstream,
+    method: &str,
+    params: &RawValue,
+    timeout: Duration,
+    context: &CallContext,
+) -> Result<Box<RawValue>, CallError> {
     let until = Instant::now() + timeout;
     // Should nobody wait any more, it is over when this is.
     let task = format!("{{\"ttl\":{}}}", timeout.as_millis());

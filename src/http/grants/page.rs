@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::provider::Endpoints;
 use super::{Authorization, Grants, LIFE, Opened, Pending, Wanted, lock, random, seconds};
-use crate::http::Peer;
+use crate::http::{Answer, At, Peer};
 use crate::resource::Digest;
 
 /// Bytes of the form: one token.
@@ -28,12 +28,14 @@ const FORM: &str = "<!doctype html><meta charset=\"utf-8\"><title>Toolcrib</titl
 <p>Before you authorize a server, show who you are: paste the token with which you use this endpoint.</p>\
 <form method=\"post\"><input type=\"password\" name=\"token\" autocomplete=\"off\" autofocus> <button>Go on</button></form>\n";
 
-/// The routes for browsers. They need no token: whoever opens them proves who they are.
-pub fn routes(grants: Arc<Grants>) -> Router {
-    Router::new()
+/// The pages for browsers, before what is served at other paths. They need no token: whoever opens them
+/// proves who they are.
+pub fn pages<A: Answer>(grants: Arc<Grants>, rest: A) -> At<A> {
+    let router = Router::new()
         .route("/oauth/start/{id}", get(start).post(start))
         .route("/oauth/callback", get(callback))
-        .with_state(grants)
+        .with_state(grants);
+    At::new(|path| path.starts_with("/oauth/"), router, rest)
 }
 
 /// What is shown instead of going on.

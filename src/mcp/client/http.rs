@@ -4,6 +4,7 @@
 //! Invariant: nothing is sent to another host than the one that was declared.
 
 pub(super) mod headers;
+mod pool;
 pub(super) mod requests;
 pub(super) mod sender;
 pub(super) mod sse;
@@ -114,7 +115,8 @@ impl Http {
         let kind = Kind::of(response.headers());
         let had_session = spoken.and_then(|spoken| spoken.session.as_ref());
         if status.is_success() && kind == Kind::Events {
-            let result = self.streamed(id, response.into_body(), events, spoken).await?;
+            // Apart, as it takes more room than all the rest, and most answers are no streams.
+            let result = Box::pin(self.streamed(id, response.into_body(), events, spoken)).await?;
             return Ok(Answer { result, session });
         }
         let max = if status.is_success() { MAX_MESSAGE } else { EXPLANATION };

@@ -9,12 +9,11 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use toolcrib::http::access::Tokens;
-use toolcrib::http::{Access, Body, Router, any, authenticated};
+use toolcrib::http::{Access, Answer as _, Body, Router, any, authenticated};
 use toolcrib::mcp::server::{Endpoint, Payload};
 use toolcrib::mcp::wire::raw;
 use toolcrib::policy::Principal;
 use toolcrib::resource::Digest;
-use tower_service::Service as _;
 
 use super::engine::Target;
 use super::targets::{target, texts};
@@ -238,7 +237,7 @@ pub(super) fn bearers() -> Target {
             }
         };
         let access = Access::new(Some(tokens), None, "http://localhost", Arc::new(|_| {})).unwrap();
-        let mut router = authenticated(Router::new().fallback(any(async || "in")), Arc::new(access));
+        let answer = authenticated(Router::new().fallback(any(async || "in")), Some(Arc::new(access)));
         let mut request = http::Request::builder().uri("/mcp");
         let mut shown = Vec::new();
         for value in head.split(|byte| *byte == b'\n') {
@@ -248,7 +247,7 @@ pub(super) fn bearers() -> Target {
             }
         }
         let request = request.body(Body::empty()).unwrap();
-        let status = runtime.block_on(router.call(request)).unwrap().status();
+        let status = runtime.block_on(answer.answer(request)).status();
         if status == http::StatusCode::OK {
             let [shown] = shown[..] else { panic!("more than one token was shown") };
             let token = shown.rsplit(|byte| *byte == b' ').find(|word| !word.is_empty()).unwrap();

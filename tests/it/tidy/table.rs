@@ -150,7 +150,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     // The server's side; clients are made in `outgoing`.
     ("tokio_rustls", &["http"]),
     ("toml_edit", &["convert"]),
-    ("tower_service", &["outgoing"]),
+    ("tower_service", &["outgoing", "http", "mcp"]),
     ("tracing_subscriber", &["telemetry"]),
     ("x509_cert", &["http"]),
 ];

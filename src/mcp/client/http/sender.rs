@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 
+use super::pool::{Answer, Lost, Pool};
 use crate::mcp::client::Failure;
-use crate::outgoing::{self, ExecuteError, Options, Resolver};
+use crate::outgoing::{self, ExecuteError, Options};
 
 /// Long enough for a slow network, short enough to try again within a start.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -21,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(4);
 
 pub(in crate::mcp::client) enum Sender {
-    Plain(Client<HttpConnector<Resolver>, Full<Bytes>>),
+    Plain(Pool),
     Tls(outgoing::Client),
 }
 
@@ -31,14 +29,9 @@ impl Sender {
         match url.scheme_str() {
             Some("http") => {
                 outgoing::check(url).map_err(|error| Failure::Unreached(error.to_string()))?;
-                let mut connector = HttpConnector::new_with_resolver(Resolver);
-                connector.set_nodelay(true);
-                connector.set_connect_timeout(Some(CONNECT));
-                let client = Client::builder(TokioExecutor::new())
-                    .pool_timer(TokioTimer::new())
-                    .pool_idle_timeout(IDLE)
-                    .build(connector);
-                Ok(Self::Plain(client))
+                let pool = Pool::new(url, CONNECT, IDLE);
+                pool.map(Self::Plain)
+                    .ok_or_else(|| Failure::Unreached("its address names no host".to_owned()))
             }
             Some("https") => {
                 let options =
@@ -56,10 +49,10 @@ impl Sender {
         request: Request<Bytes>,
     ) -> Result<Response<Body>, Failure> {
         match self {
-            Self::Plain(client) => match client.request(request.map(Full::new)).await {
+            Self::Plain(pool) => match pool.send(request).await {
                 Ok(response) => Ok(response.map(Body::Plain)),
-                Err(error) if error.is_connect() => Err(Failure::Unreached(chain(&error))),
-                Err(error) => Err(Failure::Gone(chain(&error))),
+                Err(Lost::Unreached(error)) => Err(Failure::Unreached(chain(&*error))),
+                Err(Lost::Gone(error)) => Err(Failure::Gone(chain(&error))),
             },
             Self::Tls(client) => match client.execute(request).await {
                 Ok(response) => Ok(Response::from(response).map(Body::Tls)),
@@ -71,7 +64,7 @@ impl Sender {
 }
 
 pub(in crate::mcp::client) enum Body {
-    Plain(Incoming),
+    Plain(Answer),
     Tls(reqwest::Body),
 }
 
@@ -80,7 +73,7 @@ impl Body {
     pub(in crate::mcp::client) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let frame = match self {
-                Self::Plain(body) => body.frame().await.transpose().map_err(|error| chain(&error)),
+                Self::Plain(answer) => answer.frame().await.transpose().map_err(|error| chain(&error)),
                 Self::Tls(body) => body.frame().await.transpose().map_err(|error| chain(&error)),
             };
             match frame.map_err(Failure::Gone)? {
@@ -96,7 +89,7 @@ impl Body {
     /// Whether it is known that nothing more comes.
     fn is_end(&self) -> bool {
         match self {
-            Self::Plain(body) => body.is_end_stream(),
+            Self::Plain(answer) => answer.is_end(),
             Self::Tls(body) => body.is_end_stream(),
         }
     }
@@ -128,10 +121,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         next = error.source();
-        // "client error (Connect)" says nothing that its cause does not.
-        if error.is::<hyper_util::client::legacy::Error>() && next.is_some() {
-            continue;
-        }
         let part = match error.downcast_ref::<reqwest::Error>() {
             Some(error) if error.is_connect() => "cannot connect".to_owned(),
             Some(error) if error.is_timeout() => "no answer in time".to_owned(),

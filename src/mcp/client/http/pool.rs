@@ -1,0 +1,246 @@
+//! Connections over HTTP/1.1 to one address, kept for the next request.
+//!
+//! A connection is driven by whoever waits for an answer over it, in the same task: a task of its own for
+//! each connection costs a call two more switches, and a wake-up of another thread when that one is idle.
+//! Invariants: nothing is sent to another address; a connection carries one request at a time; one whose
+//! answer was not read to its end is closed, which tells the server that nobody waits.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tower_service::Service as _;
+
+use crate::outgoing::Resolver;
+
+/// Connections that wait for the next request: as many as calls to one server usually run at a time.
+const MAX_IDLE: usize = 128;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// Nothing was sent.
+    Unreached(Box<dyn std::error::Error + Send + Sync>),
+    Gone(hyper::Error),
+}
+
+/// The connections to one address.
+pub(in crate::mcp::client) struct Pool {
+    /// Scheme, host and port.
+    address: Uri,
+    host: HeaderValue,
+    connector: HttpConnector<Resolver>,
+    idle: Arc<Idle>,
+}
+
+/// Those that nobody uses.
+struct Idle {
+    waiting: Mutex<Waiting>,
+    /// How long one is kept.
+    limit: Duration,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// The one that was used last comes last, and is used next.
+    connections: Vec<(Instant, Connection)>,
+    /// Whether somebody closes those that are kept for too long.
+    watched: bool,
+}
+
+struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// None when it is over.
+    driver: Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>,
+}
+
+type Message = Request<Full<Bytes>>;
+
+impl Pool {
+    /// To the host of `url`, whose connections are closed when they were idle for `idle`; none when it
+    /// names no host that can be written in a header.
+    pub(super) fn new(url: &Uri, connect: Duration, idle: Duration) -> Option<Self> {
+        let authority = url.authority()?;
+        let host = match authority.port_u16() {
+            Some(port) if port != 80 => format!("{}:{port}", authority.host()),
+            _ => authority.host().to_owned(),
+        };
+        let mut connector = HttpConnector::new_with_resolver(Resolver);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(connect));
+        let idle = Idle { waiting: Mutex::default(), limit: idle };
+        Some(Self {
+            address: url.clone(),
+            host: HeaderValue::try_from(host).ok()?,
+            connector,
+            idle: Arc::new(idle),
+        })
+    }
+
+    /// Sends a request, of whose address only path and query count, and waits for the head of its answer.
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Result<Response<Answer>, Lost> {
+        let mut request = request.map(Full::new);
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+        request.headers_mut().insert(HOST, self.host.clone());
+        loop {
+            let kept = self.kept().await;
+            let fresh = kept.is_none();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => Box::pin(self.connect()).await?,
+            };
+            match connection.exchange(request).await {
+                Ok((response, connection)) => {
+                    return Ok(response.map(|body| Answer {
+                        body,
+                        connection: Some(connection),
+                        ended: false,
+                        idle: Arc::clone(&self.idle),
+                    }));
+                }
+                Err(mut error) => match error.take_message() {
+                    // It was closed before anything was written to it.
+                    Some(unsent) if !fresh => request = unsent,
+                    _ => return Err(Lost::Gone(error.into_error())),
+                },
+            }
+        }
+    }
+
+    /// The connection that was used last, if it is still there.
+    async fn kept(&self) -> Option<Connection> {
+        loop {
+            let (since, mut connection) = self.idle.waiting().connections.pop()?;
+            // Those before it were idle for longer.
+            if since.elapsed() >= self.idle.limit {
+                self.idle.waiting().connections.clear();
+                return None;
+            }
+            let ended = poll_fn(|context| Poll::Ready(connection.drive(context)));
+            if ended.await.is_pending() && connection.sender.is_ready() {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Lost> {
+        let mut connector = self.connector.clone();
+        let connecting = async {
+            poll_fn(|context| connector.poll_ready(context)).await?;
+            connector.call(self.address.clone()).await
+        };
+        let stream = connecting.await.map_err(|error| Lost::Unreached(error.into()))?;
+        let (sender, driver) = http1::handshake(stream).await.map_err(Lost::Gone)?;
+        Ok(Connection { sender, driver: Some(driver) })
+    }
+}
+
+impl Connection {
+    /// Reads and writes what can be; ready when it is over.
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
+        // Why it is over is told to whoever waits for an answer; dropped, it gives back what was not sent.
+        drop(ready!(Pin::new(driver).poll(context)));
+        self.driver = None;
+        Poll::Ready(())
+    }
+
+    async fn exchange(
+        mut self,
+        request: Message,
+    ) -> Result<(Response<Incoming>, Self), TrySendError<Message>> {
+        let mut answered = pin!(self.sender.try_send_request(request));
+        let outcome = poll_fn(|context| {
+            let _ = self.drive(context);
+            answered.as_mut().poll(context)
+        });
+        outcome.await.map(|response| (response, self))
+    }
+}
+
+/// The body of an answer.
+pub(in crate::mcp::client) struct Answer {
+    body: Incoming,
+    connection: Option<Connection>,
+    ended: bool,
+    idle: Arc<Idle>,
+}
+
+impl Answer {
+    /// The next part of it; none at the end.
+    pub(super) async fn frame(&mut self) -> Option<hyper::Result<Frame<Bytes>>> {
+        poll_fn(|context| self.poll_frame(context)).await
+    }
+
+    /// Whether it is known that nothing more comes.
+    pub(super) fn is_end(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        // Asked first: the connection reads only what somebody wants.
+        let mut frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_pending() {
+            let _ = self.connection.as_mut().map(|connection| connection.drive(context));
+            frame = Pin::new(&mut self.body).poll_frame(context);
+        }
+        self.ended |= matches!(frame, Poll::Ready(None));
+        frame
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.is_end()
+            && let Some(connection) = self.connection.take()
+        {
+            self.idle.keep(connection);
+        }
+    }
+}
+
+impl Idle {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(self: &Arc<Self>, connection: Connection) {
+        // Without a runtime nobody would close it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let mut waiting = self.waiting();
+        if connection.driver.is_none() || waiting.connections.len() >= MAX_IDLE {
+            return;
+        }
+        waiting.connections.push((Instant::now(), connection));
+        if !std::mem::replace(&mut waiting.watched, true) {
+            runtime.spawn(close_late(Arc::downgrade(self), self.limit));
+        }
+    }
+}
+
+/// Closes what nobody uses any more, until nothing is left.
+async fn close_late(idle: Weak<Idle>, limit: Duration) {
+    loop {
+        tokio::time::sleep(limit).await;
+        let Some(idle) = idle.upgrade() else { return };
+        let mut waiting = idle.waiting();
+        waiting.connections.retain(|(since, _)| since.elapsed() < limit);
+        if waiting.connections.is_empty() {
+            waiting.watched = false;
+            return;
+        }
+    }
+}
