@@ -35,7 +35,7 @@ use crate::resource::contract::ContractTest;
 use crate::resource::crib::{Naming, Registration, Sync};
 use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
-use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust};
+use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust, WhenDown};
 use crate::resource::signers::Signers;
 use crate::resource::toolset::Access;
 use crate::resource::workload::{Mounts, Security};
@@ -286,6 +286,8 @@ pub struct Presented {
     /// Before the URIs of its resources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources_prefix: Option<Box<str>>,
+    #[serde(skip_serializing_if = "WhenDown::is_listed")]
+    pub when_down: WhenDown,
 }
 
 /// Where a server lives.

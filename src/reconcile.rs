@@ -17,6 +17,7 @@
 //! something changed is thrown away; the last good catalog is served whatever fails.
 
 pub mod backoff;
+mod down;
 mod gate;
 mod health;
 pub mod job;
@@ -175,6 +176,10 @@ pub struct Reconciler {
     inventory: Inventory,
     built: BTreeSet<(Name, Digest)>,
     broken: BTreeMap<InstanceId, Fault>,
+    /// Servers over HTTP that did not list again when they were asked.
+    unanswered: down::Unanswered,
+    /// Servers of which nothing is listed because they are down.
+    hidden: BTreeSet<Name>,
     /// Instances that belong to one client each, by name.
     lent: BTreeSet<String>,
     /// What differs from what was last applied and is left so.
@@ -256,6 +261,8 @@ impl Reconciler {
             inventory,
             built: BTreeSet::new(),
             broken: BTreeMap::new(),
+            unanswered: down::Unanswered::default(),
+            hidden: BTreeSet::new(),
             lent: BTreeSet::new(),
             drift: BTreeMap::new(),
             correct: BTreeSet::new(),
@@ -308,6 +315,7 @@ impl Reconciler {
                 }
                 () = tokio::time::sleep(wake) => self.woken(retry).await,
             }
+            self.show_and_hide().await;
             self.rest();
         }
         for job in self.running.values() {
@@ -438,6 +446,7 @@ impl Reconciler {
             .into_iter()
             .chain(check)
             .chain(self.gate_closes())
+            .chain(self.unanswered.next())
             .min()
             .map(|until| until.saturating_sub(now));
         (next.unwrap_or(Duration::from_hours(1)).max(Duration::from_millis(10)), retry)
@@ -446,6 +455,7 @@ impl Reconciler {
     /// Time has passed: a health check looks at one server, and the end of a back-off at everything.
     async fn woken(&mut self, retry: Option<Duration>) {
         self.close_gate().await;
+        self.ask_unanswered();
         let checked = self.check_health();
         if !checked || retry.is_some_and(|until| until <= self.ports.clock.now()) {
             self.look();
@@ -578,6 +588,12 @@ impl Reconciler {
             self.stale = true;
             return self.look();
         }
+        self.refresh(key);
+    }
+
+    /// Has a server list again.
+    fn refresh(&mut self, key: UpstreamKey) {
+        let Some(serving) = self.serving.get(&key.server) else { return };
         let (ports, deadline) = (self.ports.clone(), serving.server.startup_timeout);
         self.spawn(Key::Refresh(key.clone()), None, |_| Box::pin(job::refresh(ports, key, deadline)));
     }

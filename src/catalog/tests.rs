@@ -328,6 +328,7 @@ fn what_is_declared_of_a_tool_is_published_instead_of_what_its_server_says() {
         overrides,
         instructions: None,
         icon,
+        when_down: desired::Presented::default().when_down,
         resources_prefix: None,
     })
     .expect("fields as they are declared");

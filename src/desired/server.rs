@@ -70,6 +70,7 @@ pub(super) fn server(
         instructions: spec.instructions.clone(),
         icon: spec.icon.clone(),
         resources_prefix: spec.resources_prefix.as_deref().map(Box::from),
+        when_down: spec.tools.when_down,
     };
     let offer = Digest::of("offer", &(&prefix, &spec.tools.include, &spec.tools.exclude, synced, &presented));
     Some(Server {

@@ -265,7 +265,13 @@ impl Upstream {
         };
         tokio::select! {
             // Cancel-safe: dropping the exchange tells the server and forgets the id.
-            outcome = answer => outcome.map_err(CallError::from),
+            outcome = answer => outcome.map_err(|failure| {
+                // Over HTTP nothing else may notice that the server is down.
+                if matches!(failure, Failure::Unreached(_)) {
+                    self.inbox.tell_changed();
+                }
+                CallError::from(failure)
+            }),
             () = context.cancel.cancelled() => Err(CallError::Cancelled),
             () = self.inbox.closed().cancelled() => Err(CallError::Gone(self.inbox.reason())),
             () = tokio::time::sleep(timeout) => Err(CallError::Timeout(timeout)),

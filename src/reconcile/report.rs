@@ -194,7 +194,7 @@ impl Reconciler {
         if let Some(doubt) = self.checks.doubt(&serving.key) {
             return (ConditionStatus::Unknown, reason::UNHEALTHY, doubt);
         }
-        if self.ports.prober.connected().contains(&serving.key) {
+        if !self.is_down(&serving.key, &self.ports.prober.connected()) {
             (ConditionStatus::True, reason::RUNNING, "the instance answers".to_owned())
         } else {
             (ConditionStatus::False, reason::CRASH_LOOP, "the instance does not answer".to_owned())
@@ -271,6 +271,11 @@ impl Reconciler {
                 let judged = self.standing.get(&id.name).map(|standing| &standing.judged);
                 if let Some(judged) = judged.filter(|judged| judged.verdict.withholds()) {
                     return (False, judged.verdict.reason(), judged.message(id.name.as_str()));
+                }
+                if self.hidden.contains(&id.name) {
+                    let message =
+                        "it is down, and nothing of it is listed meanwhile (`tools.whenDown: hidden`)";
+                    return (False, reason::CRASH_LOOP, message.to_owned());
                 }
                 let differs = judged.filter(|judged| judged.verdict.alarms());
                 match (self.unoffered.get(id), differs) {

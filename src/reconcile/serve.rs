@@ -39,9 +39,10 @@ impl Reconciler {
         self.follow_tools(&desired).await;
         let Some(published) = self.publishable(&desired) else { return };
         let previous = self.ports.publisher.current();
+        let servers = self.shown(&published.servers);
         let input = catalog::Input {
             revision: &published.revision,
-            servers: &published.servers,
+            servers: &servers,
             tools: &published.tools,
             previous: previous.as_deref(),
         };

@@ -10,7 +10,7 @@ use super::{Reconciler, rehearse};
 use crate::desired::{Location, Server};
 use crate::live::{Applied, Entry, Fault, Instance, InstanceState, Live, Observation, UpstreamKey};
 use crate::plan::Plan;
-use crate::ports::{Offer, PortError, PortResult};
+use crate::ports::{Disposition, Offer, PortError, PortResult};
 use crate::resource::runner::RunnerKind;
 use crate::resource::{Digest, Kind, Name, ResourceId};
 
@@ -213,6 +213,7 @@ impl Reconciler {
                 }
                 self.backoff.succeeded(id);
                 self.broken.remove(&proven.key.instance);
+                self.unanswered.answered(&proven.key);
                 if let Some(folder) = proven.folder.clone() {
                     self.folders.insert(proven.key.instance.clone(), folder);
                 }
@@ -259,6 +260,10 @@ impl Reconciler {
         let Some(serving) = self.serving.get_mut(&key.server).filter(|serving| serving.key == *key) else {
             return;
         };
+        if result.is_ok() && self.unanswered.answered(key) {
+            tracing::info!(server = %key.server, "the server answers again");
+            self.stale = true;
+        }
         match result {
             Ok(offer) => {
                 let same = *serving.offer == offer;
@@ -268,7 +273,13 @@ impl Reconciler {
                     self.publish().await;
                 }
             }
-            Err(error) => self.did_not_answer(key, &error),
+            Err(error) => {
+                // Over stdio the end of the connection says so; and a list that cannot be used is an answer.
+                if !serving.over_stdio() && error.disposition == Disposition::Retry {
+                    self.unanswered.failed(key, self.ports.clock.now());
+                }
+                self.did_not_answer(key, &error);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::workload::{Egress, Resources, Security, Volumes};
 use super::{EnvValue, Name, Period};
 
 pub use source::{GitCredentials, GitSource, ImageSource, PackageRegistry, PackageSource, ServerSource};
-pub use tools::{Override, ServerTools, Trust};
+pub use tools::{Override, ServerTools, Trust, WhenDown};
 pub use transport::Transport;
 
 /// An MCP server: where it comes from, how it is spoken to, how it runs.

@@ -2,6 +2,7 @@
 
 mod access;
 mod clients;
+mod down;
 mod elsewhere;
 mod faults;
 mod gate;

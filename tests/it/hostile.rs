@@ -7,7 +7,7 @@ mod held;
 mod sessions;
 mod switch;
 mod table;
-mod upstream;
+pub(crate) mod upstream;
 mod wire;
 
 use serde_json::{Value, json};

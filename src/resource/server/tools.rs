@@ -26,6 +26,28 @@ pub struct ServerTools {
     /// Default: `reviewed` where a lock exists, else `live`. Example: `locked`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
+    /// Whether its tools, prompts and resources stay in lists while it is down: it ended, or cannot be
+    /// reached. Calls to it fail at once either way. Default: listed. Example: `hidden`.
+    #[serde(skip_serializing_if = "WhenDown::is_listed")]
+    pub when_down: WhenDown,
+}
+
+/// What is listed of a server that is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenDown {
+    /// Everything, as before: lists do not change, and calls say that it cannot be reached.
+    #[default]
+    Listed,
+    /// Nothing, until it answers again; clients are told that lists changed. Its names are free meanwhile.
+    Hidden,
+}
+
+impl WhenDown {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    pub(crate) fn is_listed(&self) -> bool {
+        *self == Self::Listed
+    }
 }
 
 /// What is published of one tool instead of what its server says.

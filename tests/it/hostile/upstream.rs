@@ -12,14 +12,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Served until it is dropped.
-pub(super) struct Upstream {
-    address: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
     _end: DropGuard,
 }
 
 impl Upstream {
     /// With `count` tools `t0000` and so on, whose descriptions have so many letters.
-    pub(super) fn start(count: usize, letters: usize) -> Self {
+    pub(crate) fn start(count: usize, letters: usize) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), count, letters)
+    }
+
+    /// The same at an address where another one was before.
+    pub(crate) fn start_at(at: SocketAddr, count: usize, letters: usize) -> Self {
         let tool = |n: usize| {
             json!({
                 "name": format!("t{n:04}"),
@@ -34,7 +39,7 @@ impl Upstream {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let listener = TcpListener::bind(at).await.unwrap();
                 told.send(listener.local_addr().unwrap()).unwrap();
                 let respond = move |method: http::Method, headers: HeaderMap, body: Bytes| {
                     let tools = Arc::clone(&tools);
@@ -58,7 +63,7 @@ impl Upstream {
     }
 
     /// It as a `Server` of that name, with more of its `spec`.
-    pub(super) fn declared(&self, name: &str, more: &str) -> String {
+    pub(crate) fn declared(&self, name: &str, more: &str) -> String {
         format!(
             "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Server\nmetadata: {{name: {name}}}\nspec:\n  source: {{url: \"http://{}/mcp\"}}\n{more}\n",
             self.address
