@@ -41,7 +41,7 @@ use crate::mcp::server::{
 };
 use crate::mcp::wire::{ErrorObject, code};
 use crate::policy::Principal;
-use crate::ports::{CallContext, Lender, ToolExecutor};
+use crate::ports::{CallContext, Lender, Mask, ToolExecutor};
 use crate::schema::Schemas;
 
 pub use audit::{CallRecord, Observer, Outcome};
@@ -58,7 +58,7 @@ pub struct Gateway {
     rules: ArcSwap<Rules>,
     schemas: Schemas,
     views: views::Views,
-    observer: Observer,
+    observer: audit::Recorder,
     operations: OnceLock<Arc<dyn Operations>>,
     limits: limit::Limits,
     bridge: bridge::Bridge,
@@ -82,7 +82,7 @@ impl Gateway {
             rules: ArcSwap::default(),
             schemas: Schemas::default(),
             views: views::Views::default(),
-            observer,
+            observer: audit::Recorder::new(observer),
             operations: OnceLock::new(),
             limits: limit::Limits::default(),
             bridge: bridge::Bridge::default(),
@@ -115,6 +115,11 @@ impl Gateway {
     /// Who makes what servers are shown as their users. Said once, when the daemon is put together.
     pub fn set_presented(&self, shown: Arc<http::Presented>) {
         self.people.set(shown);
+    }
+
+    /// What takes secrets out of records of calls, by value. Said once, when the daemon is put together.
+    pub fn set_mask(&self, mask: Arc<dyn Mask>) {
+        self.observer.set(mask);
     }
 
     /// Who answers operators. Said once, when the daemon is put together.

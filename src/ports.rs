@@ -111,6 +111,12 @@ impl SecretValue {
     }
 }
 
+/// Takes secrets out of text, by value.
+pub trait Mask: Send + Sync {
+    /// The text with a mark where a secret stood.
+    fn masked<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str>;
+}
+
 /// References to values.
 pub trait Secrets: Send + Sync {
     /// # Errors

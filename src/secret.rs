@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads files: an effect")]
 
+mod known;
 mod redact;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use sha2::Sha256;
 use crate::ports::{Material, PortError, PortResult, SecretValue, Secrets};
 use crate::resource::SecretRef;
 
+pub use known::Known;
 pub use redact::Redactor;
 
 /// Bytes of one secret. Certificates with their chains have some 10 KiB; Kubernetes takes 1 MiB.
@@ -28,6 +30,7 @@ pub const MAX_SECRET_BYTES: u64 = 1 << 20;
 pub struct LocalSecrets {
     key: [u8; 32],
     variable: Arc<Variable>,
+    known: Arc<Known>,
 }
 
 /// The raw value of a variable of the daemon's environment.
@@ -36,7 +39,12 @@ pub type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 impl LocalSecrets {
     /// `key` is the installation's own, random, and kept in its store alone.
     pub fn new(key: [u8; 32], variable: Arc<Variable>) -> Self {
-        Self { key, variable }
+        Self { key, variable, known: Arc::default() }
+    }
+
+    /// The values that were resolved, for whoever has to leave them out.
+    pub fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known)
     }
 }
 
@@ -46,10 +54,12 @@ impl Secrets for LocalSecrets {
     }
 
     fn resolve(&self, reference: &SecretRef) -> PortResult<SecretValue> {
-        match reference {
+        let value = match reference {
             SecretRef::Env(name) => from_env(name, &*self.variable),
             SecretRef::File(path) => from_file(path),
-        }
+        }?;
+        self.known.note(reference, &value);
+        Ok(value)
     }
 }
 

@@ -72,8 +72,9 @@ impl World {
         store.put(CLEAN, b"")?;
         // On the disk before anything runs: after a kill, the next start must not find a clean end.
         store.flush()?;
-        let secrets: Arc<dyn Secrets> =
-            Arc::new(LocalSecrets::new(key(&store)?, config.environment.lookup()));
+        let local = LocalSecrets::new(key(&store)?, config.environment.lookup());
+        let known = local.known();
+        let secrets: Arc<dyn Secrets> = Arc::new(local);
         let source = super::source::open(config)?;
         let metrics = Arc::new(Metrics::default());
         let setting = Setting {
@@ -98,6 +99,7 @@ impl World {
         let gateway =
             Gateway::new(first, Arc::clone(&upstreams), Arc::clone(&executor), observer(&metrics, &journal));
         gateway.bridge(Arc::new(lender), &key(&store)?);
+        gateway.set_mask(known);
         let presented = Arc::new(presented(&config.state, &store, &secrets)?);
         gateway.set_presented(Arc::clone(&presented));
         let published = Published {

@@ -1,11 +1,12 @@
 //! One record for each call: who, what, where it went, what was decided, how it ended.
 //!
 //! Of its arguments only what a policy's `recorded` names, bounded, and never what is a secret by its
-//! name or schema.
+//! name, schema or value.
 
 #![expect(clippy::disallowed_methods, reason = "calls are timed")]
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
@@ -17,6 +18,7 @@ use crate::manifest::credential;
 use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::raw;
 use crate::policy::{Principal, Recorded};
+use crate::ports::Mask;
 use crate::resource::Digest;
 
 /// Characters of one recorded argument; longer ones are cut and say so.
@@ -30,6 +32,29 @@ const MASKED: &str = "[secret]";
 
 /// Hears of each call when it has ended.
 pub type Observer = Arc<dyn Fn(&CallRecord<'_>) + Send + Sync>;
+
+/// Who hears of calls, and what takes secrets out before.
+pub(super) struct Recorder {
+    observer: Observer,
+    mask: OnceLock<Arc<dyn Mask>>,
+}
+
+impl Recorder {
+    pub(super) fn new(observer: Observer) -> Self {
+        Self { observer, mask: OnceLock::new() }
+    }
+
+    /// Said once, when the daemon is put together.
+    pub(super) fn set(&self, mask: Arc<dyn Mask>) {
+        drop(self.mask.set(mask));
+    }
+}
+
+impl Mask for Recorder {
+    fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.mask.get().map_or(Cow::Borrowed(text), |mask| mask.masked(text))
+    }
+}
 
 /// A call that has ended.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +126,7 @@ pub(super) struct Timed<'a> {
     request: &'a Request,
     tool: &'a str,
     entry: Option<&'a Entry>,
-    observer: &'a Observer,
+    observer: &'a Recorder,
     decision: &'static str,
     rule: Option<String>,
     audited: Vec<String>,
@@ -116,7 +141,7 @@ impl<'a> Timed<'a> {
         request: &'a Request,
         tool: &'a str,
         entry: Option<&'a Entry>,
-        observer: &'a Observer,
+        observer: &'a Recorder,
     ) -> Self {
         Self {
             began: Instant::now(),
@@ -135,7 +160,7 @@ impl<'a> Timed<'a> {
     }
 
     /// A call of a tool of our own: whoever may use the endpoint may call it.
-    pub(super) fn own(request: &'a Request, tool: &'a str, observer: &'a Observer) -> Self {
+    pub(super) fn own(request: &'a Request, tool: &'a str, observer: &'a Recorder) -> Self {
         let mut timed = Self::begin(request, tool, None, observer);
         (timed.decision, timed.outcome) = ("allowed", Outcome::Cancelled);
         timed
@@ -147,20 +172,21 @@ impl<'a> Timed<'a> {
             Verdict::Allowed => "allowed",
             Verdict::Hidden => "hidden",
             Verdict::Refused(why) => {
-                self.rule = Some(why.clone());
+                self.rule = Some(self.observer.masked(why).into_owned());
                 "refused"
             }
         };
-        self.audited.clone_from(&judged.audited);
+        self.audited = judged.audited.iter().map(|why| self.observer.masked(why).into_owned()).collect();
         let schema = self.entry.and_then(Entry::input_schema);
-        self.arguments = judged.recorded.as_ref().map(|recorded| shown(recorded, arguments, schema));
+        self.arguments =
+            judged.recorded.as_ref().map(|recorded| shown(recorded, arguments, schema, self.observer));
     }
 
     /// The end of a task that a call began with.
     pub(super) fn task(
         request: &'a Request,
         entry: &'a Entry,
-        observer: &'a Observer,
+        observer: &'a Recorder,
         began: Instant,
         id: &str,
     ) -> Self {
@@ -184,10 +210,11 @@ impl<'a> Timed<'a> {
 
 impl Drop for Timed<'_> {
     fn drop(&mut self) {
-        let tool = match self.entry {
-            Some(entry) => &entry.name,
-            None => cut(self.tool),
+        let made_up = match self.entry {
+            Some(_) => Cow::Borrowed(""),
+            None => self.observer.masked(self.tool),
         };
+        let tool = self.entry.map_or_else(|| cut(&made_up), |entry| &entry.name);
         let record = CallRecord {
             principal: self.request.user(),
             scope: &self.request.scope,
@@ -219,7 +246,7 @@ impl Drop for Timed<'_> {
             response_bytes = record.response_bytes,
             "call"
         );
-        (self.observer)(&record);
+        (self.observer.observer)(&record);
     }
 }
 
@@ -234,7 +261,12 @@ fn shortened(id: &str) -> String {
 }
 
 /// The arguments that may be recorded, short ones as they are, secrets masked.
-fn shown(recorded: &Recorded, arguments: &Map<String, Value>, schema: Option<&str>) -> Map<String, Value> {
+fn shown(
+    recorded: &Recorded,
+    arguments: &Map<String, Value>,
+    schema: Option<&str>,
+    mask: &dyn Mask,
+) -> Map<String, Value> {
     let schema: Value = schema.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let named = arguments.iter().filter(|(name, _)| recorded.holds(name)).take(MAX_ARGUMENTS);
     let shown = named.map(|(name, value)| {
@@ -242,24 +274,32 @@ fn shown(recorded: &Recorded, arguments: &Map<String, Value>, schema: Option<&st
         let secret = credential(name)
             || property.get("writeOnly") == Some(&Value::Bool(true))
             || property.get("format").is_some_and(|format| format == "password");
-        let value = if secret { MASKED.into() } else { masked(value) };
-        (cut(name).to_owned(), short(value))
+        // Before it is cut: of a secret nothing may be left.
+        let value = if secret { MASKED.into() } else { masked(value, mask) };
+        (cut(&mask.masked(name)).to_owned(), short(value))
     });
     shown.collect()
 }
 
-/// Without members that are secrets by their names. As deep as JSON can be read.
-fn masked(value: &Value) -> Value {
+/// Without members that are secrets by their names, and without secrets by their values. As deep as JSON can
+/// be read.
+fn masked(value: &Value, mask: &dyn Mask) -> Value {
     match value {
         Value::Object(members) => {
             let member = |(name, value): (&String, &Value)| {
-                let value = if credential(name) { MASKED.into() } else { masked(value) };
-                (name.clone(), value)
+                let value = if credential(name) { MASKED.into() } else { masked(value, mask) };
+                (mask.masked(name).into_owned(), value)
             };
             Value::Object(members.iter().map(member).collect())
         }
-        Value::Array(items) => Value::Array(items.iter().map(masked).collect()),
-        other => other.clone(),
+        Value::Array(items) => Value::Array(items.iter().map(|item| masked(item, mask)).collect()),
+        Value::String(text) => mask.masked(text).into(),
+        Value::Number(number) => {
+            let text = number.to_string();
+            let hidden = mask.masked(&text);
+            if hidden == text { value.clone() } else { hidden.into() }
+        }
+        Value::Bool(_) | Value::Null => value.clone(),
     }
 }
 
@@ -283,6 +323,32 @@ mod tests {
 
     use super::*;
 
+    /// Masks one word.
+    struct Words;
+
+    impl Mask for Words {
+        fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+            text.replace("kanarie", MASKED).replace("4711", MASKED).into()
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_by_value_wherever_they_stand() {
+        let cut = format!("{}kanarie", "x".repeat(MAX_VALUE - 3));
+        let arguments = json!({
+            "a": "my kanarie!", "n": 47_110, "m": 12, "my kanarie": true,
+            "deep": [{"kanarie": ["kanarie"]}], "cut": cut,
+        });
+        let arguments = arguments.as_object().expect("an object");
+        let shown = Value::Object(shown(&Recorded::All, arguments, None, &Words));
+        let expected = json!({
+            "a": "my [secret]!", "n": "[secret]0", "m": 12, "my [secret]": true,
+            "deep": [{"[secret]": ["[secret]"]}], "cut": shown["cut"],
+        });
+        assert_eq!(shown, expected);
+        assert!(shown["cut"].as_str().expect("text").contains("x[se…"), "{shown}");
+    }
+
     #[test]
     fn of_the_arguments_only_what_is_named_is_recorded_and_no_secret() {
         let arguments = json!({
@@ -291,7 +357,7 @@ mod tests {
         });
         let schema = json!({"properties": {"pin": {"writeOnly": true}}}).to_string();
         let arguments = arguments.as_object().expect("an object");
-        let all = Value::Object(shown(&Recorded::All, arguments, Some(&schema)));
+        let all = Value::Object(shown(&Recorded::All, arguments, Some(&schema), &Words));
         let text = all.to_string();
         assert_eq!(all["city"], "Bern");
         assert_eq!(all["deep"], json!({"auth_token": MASKED, "list": [{"password": MASKED}], "n": 1}));
@@ -299,6 +365,6 @@ mod tests {
         assert!(all["note"].as_str().expect("text").ends_with("x… (300 characters)"));
         assert_eq!(all["x".repeat(64)], 1);
         let only = Recorded::Only(["city".to_owned(), "absent".to_owned()].into());
-        assert_eq!(Value::Object(shown(&only, arguments, None)), json!({"city": "Bern"}));
+        assert_eq!(Value::Object(shown(&only, arguments, None, &Words)), json!({"city": "Bern"}));
     }
 }

@@ -5,7 +5,7 @@ use crate::ports::SecretValue;
 /// What stands where a secret stood.
 const REDACTED: &[u8] = b"[secret]";
 /// Shorter values are left alone: they would turn ordinary output into holes, and protect nothing.
-const MIN_BYTES: usize = 4;
+pub(super) const MIN_BYTES: usize = 4;
 
 /// Removes secrets from a stream, also where they are split over chunks.
 ///

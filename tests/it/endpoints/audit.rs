@@ -119,6 +119,60 @@ fn every_call_leaves_one_record_that_says_what_was_decided() {
     assert!(!log.contains("canary"), "{log}");
 }
 
+#[test]
+fn no_record_shows_the_value_of_a_secret_that_a_client_sends() {
+    let env = TestEnv::new();
+    let (value, secret) = ("canary-\"4f1/7c", env.home().join("secret"));
+    std::fs::write(&secret, value).unwrap();
+    let tool = format!(
+        "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Tool\nmetadata: {{name: say}}\nspec:\n  description: Says\n  command: [echo]\n  args: [\"${{text}}\"]\n  env: {{KEY: {{secret: {{file: {}}}}}}}\n  parameters:\n    text: {{type: string, description: What}}\n",
+        secret.display()
+    );
+    let policy = r#"
+---
+apiVersion: toolcrib.dev/v1alpha1
+kind: Policy
+metadata: {name: team}
+spec:
+  package: team
+  points: [call]
+  rego: |
+    package team
+    deny contains sprintf("not %s", [input.tool.args.text]) if startswith(input.tool.args.text, "no ")
+    recorded := true
+"#;
+    env.repo().write("crib.yaml", &(RUNNER.to_owned() + policy + &tool)).commit("first");
+    let daemon = env.daemon(&[]);
+    let call = |tool: &str, text: &str| {
+        ask_at(&daemon.mcp, "tools/call", json!({"name": tool, "arguments": {"text": text}}))
+    };
+    // The first call resolves the secret.
+    let said = call("say", "hello");
+    assert_eq!(said["content"][0]["text"], "hello\n", "{said}");
+    let escaped = json!({"key": value}).to_string();
+    let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("user:{value}"));
+    let cut = format!("{}{value}", "x".repeat(195));
+    for text in [value, &format!("the {value}s"), &format!("no {value}"), &escaped, &encoded, &cut] {
+        call("say", text);
+    }
+    call(value, "nobody");
+    let records = audit(&env, &daemon, &[]);
+    assert_eq!(records.len(), 8, "{records:?}");
+    let shown = Value::from(records).to_string();
+    for part in ["the [secret]s", "no [secret]", "not no [secret]", "\\\"key\\\":\\\"[secret]\\\""] {
+        assert!(shown.contains(part), "no {part} in {shown}");
+    }
+    daemon.terminate();
+    let file = std::fs::read_to_string(env.state().join("audit/calls.jsonl")).unwrap();
+    for text in [shown, file] {
+        let base64_of_it = &encoded[8..encoded.len() - 4];
+        assert!(
+            !text.contains("canary") && !text.contains("4f1/7c") && !text.contains(base64_of_it),
+            "{text}"
+        );
+    }
+}
+
 fn why(env: &TestEnv, daemon: &Daemon, more: &[&str]) -> (String, Said) {
     let args = [&["why", "--admin", daemon.admin_address()], more].concat();
     let told = env.run(&[&args[..], &["--output", "json"]].concat());

@@ -116,6 +116,7 @@ pub(super) fn may_import(rule: &Rule, to: &str) -> bool {
 /// Outside crates that have owners. The others (serde, bytes, thiserror, tokio, …) are everybody's,
 /// within [`EFFECTS`].
 pub(super) const CRATES: &[(&str, &[&str])] = &[
+    ("aho_corasick", &["secret"]),
     ("axum", &["http", "admin", "gateway", "mcp"]),
     ("bollard", &["runner"]),
     ("clap", &["cli", "config"]),
