@@ -524,6 +524,12 @@ pub struct ClientRequest {
     pub answer: tokio::sync::oneshot::Sender<ClientAnswer>,
 }
 
+/// A client that may be asked while none of its calls is under way.
+pub trait ClientLine: Send + Sync {
+    /// Passes a request to the client. False: it cannot be asked now, and the request is dropped.
+    fn ask(&self, request: ClientRequest) -> bool;
+}
+
 /// The raw JSON of a result, or of an error object.
 pub type ClientAnswer = Result<String, String>;
 

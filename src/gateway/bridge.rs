@@ -23,12 +23,12 @@ use tokio::sync::oneshot;
 use self::held::{Came, Held, Talk};
 use self::seal::{Bound, Seal, State};
 use super::relay::Target;
-use super::session::Clients;
+use super::session::{Clients, Shared};
 use super::{Gateway, personal, task};
 use crate::catalog::{Route, TASKS};
 use crate::desired::Server;
 use crate::live::UpstreamKey;
-use crate::mcp::client::{CallError, Upstream};
+use crate::mcp::client::{CallError, Upstream, Upstreams};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::{CallContext, ClientRequest, Lender};
@@ -117,7 +117,8 @@ async fn sent(
         let context = CallContext { capabilities, ..context.clone() };
         return core_task::call(connection, method, params, server.timeout, &context, as_task).await;
     }
-    let call = Call { bridge: &gateway.bridge, server, upstream, request, params, context, as_task };
+    let (bridge, upstreams) = (&gateway.bridge, &*gateway.upstreams);
+    let call = Call { bridge, upstreams, server, upstream, request, params, context, as_task };
     // Apart: calls of shared servers, which are most, need no room for any of these.
     let asking = async {
         match (connection.era(), request.era) {
@@ -136,6 +137,7 @@ async fn sent(
 /// One call to a server that may ask.
 struct Call<'a> {
     bridge: &'a Bridge,
+    upstreams: &'a Upstreams,
     server: &'a Arc<Server>,
     upstream: &'a UpstreamKey,
     request: &'a Request,
@@ -147,8 +149,9 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn lease(&self, main: &Upstream) -> Result<super::session::Lease, CallError> {
-        let (clients, instance) = (&self.bridge.clients, &self.upstream.instance);
-        clients.of(self.request, self.server, main, instance, offered(self.request)).await
+        let shared =
+            Shared { server: self.server, key: self.upstream, connection: main, all: self.upstreams };
+        self.bridge.clients.of(self.request, shared, offered(self.request)).await
     }
 
     fn bound<'a>(&'a self, target: &'a Target) -> Bound<'a> {

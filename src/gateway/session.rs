@@ -16,8 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::desired::Server;
-use crate::live::{Instance, InstanceId};
-use crate::mcp::client::{CallError, Upstream};
+use crate::live::{Instance, InstanceId, UpstreamKey};
+use crate::mcp::client::{CallError, Owner, Upstream, Upstreams};
 use crate::mcp::server::Request;
 use crate::ports::{Channel, Lender};
 use crate::resource::{Digest, Name};
@@ -68,6 +68,15 @@ struct Inner {
 }
 
 type Slot = tokio::sync::Mutex<Option<(Arc<Connection>, Instant)>>;
+
+/// The server, and the connection that everybody shares.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub(super) server: &'a Arc<Server>,
+    pub(super) key: &'a UpstreamKey,
+    pub(super) connection: &'a Upstream,
+    pub(super) all: &'a Upstreams,
+}
 
 /// One connection. Dropping it ends it, and the instance that was started for it.
 pub(super) struct Connection {
@@ -133,16 +142,15 @@ impl Clients {
         drop(self.0.lender.set(lender));
     }
 
-    /// The connection of the client that sent `request`; `main` is the one that everybody shares.
-    /// `capabilities` is what this client offers to the server.
+    /// The connection of the client that sent `request`. `capabilities` is what this client offers to the
+    /// server.
     pub(super) async fn of(
         &self,
         request: &Request,
-        server: &Arc<Server>,
-        main: &Upstream,
-        instance: &InstanceId,
+        shared: Shared<'_>,
         capabilities: Arc<str>,
     ) -> Result<Lease, CallError> {
+        let server = shared.server;
         self.sweep();
         let client = if let Some(session) = &request.session {
             Client::Session(Arc::clone(&session.id))
@@ -153,7 +161,7 @@ impl Clients {
         let key = Key {
             server: server.id.name.clone(),
             workload: server.digests.workload,
-            instance: main.address().map(|_| instance.clone()),
+            instance: shared.connection.address().map(|_| shared.key.instance.clone()),
             client,
         };
         match &request.session {
@@ -161,7 +169,7 @@ impl Clients {
                 if let Some(connection) = self.0.take_idle(&key) {
                     return Ok(Lease { connection, back: Some((Arc::downgrade(&self.0), key)) });
                 }
-                let connection = self.open(server, main, capabilities).await?;
+                let connection = self.open(shared, Owner { capabilities, line: None }).await?;
                 Ok(Lease { connection, back: Some((Arc::downgrade(&self.0), key)) })
             }
             Some(session) => {
@@ -169,7 +177,10 @@ impl Clients {
                 let mut held = slot.lock().await;
                 let connection = match held.take() {
                     Some((connection, _)) if !connection.is_closed() => connection,
-                    _ => self.open(server, main, capabilities).await?,
+                    _ => {
+                        let line = Some(Arc::downgrade(&session.line));
+                        self.open(shared, Owner { capabilities, line }).await?
+                    }
                 };
                 *held = Some((Arc::clone(&connection), Instant::now()));
                 Ok(Lease { connection, back: None })
@@ -198,12 +209,8 @@ impl Clients {
         slot
     }
 
-    async fn open(
-        &self,
-        server: &Arc<Server>,
-        main: &Upstream,
-        capabilities: Arc<str>,
-    ) -> Result<Arc<Connection>, CallError> {
+    async fn open(&self, shared: Shared<'_>, owner: Owner) -> Result<Arc<Connection>, CallError> {
+        let Shared { server, key, connection: main, all } = shared;
         let gone = |error: &dyn std::fmt::Display| CallError::Gone(error.to_string());
         let room = || {
             self.0.room(&server.id.name).ok_or_else(|| {
@@ -225,7 +232,10 @@ impl Clients {
             (None, None) => return Err(gone(&"no instances can be started for clients here")),
         };
         let protocol = &main.handshake().protocol;
-        let greeted = Upstream::connect_for(channel, protocol, server.startup_timeout, capabilities).await;
+        // Lists are those of the connection that all share: when a client's own says that they changed, that
+        // one is asked again.
+        let (limit, changed) = (server.startup_timeout, all.teller(key));
+        let greeted = Upstream::connect_for(owner, channel, protocol, limit, changed).await;
         let upstream = greeted.map_err(|error| gone(&error))?;
         Ok(Arc::new(Connection { upstream, lent: back.keep(), tasks: self.0.tasks.clone(), _room: room }))
     }

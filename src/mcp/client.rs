@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 pub use self::era::GreetError;
 pub use self::forward::{ForwardError, forward};
 pub use self::held::Held;
-pub use self::inbox::Notice;
+pub use self::inbox::{Notice, Owner};
 pub use self::post::{Answer, PostError, Poster};
 pub use self::registry::Upstreams;
 pub use self::watched::{Updated, Watch};
@@ -155,26 +155,28 @@ impl Upstream {
         Self::greeted(channel, greeting, deadline, None, Box::new(changed)).await
     }
 
-    /// Connects for one client, whose `capabilities` (raw JSON) are offered to the server: its requests
-    /// go to [`CallContext::requests`]. `protocol` is what the server spoke before.
+    /// Connects for one client. Requests of the server go to [`CallContext::requests`] of the call under
+    /// way, or to the client's line. `protocol` is what the server spoke before; `changed` is as in
+    /// [`Self::connect`].
     ///
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_for(
+        owner: Owner,
         channel: Channel,
         protocol: &str,
         deadline: Duration,
-        capabilities: Arc<str>,
+        changed: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, GreetError> {
         let greeting = Greeting::Known(protocol);
-        Self::greeted(channel, greeting, deadline, Some(capabilities), Box::new(|| {})).await
+        Self::greeted(channel, greeting, deadline, Some(owner), Box::new(changed)).await
     }
 
     async fn greeted(
         channel: Channel,
         greeting: Greeting<'_>,
         deadline: Duration,
-        capabilities: Option<Arc<str>>,
+        owner: Option<Owner>,
         changed: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Arc<Self>, GreetError> {
         let first = match greeting {
@@ -183,7 +185,7 @@ impl Upstream {
             Greeting::Resumed(_) => u64::from(rand::random::<u32>()) << 20,
             _ => 1,
         };
-        let inbox = Arc::new(Inbox::new(first, capabilities, changed));
+        let inbox = Arc::new(Inbox::new(first, owner, changed));
         let tasks = TaskTracker::new();
         let closing = CloseOnDrop(Some(Arc::clone(&inbox)));
         let link = Link::new(channel, &inbox, &tasks).map_err(GreetError::from)?;
@@ -258,6 +260,10 @@ impl Upstream {
             match self.exchange(method, params, context).await {
                 Err(Failure::SessionLost(lost)) => {
                     Box::pin(self.link.renew(&lost, &self.inbox)).await?;
+                    // The new session has not heard it.
+                    if let Some(told) = self.set_level(context.level) {
+                        told.await;
+                    }
                     self.exchange(method, params, context).await
                 }
                 outcome => outcome,

@@ -188,7 +188,9 @@ pub enum Sessions {
     #[default]
     Shared,
     /// Each client has an instance (stdio, and one more is started for the next client) or connection
-    /// (HTTP) of its own; 32 at a time.
+    /// (HTTP) of its own; 32 at a time. It can be asked during its calls and, while it has a stream open,
+    /// between them. Lists are those of an instance that all share: when a client's own says that its lists
+    /// changed, that one is asked again, and all clients are told of what changed.
     PerClient,
 }
 

@@ -1,6 +1,7 @@
 //! What nobody sends on purpose, from many at once, while the catalog changes: on the built daemon, byte by
 //! byte over TCP.
 
+mod asks;
 mod crowd;
 mod framing;
 mod held;

@@ -31,6 +31,15 @@ impl ToolExecutor for Nothing {
     }
 }
 
+/// A client that is asked during its calls alone.
+struct Nobody;
+
+impl crate::ports::ClientLine for Nobody {
+    fn ask(&self, _: ClientRequest) -> bool {
+        false
+    }
+}
+
 /// Starts servers in this process.
 #[derive(Default)]
 struct Local {
@@ -227,7 +236,7 @@ async fn a_session_has_one_connection_until_it_ends_and_is_asked_itself() {
     let world = World::new().await;
     let ended = CancellationToken::new();
     let (requests, mut asked) = tokio::sync::mpsc::channel(4);
-    let session = SessionOf { id: "session".into(), ended: ended.clone() };
+    let session = SessionOf { id: "session".into(), ended: ended.clone(), line: Arc::new(Nobody) };
     let mut request = World::request("ada", Era::Legacy, &json!({"name": "s_ask"}));
     request.session = Some(session);
     let context = CallContext { requests: Some(requests), ..CallContext::default() };

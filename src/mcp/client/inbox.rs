@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,14 +15,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use crate::mcp::wire::{self, ErrorObject, Id, Message, WireError, code};
-use crate::ports::{CallContext, CallEvent, ClientAnswer, ClientRequest};
+use crate::mcp::wire::{self, ErrorObject, Id, Message, WireError, code, raw};
+use crate::ports::{CallContext, CallEvent, ClientAnswer, ClientLine, ClientRequest};
 
 /// Notices kept for a slow listener; one that falls behind further lists again anyway.
 const NOTICES: usize = 64;
 
 /// Requests to a client that may wait for their answers on one connection.
 const REQUESTS: usize = 64;
+
+/// How long a client may take to answer: its user reads, and types. As long as the gateway waits.
+const ANSWER: Duration = Duration::from_mins(10);
 
 /// Where what a server says about one call goes.
 #[derive(Clone, Default)]
@@ -108,14 +112,14 @@ pub(super) struct Asked {
 impl Asked {
     /// The response, as soon as there is an answer. Nobody to answer is one, too.
     pub(super) async fn response(self) -> String {
-        match self.answer.await {
-            Ok(Ok(result)) => wire::response(&self.id, &result),
-            Ok(Err(error)) => {
+        match tokio::time::timeout(ANSWER, self.answer).await {
+            Ok(Ok(Ok(result))) => wire::response(&self.id, &result),
+            Ok(Ok(Err(error))) => {
                 let error = serde_json::from_str(&error);
                 let error = error.unwrap_or_else(|_| ErrorObject::new(code::INTERNAL_ERROR, "no answer"));
                 wire::failure(Some(&self.id), &error)
             }
-            Err(_) => {
+            Ok(Err(_)) | Err(_) => {
                 let error = ErrorObject::new(code::INTERNAL_ERROR, "the client gave no answer");
                 wire::failure(Some(&self.id), &error)
             }
@@ -123,9 +127,24 @@ impl Asked {
     }
 }
 
+/// The one client that a connection belongs to.
+pub struct Owner {
+    /// What the client can be asked: the raw JSON of the capabilities that are offered to the server.
+    pub capabilities: Arc<str>,
+    /// Who passes requests to it that belong to no call; none when nobody can.
+    pub line: Option<Weak<dyn ClientLine>>,
+}
+
+impl Owner {
+    fn offers(&self, capability: &str) -> bool {
+        let all = serde_json::from_str::<&RawValue>(&self.capabilities);
+        all.is_ok_and(|all| raw::get(all, capability).is_some())
+    }
+}
+
 pub(super) struct Inbox {
-    /// What is offered to the server, where it may ask: the raw JSON of our capabilities.
-    offered: Option<Arc<str>>,
+    /// The client, where the server may ask.
+    owner: Option<Owner>,
     asking: Arc<Semaphore>,
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, Waiting>>,
@@ -142,9 +161,9 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Ids count from `first`: on a connection taken over from an earlier daemon its late answers
     /// must meet no id of ours.
-    pub(super) fn new(first: u64, offered: Option<Arc<str>>, changed: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(first: u64, owner: Option<Owner>, changed: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
-            offered,
+            owner,
             asking: Arc::new(Semaphore::new(REQUESTS)),
             next: AtomicU64::new(first),
             waiting: Mutex::default(),
@@ -168,7 +187,7 @@ impl Inbox {
 
     /// The capabilities of a legacy handshake.
     pub(super) fn offered(&self) -> &str {
-        self.offered.as_deref().unwrap_or("{}")
+        self.owner.as_ref().map_or("{}", |owner| &owner.capabilities)
     }
 
     pub(super) fn notices(&self) -> broadcast::Receiver<Notice> {
@@ -297,21 +316,22 @@ impl Inbox {
         params: Option<&RawValue>,
         own: Option<(u64, Option<&Events>)>,
     ) -> Incoming {
-        let refused = |message: String| {
-            let error = ErrorObject::new(code::METHOD_NOT_FOUND, message);
-            Incoming::Reply(wire::failure(Some(&id), &error))
+        let refused = |code: i64, message: String| {
+            Incoming::Reply(wire::failure(Some(&id), &ErrorObject::new(code, message)))
         };
-        match method {
+        let unknown = || refused(code::METHOD_NOT_FOUND, format!("this client does not offer `{method}`"));
+        let capability = match method {
             "ping" => return Incoming::Reply(wire::response(&id, "{}")),
-            "sampling/createMessage" | "elicitation/create" | "roots/list" if self.offered.is_some() => {}
-            // Who shares a connection offers no capabilities, so there is nothing else it may ask.
-            _ => return refused(format!("this client does not offer `{method}`")),
-        }
-        let Some(asked) = self.asked_of(own) else {
-            return refused(format!("`{method}` can be answered while a call is under way, and none is"));
+            "sampling/createMessage" => "sampling",
+            "elicitation/create" => "elicitation",
+            "roots/list" => "roots",
+            _ => return unknown(),
         };
+        // Who shares a connection offers no capabilities, so there is nothing else it may ask.
+        let Some(owner) = &self.owner else { return unknown() };
         let Ok(place) = Arc::clone(&self.asking).try_acquire_owned() else {
-            return refused(format!("more than {REQUESTS} requests wait for an answer"));
+            let message = format!("more than {REQUESTS} requests wait for an answer");
+            return refused(code::INTERNAL_ERROR, message);
         };
         let (answer, receiver) = oneshot::channel();
         let text = serde_json::from_str::<String>(id.as_json());
@@ -321,10 +341,20 @@ impl Inbox {
             params: params.map(|params| params.get().into()),
             answer,
         };
-        match asked.try_send(request) {
-            Ok(()) => Incoming::Asked(Asked { id, answer: receiver, _place: place }),
-            Err(_) => refused("nobody can answer that any more".to_owned()),
+        let passed = match self.asked_of(own) {
+            Some(asked) => asked.try_send(request).is_ok(),
+            None if !owner.offers(capability) => return unknown(),
+            None => {
+                let line = owner.line.as_ref().and_then(Weak::upgrade);
+                line.is_some_and(|line| line.ask(request))
+            }
+        };
+        if passed {
+            return Incoming::Asked(Asked { id, answer: receiver, _place: place });
         }
+        let message =
+            "the client cannot be asked now: none of its calls is under way, and it has no stream open";
+        refused(code::INTERNAL_ERROR, message.to_owned())
     }
 
     fn notified(&self, method: &str, params: Option<&RawValue>, own: Option<(u64, Option<&Events>)>) {
@@ -370,7 +400,7 @@ impl Inbox {
         match calls.next() {
             Some(only) if calls.next().is_none() => only.events.clone(),
             // All of them are calls of one client.
-            Some(_) if self.offered.is_some() => waiting.values().find_map(|waiting| waiting.events.clone()),
+            Some(_) if self.owner.is_some() => waiting.values().find_map(|waiting| waiting.events.clone()),
             _ => None,
         }
     }

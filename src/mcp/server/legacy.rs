@@ -12,7 +12,7 @@ use super::respond::{Call, MAX_EVENTS, Outcome, Running};
 use super::session::{CallInFlight, Session, lock};
 use super::{Asked, Endpoint, Excess, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
 use crate::mcp::wire::{self, Id, code, raw};
-use crate::ports::CallContext;
+use crate::ports::{CallContext, ClientLine};
 
 /// What a client hears that never said what it wants to hear: the server may choose.
 const UNSAID: Level = Level::Debug;
@@ -54,7 +54,8 @@ pub(super) async fn request(
     };
     let in_flight = session.begin(&request.id).ok_or_else(used)?;
     request.meta.client_capabilities.clone_from(&session.capabilities);
-    request.session = Some(SessionOf { id: Arc::clone(&session.id), ended: session.ended.clone() });
+    let line = Arc::clone(&session) as Arc<dyn ClientLine>;
+    request.session = Some(SessionOf { id: Arc::clone(&session.id), ended: session.ended.clone(), line });
     let (asks, asked) = if streams && session.capabilities.is_some() && request.method.may_ask() {
         let (sender, receiver) = mpsc::channel(MAX_ASKED);
         (Some(sender), Some((Arc::clone(&session), receiver)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use super::sse::Told as _;
 use super::{Changes, Endpoint, Held, Payload, Refusal, Scope, sse};
 use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id, code, meta, raw};
+use crate::ports::ClientRequest;
 
 /// Changes closer together than this are told as one: many servers turning ready in a row.
 const GAP: Duration = Duration::from_millis(25);
@@ -74,6 +75,8 @@ struct Subscription {
     /// The request of a modern subscription.
     id: Option<Id>,
     session: Option<Arc<Session>>,
+    /// Requests of servers to the client of the session.
+    asked: Option<mpsc::Receiver<ClientRequest>>,
     updates: broadcast::Receiver<Updated>,
     /// Of a modern subscription; those of a session are with it.
     watched: HashMap<String, Watch>,
@@ -129,7 +132,8 @@ pub(super) fn stream(
 ) -> Result<Response<Payload>, Refusal> {
     let mut subscription = Subscription::open(endpoint, &session.scope, Filter::ALL, None)?;
     subscription.held = held;
-    subscription.replaced = session.open_stream();
+    let (replaced, asked) = session.open_stream();
+    (subscription.replaced, subscription.asked) = (replaced, Some(asked));
     // What changed while no stream was open is told on this one.
     subscription.heard = *lock(&session.heard);
     // Earlier versions have no events without data.
@@ -165,6 +169,7 @@ impl Subscription {
             filter,
             id: id.cloned(),
             session: None,
+            asked: None,
             updates: endpoint.handler.updates(),
             watched: HashMap::new(),
             queue: sse::Queue::new(),
@@ -300,8 +305,21 @@ impl sse::Told for Subscription {
                 Err(broadcast::error::RecvError::Lagged(_)) => self.all_updated(),
                 Err(broadcast::error::RecvError::Closed) => self.end(),
             },
+            Some(request) = asked(&mut self.asked) => {
+                // One that cannot be sent refuses itself.
+                if let Some(message) = self.session.as_ref().and_then(|session| session.asking(request)) {
+                    self.queue.push(sse::event([message.as_bytes()]));
+                }
+            }
             () = self.queue.quiet() => {}
         }
         true
+    }
+}
+
+async fn asked(asked: &mut Option<mpsc::Receiver<ClientRequest>>) -> Option<ClientRequest> {
+    match asked {
+        Some(asked) => asked.recv().await,
+        None => None,
     }
 }

@@ -11,6 +11,7 @@ use super::{Asked, Held, Refusal, Scope};
 use crate::catalog::TASKS;
 use crate::mcp::wire::{Era, Id, code, raw};
 use crate::policy::Principal;
+use crate::ports::ClientLine;
 
 /// A request on its way to the [`super::Handler`].
 #[derive(Clone, Debug)]
@@ -34,11 +35,20 @@ pub struct Request {
 }
 
 /// The session that a request came in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SessionOf {
     pub id: Arc<str>,
     /// Cancelled when it is over.
     pub ended: CancellationToken,
+    /// Its client, while none of its calls is under way.
+    pub line: Arc<dyn ClientLine>,
+}
+
+impl std::fmt::Debug for SessionOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Whoever has its id has the session.
+        f.debug_struct("SessionOf").finish_non_exhaustive()
+    }
 }
 
 /// What `_meta` of the parameters says to the transport; each as it came.

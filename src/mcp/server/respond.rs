@@ -178,7 +178,7 @@ async fn hear(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEven
 async fn ask(asked: &mut Option<(Arc<Session>, mpsc::Receiver<ClientRequest>)>) -> Option<Bytes> {
     let (session, receiver) = asked.as_mut()?;
     loop {
-        if let Some(message) = session.ask(receiver.recv().await?) {
+        if let Some(message) = session.asking(receiver.recv().await?) {
             return Some(sse::event([message.as_bytes()]));
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use super::{Asked, Changes, Held, Scope};
 use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id};
 use crate::policy::Principal;
-use crate::ports::{ClientAnswer, ClientRequest};
+use crate::ports::{ClientAnswer, ClientLine, ClientRequest};
 
 /// The bounds of [`Sessions`].
 pub(super) struct Limits {
@@ -33,6 +33,8 @@ pub(super) const LIMITS: Limits =
 
 /// Requests to one client that may wait for their answers.
 const MAX_ASKED: usize = 64;
+/// Requests that wait until they are written to its stream.
+const MAX_ASKED_ON_STREAM: usize = 16;
 
 /// How often all sessions are looked through for idle ones.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -72,8 +74,8 @@ pub(super) struct Session {
     /// Changes of resources since its stream ended, or since it first watched one. As many are kept as
     /// for a slow stream; of one that missed more, all that it watches may have changed.
     pub(super) missed: Mutex<Option<broadcast::Receiver<Updated>>>,
-    /// The stream of its GET.
-    stream: Mutex<Option<CancellationToken>>,
+    /// The stream of its GET, and what is asked on it.
+    stream: Mutex<Option<(CancellationToken, mpsc::Sender<ClientRequest>)>>,
 }
 
 /// Requests that the client has not answered yet.
@@ -191,7 +193,7 @@ impl Session {
 
     /// Whether the client has its stream open.
     pub(super) fn is_told(&self) -> bool {
-        lock(&self.stream).as_ref().is_some_and(|stream| !stream.is_cancelled())
+        lock(&self.stream).as_ref().is_some_and(|(stream, _)| !stream.is_cancelled())
     }
 
     fn end_if_idle(&self, now: u64, idle: Duration) -> bool {
@@ -231,7 +233,7 @@ impl Session {
 
     /// The message that asks the client, and remembers who waits for its answer. None when too many
     /// wait already, or nobody does any more.
-    pub(super) fn ask(&self, request: ClientRequest) -> Option<String> {
+    pub(super) fn asking(&self, request: ClientRequest) -> Option<String> {
         let ClientRequest { id: _, method, params, answer } = request;
         let mut asked = lock(&self.asked);
         asked.by_id.retain(|_, answer| !answer.is_closed());
@@ -252,13 +254,23 @@ impl Session {
         }
     }
 
-    /// A token that ends with the session, or when the client opens its stream anew.
-    pub(super) fn open_stream(&self) -> CancellationToken {
+    /// A token that ends with the session, or when the client opens its stream anew; and what is asked on
+    /// the stream.
+    pub(super) fn open_stream(&self) -> (CancellationToken, mpsc::Receiver<ClientRequest>) {
         let stream = self.ended.child_token();
-        if let Some(before) = lock(&self.stream).replace(stream.clone()) {
+        let (sender, receiver) = mpsc::channel(MAX_ASKED_ON_STREAM);
+        if let Some((before, _)) = lock(&self.stream).replace((stream.clone(), sender)) {
             before.cancel();
         }
-        stream
+        (stream, receiver)
+    }
+}
+
+impl ClientLine for Session {
+    fn ask(&self, request: ClientRequest) -> bool {
+        let stream = lock(&self.stream);
+        let open = stream.as_ref().filter(|(stream, _)| !stream.is_cancelled());
+        open.is_some_and(|(_, asks)| asks.try_send(request).is_ok())
     }
 }
 

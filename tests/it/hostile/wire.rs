@@ -58,6 +58,11 @@ impl Asked {
             .with("Mcp-Session-Id", session)
     }
 
+    /// What a legacy client says of its own: a notification, or an answer.
+    pub(super) fn said(session: &str, message: &Value) -> Self {
+        Self::post(message).with("MCP-Protocol-Version", LEGACY).with("Mcp-Session-Id", session)
+    }
+
     /// What a legacy client says first.
     pub(super) fn initialize() -> Self {
         let client = json!({"name": "it", "version": "1"});

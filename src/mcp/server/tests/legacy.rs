@@ -137,7 +137,7 @@ async fn sessions_are_bounded_and_busy_ones_stay() {
 
     let over = sessions(Duration::ZERO, Duration::ZERO);
     let (listening, idle) = (open(&over).expect("room"), open(&over).expect("room"));
-    let stream = listening.open_stream();
+    let (stream, _asked) = listening.open_stream();
     assert!(over.get(&idle.id, &all).is_none());
     assert!(over.get(&listening.id, &all).is_some(), "somebody listens");
     let elsewhere = asked(Scope::Toolset("data".into()));
