@@ -20,6 +20,7 @@ mod session;
 mod sight;
 mod task;
 mod views;
+mod wait;
 mod why;
 #[cfg(test)]
 mod tests;

@@ -553,6 +553,8 @@ pub trait Lender: Send + Sync {
 pub enum CallEvent {
     /// `notifications/progress`, without its token: the receiver puts in the one of its own client.
     Progress { progress: f64, total: Option<f64>, message: Option<String> },
+    /// The call has not begun, and this is why.
+    Waiting { message: String },
     /// `notifications/message`: raw params.
     Log(Arc<str>),
 }

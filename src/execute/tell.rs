@@ -94,6 +94,7 @@ mod tests {
         match event {
             CallEvent::Log(params) => params.to_string(),
             CallEvent::Progress { message, .. } => message.unwrap(),
+            CallEvent::Waiting { message } => message,
         }
     }
 

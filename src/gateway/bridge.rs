@@ -24,7 +24,7 @@ use self::held::{Came, Held, Talk};
 use self::seal::{Bound, Seal, State};
 use super::relay::Target;
 use super::session::{Clients, Shared};
-use super::{Gateway, personal, task};
+use super::{Gateway, personal, task, wait};
 use crate::catalog::{Route, TASKS};
 use crate::desired::Server;
 use crate::live::UpstreamKey;
@@ -151,7 +151,13 @@ impl Call<'_> {
     async fn lease(&self, main: &Upstream) -> Result<super::session::Lease, CallError> {
         let shared =
             Shared { server: self.server, key: self.upstream, connection: main, all: self.upstreams };
-        self.bridge.clients.of(self.request, shared, offered(self.request)).await
+        let lease = self.bridge.clients.of(self.request, shared, offered(self.request));
+        let what = format!("waiting for {} to start for this client", self.server.id);
+        tokio::select! {
+            // Cancel-safe: what was started for nobody is given back.
+            lease = wait::told(self.context, &what, lease) => lease,
+            () = self.context.cancel.cancelled() => Err(CallError::Cancelled),
+        }
     }
 
     fn bound<'a>(&'a self, target: &'a Target) -> Bound<'a> {

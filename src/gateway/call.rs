@@ -9,7 +9,7 @@ use super::audit::{Outcome, Timed};
 use super::authorize::{Rules, Verdict};
 use super::limit::{Busy, Leave};
 use super::search::{self, Form};
-use super::{Gateway, Reply, error_text, invalid, relay, tool_error};
+use super::{Gateway, Reply, error_text, invalid, relay, tool_error, wait};
 use crate::catalog::{Entry, List, ReadyTool, Route};
 use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::{ErrorObject, raw};
@@ -140,7 +140,8 @@ async fn enter(
         return Ok(Leave::default());
     }
     let wanted: Vec<_> = own.into_iter().chain(slots).collect();
-    gateway.limits.enter(&wanted, timeout, &context.cancel).await
+    let what = format!("waiting until {} has room for this call", entry.owner);
+    wait::told(context, &what, gateway.limits.enter(&wanted, timeout, &context.cancel)).await
 }
 
 fn refused(busy: &Busy) -> Ended {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::bridge::core_task;
-use super::{Gateway, task};
+use super::{Gateway, task, wait};
 use crate::catalog::Entry;
 use crate::desired::{Location, Server};
 use crate::http::Presented;
@@ -111,7 +111,9 @@ pub(super) async fn send(
     }
     let unusable = |why: String| CallError::Unusable(why);
     let call = async {
-        let connection = people.connection(user, server, wanted, shown).await?;
+        let opening = people.connection(user, server, wanted, shown);
+        let what = format!("connecting to {} for this user", server.id);
+        let connection = wait::told(context, &what, opening).await?;
         // It is told of nothing that it could ask, or answer later: nobody could come back to it.
         let context = CallContext { capabilities: None, ..context.clone() };
         let as_task = request.method == Method::ToolsCall && core_task::is_needed(entry, &connection);

@@ -257,7 +257,7 @@ fn calls_in_flight_finish_on_what_they_started_on() {
 }
 
 /// The writing end of a pipe that somebody reads.
-fn open_to_write(path: &std::path::Path) -> Option<std::fs::File> {
+pub(crate) fn open_to_write(path: &std::path::Path) -> Option<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
     std::fs::OpenOptions::new().write(true).custom_flags(flags).open(path).ok()

@@ -9,6 +9,7 @@ mod sessions;
 mod switch;
 mod table;
 pub(crate) mod upstream;
+mod waits;
 mod wire;
 
 use serde_json::{Value, json};

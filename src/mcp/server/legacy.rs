@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::request::{Level, Method, Request, SessionOf};
-use super::respond::{Call, MAX_EVENTS, Outcome, Running};
+use super::respond::{Call, MAX_EVENTS, Outcome, Progress, Running};
 use super::session::{CallInFlight, Session, lock};
 use super::{Asked, Endpoint, Excess, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
 use crate::mcp::wire::{self, Id, code, raw};
@@ -74,7 +74,16 @@ pub(super) async fn request(
     let outcome = Running::detachable(call, &endpoint.detached);
     // Before it said so, the server may choose: everything.
     let level = level.or(Some(UNSAID));
-    Ok(respond::answer(Call { request, outcome, events: receiver, asked, level, streams }).await)
+    Ok(respond::answer(Call {
+        request,
+        outcome,
+        events: receiver,
+        asked,
+        level,
+        streams,
+        progress: Progress::default(),
+    })
+    .await)
 }
 
 /// A server of 2026-07-28 is told the level in each request. Others do not get to see it.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::request::{Level, Method, Request};
-use super::respond::{Call, MAX_EVENTS, Running};
+use super::respond::{Call, MAX_EVENTS, Progress, Running};
 use super::{Asked, Endpoint, Excess, Payload, Refusal, headers, listen, reply, respond};
 use crate::mcp::wire::{Era, code, raw};
 use crate::ports::CallContext;
@@ -67,7 +67,16 @@ pub(super) async fn request(
     let outcome = Running::attached(
         call(Arc::clone(endpoint), Arc::clone(&request), sender, level.map(Level::as_str)).boxed(),
     );
-    Ok(respond::answer(Call { request, outcome, events: receiver, asked: None, level, streams }).await)
+    Ok(respond::answer(Call {
+        request,
+        outcome,
+        events: receiver,
+        asked: None,
+        level,
+        streams,
+        progress: Progress::default(),
+    })
+    .await)
 }
 
 /// Dropping it is the end of the call.

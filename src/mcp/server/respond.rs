@@ -44,6 +44,34 @@ pub(super) struct Call {
     pub(super) level: Option<Level>,
     /// Whether the client reads events at all.
     pub(super) streams: bool,
+    /// Where the progress that is told stands.
+    pub(super) progress: Progress,
+}
+
+/// Progress has to grow with each message (MCP `basic/utilities/progress`), also from what is said while a
+/// call waits to what its server counts from then on.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// What was told last, when a wait was told at all.
+    last: Option<f64>,
+}
+
+/// What one message of a wait adds: so little that whatever a server counts begins above it.
+const WAITED: f64 = 0.001;
+
+impl Progress {
+    fn waiting(&mut self) -> f64 {
+        let next = self.last.unwrap_or_default() + WAITED;
+        self.last = Some(next);
+        next
+    }
+
+    /// As the server has it, unless it would not grow.
+    fn of_server(&mut self, progress: f64) -> f64 {
+        let Some(last) = &mut self.last else { return progress };
+        *last = if progress > *last { progress } else { last.next_up() };
+        *last
+    }
 }
 
 /// A call; when `tracker` is there, it survives being dropped.
@@ -137,7 +165,7 @@ pub(super) async fn answer(mut call: Call) -> Response<Payload> {
         tokio::select! {
             biased;
             Some(event) = hear(&mut call.events) => {
-                if let Some(first) = notification(&call.request, call.level, &event) {
+                if let Some(first) = call.notification(&event) {
                     return Telling::begin(call, first).into_response();
                 }
             }
@@ -152,15 +180,14 @@ pub(super) async fn answer(mut call: Call) -> Response<Payload> {
 
 /// The outcome came first, unless something was said in the same moment.
 fn last(mut call: Call, outcome: Outcome) -> Response<Payload> {
-    let said = std::iter::from_fn(|| call.events.as_mut()?.try_recv().ok());
-    let mut said = said.filter_map(|event| notification(&call.request, call.level, &event));
-    let Some(first) = said.next() else {
-        drop(said);
-        return whole(&call.request, outcome);
-    };
-    let rest: Vec<_> = said.collect();
+    let mut said = Vec::new();
+    while let Some(Ok(event)) = call.events.as_mut().map(mpsc::Receiver::try_recv) {
+        said.extend(call.notification(&event));
+    }
+    let mut said = said.into_iter();
+    let Some(first) = said.next() else { return whole(&call.request, outcome) };
     let mut telling = Telling::begin(call, first);
-    for part in rest {
+    for part in said {
         telling.queue.push(part);
     }
     telling.end(outcome);
@@ -253,7 +280,7 @@ impl Telling {
     }
 
     fn tell(&mut self, event: &CallEvent) {
-        if let Some(part) = notification(&self.call.request, self.call.level, event) {
+        if let Some(part) = self.call.notification(event) {
             self.queue.push(part);
         }
     }
@@ -274,32 +301,42 @@ impl Telling {
     }
 }
 
-/// What is told of an event; none when the client did not ask for such.
-fn notification(request: &Request, level: Option<Level>, event: &CallEvent) -> Option<Bytes> {
-    let text = match event {
-        CallEvent::Progress { progress, total, message } => {
-            let token = request.meta.progress_token.as_ref()?.get();
-            let mut params = format!("{{\"progressToken\":{token},\"progress\":{}", number(*progress));
-            if let Some(total) = total {
-                let _ = write!(params, ",\"total\":{}", number(*total));
+impl Call {
+    /// What is told of an event; none when the client did not ask for such.
+    fn notification(&mut self, event: &CallEvent) -> Option<Bytes> {
+        let text = match event {
+            CallEvent::Progress { progress, total, message } => {
+                let token = self.request.meta.progress_token.as_ref()?.get();
+                progressed(token, self.progress.of_server(*progress), *total, message.as_deref())
             }
-            if let Some(message) = message {
-                let _ = write!(params, ",\"message\":{}", wire::quote(message));
+            CallEvent::Waiting { message } => {
+                let token = self.request.meta.progress_token.as_ref()?.get();
+                progressed(token, self.progress.waiting(), None, Some(message))
             }
-            params.push('}');
-            wire::notification("notifications/progress", Some(&params))
-        }
-        CallEvent::Log(params) => {
-            let wanted = level?;
-            let raw: &serde_json::value::RawValue = serde_json::from_str(params).ok()?;
-            let severity = raw::get_str(raw, "level").and_then(|text| Level::parse(&text))?;
-            if severity < wanted {
-                return None;
+            CallEvent::Log(params) => {
+                let wanted = self.level?;
+                let raw: &serde_json::value::RawValue = serde_json::from_str(params).ok()?;
+                let severity = raw::get_str(raw, "level").and_then(|text| Level::parse(&text))?;
+                if severity < wanted {
+                    return None;
+                }
+                wire::notification("notifications/message", Some(params))
             }
-            wire::notification("notifications/message", Some(params))
-        }
-    };
-    Some(sse::event([text.as_bytes()]))
+        };
+        Some(sse::event([text.as_bytes()]))
+    }
+}
+
+fn progressed(token: &str, progress: f64, total: Option<f64>, message: Option<&str>) -> String {
+    let mut params = format!("{{\"progressToken\":{token},\"progress\":{}", number(progress));
+    if let Some(total) = total {
+        let _ = write!(params, ",\"total\":{}", number(total));
+    }
+    if let Some(message) = message {
+        let _ = write!(params, ",\"message\":{}", wire::quote(message));
+    }
+    params.push('}');
+    wire::notification("notifications/progress", Some(&params))
 }
 
 /// Whole numbers are written as such: some clients take progress for an integer.
@@ -307,4 +344,30 @@ fn number(value: f64) -> serde_json::Value {
     let exact = value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0;
     #[expect(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
     if exact { (value as i64).into() } else { value.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_grows_from_waiting_to_what_the_server_counts() {
+        let mut plain = Progress::default();
+        assert_eq!(
+            [plain.of_server(0.0), plain.of_server(0.0)],
+            [0.0, 0.0],
+            "without a wait it is as it came"
+        );
+        let mut waited = Progress::default();
+        let told = [
+            waited.waiting(),
+            waited.waiting(),
+            waited.of_server(0.0),
+            waited.of_server(0.0),
+            waited.of_server(1.0),
+            waited.of_server(2.5),
+        ];
+        assert!(told.is_sorted_by(|before, after| before < after), "{told:?}");
+        assert_eq!(told[4..], [1.0, 2.5]);
+    }
 }

@@ -1,0 +1,62 @@
+//! What a client hears while its call waits before it begins: for a place among the calls of a server or
+//! tool, for an instance of its own to start, for a connection to be opened. Clients and proxies give up
+//! what says nothing for long.
+
+use std::time::Duration;
+
+use crate::ports::{CallContext, CallEvent};
+
+/// Until something is said: most waits are over before, and their calls answered as one JSON message.
+const FIRST: Duration = Duration::from_secs(2);
+/// And how often from then on: well below the time limits of clients, which begin at 30 s.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Waits, and says so from time to time to a client that listens. `what` is said: "waiting for …".
+pub(super) async fn told<T>(context: &CallContext, what: &str, waiting: impl Future<Output = T>) -> T {
+    told_every([FIRST, AGAIN], context, what, waiting).await
+}
+
+async fn told_every<T>(
+    [first, again]: [Duration; 2],
+    context: &CallContext,
+    what: &str,
+    waiting: impl Future<Output = T>,
+) -> T {
+    let Some(events) = &context.events else { return waiting.await };
+    tokio::pin!(waiting);
+    let (mut waited, mut pause) = (Duration::ZERO, first);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut waiting => return done,
+            () = tokio::time::sleep(pause) => {
+                waited += pause;
+                pause = again;
+                let message = format!("{what}, {} s", waited.as_secs());
+                // A full channel drops what is told, never a result.
+                let _ = events.try_send(CallEvent::Waiting { message });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_long_waits_are_told() {
+        let (sender, mut events) = mpsc::channel(16);
+        let context = CallContext { events: Some(sender), ..CallContext::default() };
+        told(&context, "waiting", std::future::ready(())).await;
+        assert!(events.try_recv().is_err());
+        let soon = [Duration::from_millis(1); 2];
+        let heard = async { (events.recv().await, events.recv().await) };
+        let (first, second) = told_every(soon, &context, "waiting", heard).await;
+        for event in [first, second] {
+            assert!(matches!(event, Some(CallEvent::Waiting { message }) if message == "waiting, 0 s"));
+        }
+    }
+}
