@@ -59,6 +59,24 @@ impl Default for Options<'_> {
     }
 }
 
+/// Whom every client of this process trusts besides the system's authorities.
+static TRUSTED: OnceLock<Vec<reqwest::Certificate>> = OnceLock::new();
+
+/// Has every client trust certificates (PEM) besides the system's. Said once, before any is used; what is
+/// said later does not count.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn trust(authorities: &[u8]) -> PortResult<()> {
+    let certificates = reqwest::Certificate::from_pem_bundle(authorities).map_err(not_set_up)?;
+    if certificates.is_empty() {
+        return Err(PortError::stalled("there is no certificate in it"));
+    }
+    // An error means that it was said before.
+    drop(TRUSTED.set(certificates));
+    Ok(())
+}
+
 /// A client for requests to other programs. Clones share connections.
 ///
 /// TLS and the certificates of the system are set up by the first request: most daemons make none.
@@ -141,6 +159,8 @@ impl Lazy {
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(self.idle)
             .tcp_nodelay(true);
+        let trusted = TRUSTED.get().into_iter().flatten().cloned();
+        let builder = trusted.fold(builder, reqwest::ClientBuilder::add_root_certificate);
         match self.timeout {
             Some(timeout) => builder.timeout(timeout),
             None => builder,

@@ -167,7 +167,8 @@ pub struct Settings {
     /// Host keys ssh trusts [default: `~/.ssh/known_hosts`].
     #[arg(long, value_name = "FILE", env = variable::KNOWN_HOSTS, hide_env_values = true, help_heading = "Remote repositories")]
     pub known_hosts: Option<PathBuf>,
-    /// Certificates trusted besides the system's (PEM).
+    /// Certificates trusted besides the system's (PEM): by repositories, servers elsewhere, and all else
+    /// that is asked over HTTPS.
     #[arg(long, value_name = "FILE", env = variable::CA_FILE, hide_env_values = true, help_heading = "Remote repositories")]
     pub ca_file: Option<PathBuf>,
     /// HTTP proxy [default: what `HTTPS_PROXY` says].

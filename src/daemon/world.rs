@@ -18,6 +18,7 @@ use crate::http::Presented;
 use crate::http::grants::Grants;
 use crate::http::opa::Opa;
 use crate::mcp::client::Upstreams;
+use crate::outgoing;
 use crate::ports::{
     Clock as _, Identities, Lookup, PortError, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets,
     Source, Store, ToolExecutor,
@@ -67,6 +68,9 @@ impl World {
         events: mpsc::Sender<Event>,
         tasks: &TaskTracker,
     ) -> PortResult<Self> {
+        if let Some(file) = &config.git.ca_file {
+            trust(file)?;
+        }
         let store = Arc::new(Redb::open(&config.state)?);
         let clean = store.get(CLEAN)?.is_some_and(|value| value == b"yes");
         store.put(CLEAN, b"")?;
@@ -158,6 +162,17 @@ impl World {
             executor: Arc::clone(&self.executor),
         }
     }
+}
+
+/// Has everything that is asked over HTTPS be trusted by these certificates too.
+#[expect(clippy::disallowed_methods, reason = "the file of certificates is read, once")]
+fn trust(file: &std::path::Path) -> PortResult<()> {
+    let failed = || {
+        PortError::stalled(format!("`--ca-file`: no certificates can be read from `{}`", file.display()))
+            .hint("give the path of a PEM file: blocks that begin with -----BEGIN CERTIFICATE-----")
+    };
+    let pem = std::fs::read(file).map_err(|error| failed().caused_by(error))?;
+    outgoing::trust(&pem).map_err(|error| failed().caused_by(error))
 }
 
 /// What servers elsewhere are shown. Tokens of users are encrypted under a key that is not in the store.

@@ -86,6 +86,34 @@ fn certificate(env: &TestEnv, daemon: &Daemon) -> Value {
 }
 
 #[test]
+fn a_server_elsewhere_is_trusted_by_the_authority_of_ca_file() {
+    let (far, near) = (TestEnv::new(), TestEnv::new());
+    far.repo().write("tools.yaml", &greeter("hello")).commit("hello");
+    let authority = Authority::new(&far);
+    let upstream = authority.daemon(&far, &[]);
+    let declared = format!(
+        "apiVersion: toolcrib.dev/v1alpha1\nkind: Server\nmetadata: {{name: far}}\nspec:\n  source: {{url: \"{}\"}}\n",
+        upstream.mcp
+    );
+    near.repo().write("far.yaml", &declared).commit("far");
+    let stranger = near.daemon(&[]);
+    super::wait_for_reason(&near, &stranger, "Server/far", "StartFailed");
+    stranger.terminate();
+
+    let daemon = near.daemon(&["--ca-file", &authority.text("ca.pem")]);
+    super::wait_for_names(&daemon, &["far_greet"]);
+    let said = super::call(&daemon, "far_greet", json!({"name": "Ada"}));
+    assert_eq!(super::text(&said), "hello Ada\n");
+    drop(daemon);
+
+    // A file without certificates is told before anything is done.
+    let key = authority.text("key.pem");
+    let refused =
+        near.run(&["run", "--repo", ".", "--state", near.state().to_str().unwrap(), "--ca-file", &key]);
+    assert!(refused.code != 0 && refused.stderr.contains("`--ca-file`"), "{}", refused.all());
+}
+
+#[test]
 fn clients_that_trust_the_authority_are_served_and_others_are_told() {
     let env = TestEnv::new();
     env.repo().write("tools.yaml", &greeter("hello")).commit("hello");

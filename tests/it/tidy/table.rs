@@ -96,6 +96,8 @@ pub(super) const MODULES: &[Rule] = &[
             "telemetry",
             "reconcile",
             "registrar",
+            // Says once whom all clients trust.
+            "outgoing",
             "config",
         ],
     ),
