@@ -17,6 +17,7 @@ mod docker;
 mod endpoints;
 mod examples;
 mod export;
+mod fidelity;
 mod gateway_unit;
 mod hostile;
 mod follow;
