@@ -9,7 +9,7 @@ use super::audit::{Outcome, Timed};
 use super::authorize::{Rules, Verdict};
 use super::limit::{Busy, Leave};
 use super::search::{self, Form};
-use super::{Gateway, Reply, error_text, invalid, relay, tool_error, wait};
+use super::{Gateway, Reply, error_text, invalid, relay, task, tool_error, wait};
 use crate::catalog::{Entry, List, ReadyTool, Route};
 use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::{ErrorObject, raw};
@@ -72,10 +72,14 @@ pub(super) async fn direct(
         }
         Verdict::Allowed => match enter(gateway, &rules, entry, context).await {
             Err(busy) => refused(&busy),
-            Ok(_leave) => match &entry.route {
+            Ok(leave) => match &entry.route {
                 Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
-                Route::Server { .. } => {
-                    short(relay::tool(gateway, &target, request, context).await, &judged.limits)
+                Route::Server { server, .. } => {
+                    let ended = relay::tool(gateway, &target, request, context).await;
+                    if let (Ok(Reply::Whole(text)), Outcome::Task) = &ended {
+                        task::counts(gateway, text, leave, server.timeout);
+                    }
+                    short(ended, &judged.limits)
                 }
             },
         },

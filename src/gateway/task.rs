@@ -14,12 +14,14 @@ mod tests;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 
 use self::id::{Key, TaskId};
 use self::open::{Open, Opened};
 use super::audit::{Outcome, Timed};
+use super::limit::Leave;
 use super::relay::{self, Target};
 use super::{Gateway, Reply, bridge, call, invalid};
 use crate::catalog::{Entry, List, Route, TASKS};
@@ -52,6 +54,15 @@ impl Tasks {
     /// Waits for no task any more.
     pub(super) fn close(&self) {
         self.open.clear();
+    }
+}
+
+/// A call was answered with a task: it counts among the calls of its server as long as it goes on, for at
+/// most `at_most`.
+pub(super) fn counts(gateway: &Gateway, result: &str, leave: Leave, at_most: Duration) {
+    let result: Option<&RawValue> = serde_json::from_str(result).ok();
+    if let Some(id) = result.and_then(|result| raw::get_str(result, "taskId")) {
+        gateway.tasks.open.keep(&id, leave, at_most);
     }
 }
 

@@ -150,7 +150,8 @@ pub struct ServerSpec {
     /// Default: none. Example: `https://example.com/weather.png`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icon: Option<Box<str>>,
-    /// Calls that it works on at once; further ones wait. Default: no limit. Example: `4`.
+    /// Calls that it works on at once; further ones wait. One that is answered with a task counts until its
+    /// end was told, or it was cancelled, for at most `timeout`. Default: no limit. Example: `4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     /// From start to the first complete list. Default: 60 s. Example: `2m`.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
 
+use super::super::limit::Leave;
 use crate::catalog::Entry;
 use crate::mcp::client::Held;
 use crate::resource::Digest;
@@ -34,12 +35,20 @@ pub(super) struct Opened {
     pub(super) entry: Arc<Entry>,
     /// Draining waits for who holds it. None: nobody has asked for long.
     pub(super) connection: Option<Held>,
+    /// Its place among the calls of its server, and until when it has that.
+    place: Option<(Arc<Leave>, Instant)>,
 }
 
 impl Opened {
     pub(super) fn new(entry: &Arc<Entry>, connection: &Held) -> Self {
         let now = Instant::now();
-        Self { began: now, asked: now, entry: Arc::clone(entry), connection: Some(connection.clone()) }
+        Self {
+            began: now,
+            asked: now,
+            entry: Arc::clone(entry),
+            connection: Some(connection.clone()),
+            place: None,
+        }
     }
 }
 
@@ -75,6 +84,15 @@ impl Open {
         Some(opened.clone())
     }
 
+    /// It keeps its place among the calls of its server until it has ended, for at most so long: nobody need
+    /// ever ask for its end.
+    pub(super) fn keep(&self, text: &str, leave: Leave, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        if let Some((_, opened)) = lock(&self.by_id).get_mut(&Digest::of_bytes(text.as_bytes())) {
+            opened.place = Some((Arc::new(leave), until));
+        }
+    }
+
     /// It has ended. None: that was known, or it was not remembered.
     pub(super) fn end(&self, text: &str) -> Option<Opened> {
         lock(&self.by_id).remove(&Digest::of_bytes(text.as_bytes())).map(|(_, opened)| opened)
@@ -99,6 +117,7 @@ impl Open {
                     for (_, opened) in all.values_mut() {
                         let idle = opened.asked.elapsed() >= IDLE;
                         opened.connection.take_if(|connection| idle || connection.is_closed());
+                        opened.place.take_if(|(_, until)| *until <= Instant::now());
                     }
                 }
             });

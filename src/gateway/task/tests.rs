@@ -170,6 +170,29 @@ async fn the_end_of_a_task_is_recorded_once_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_task_counts_among_the_calls_of_its_server_until_its_end_is_told() {
+    let mut world = World::new();
+    let mut offered = connected(&mut world).await;
+    Arc::make_mut(&mut offered.server).concurrency = Some(1);
+    world.publish(1, std::slice::from_ref(&offered), &[]);
+    let about = json!({"taskId": begun(&world).await, "inputResponses": {}});
+    let second = begun(&world);
+    tokio::pin!(second);
+    assert!(futures::poll!(&mut second).is_pending(), "the first task goes on");
+    ask(&world, "ada", TAKES, Method::TasksUpdate, about.clone()).await.expect("taken");
+    assert!(futures::poll!(&mut second).is_pending());
+    let state = ask(&world, "ada", TAKES, Method::TasksGet, about).await.expect("a state");
+    assert_eq!(state["status"], "completed");
+    let about = json!({"taskId": second.await});
+    // A task that is cancelled gives its place up, too.
+    let third = begun(&world);
+    tokio::pin!(third);
+    assert!(futures::poll!(&mut third).is_pending());
+    ask(&world, "ada", TAKES, Method::TasksCancel, about).await.expect("cancelled");
+    third.await;
+}
+
+#[tokio::test]
 async fn a_client_that_takes_no_tasks_gets_none_and_its_server_does_not_hear_of_them() {
     let mut world = World::new();
     let offered = connected(&mut world).await;
