@@ -30,8 +30,6 @@ pub use tls::TlsFiles;
 
 /// Where MCP is served unless said otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7800";
-/// The endpoint there, as clients on this machine reach it.
-pub const DEFAULT_MCP: &str = "http://127.0.0.1:7800/mcp";
 /// Where admin reads are served unless said otherwise.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:7801";
 /// How often a remote repository is asked for news. Often enough to feel prompt, rare enough that a
@@ -319,6 +317,28 @@ impl Config {
     pub fn public_endpoint(&self, listening: SocketAddr) -> String {
         self.public_url.as_deref().map_or_else(|| self.endpoint(listening), endpoint_below)
     }
+}
+
+/// The endpoint of a daemon with the settings of this file and environment, for clients on its machine that
+/// are told no other.
+pub fn usual_endpoint(file: &Settings, environment: &Environment) -> String {
+    let set = |name: &str, own: Option<&String>| {
+        environment.get(name).or(own.map(String::as_str)).map(str::to_owned)
+    };
+    let encrypted = environment.get(variable::TLS_CERT).is_some() || file.tls_cert.is_some();
+    let public = set(variable::PUBLIC_URL, file.public_url.as_ref()).filter(|_| encrypted);
+    if let Some(url) = public {
+        return endpoint_below(url.trim_end_matches('/'));
+    }
+    let listen = set(variable::LISTEN, file.listen.as_ref()).and_then(|text| text.parse::<SocketAddr>().ok());
+    let listen = listen.filter(|address| address.port() != 0).map(|mut address| {
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        address.to_string()
+    });
+    let address = listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+    endpoint_below(&format!("{}://{address}", if encrypted { "https" } else { "http" }))
 }
 
 fn endpoint_below(base: &str) -> String {

@@ -13,9 +13,8 @@ use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::render::Table;
-use crate::config::DEFAULT_MCP;
-use crate::config::Environment;
 use crate::config::raw::variable;
+use crate::config::{Environment, usual_endpoint};
 use crate::convert::connect::{Base, Client, EditError, Place, Reach, Scope};
 
 /// Connect an MCP client: write this endpoint into its configuration.
@@ -35,15 +34,9 @@ pub(super) struct Connect {
     /// The client.
     #[arg(value_enum)]
     client: Option<Client>,
-    /// The MCP endpoint.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = variable::URL,
-        hide_env_values = true,
-        default_value = DEFAULT_MCP
-    )]
-    url: String,
+    /// The MCP endpoint [default: of a daemon with this machine's configuration, else http://127.0.0.1:7800/mcp].
+    #[arg(long, value_name = "URL", env = variable::URL, hide_env_values = true)]
+    url: Option<String>,
     /// What the entry is called.
     #[arg(long, value_name = "NAME", default_value = "toolcrib")]
     name: String,
@@ -100,10 +93,12 @@ impl Connect {
         Ok(folder.join(place.path))
     }
 
-    fn reach(&self, client: Client) -> CliResult<Reach> {
+    fn reach(&self, client: Client, context: &Context) -> CliResult<Reach> {
+        let usual = || usual_endpoint(&context.file, &context.environment);
+        let url = self.url.clone().unwrap_or_else(usual);
         let named = client.takes_reference() || self.token_env.is_none();
         if client.takes_address() && named && !self.stdio {
-            return Ok(Reach::Http { url: self.url.clone(), token: self.token_env.clone() });
+            return Ok(Reach::Http { url, token: self.token_env.clone() });
         }
         let program = std::env::current_exe()
             .map_err(|error| CliError::failure("failed to find our own program").caused_by(&error))?;
@@ -111,7 +106,7 @@ impl Connect {
             .into_os_string()
             .into_string()
             .map_err(|path| CliError::failure(format!("the path `{}` is not UTF-8", path.display())))?;
-        Ok(Reach::Command(program, super::stdio::arguments(&self.url, self.token_env.as_deref())))
+        Ok(Reach::Command(program, super::stdio::arguments(&url, self.token_env.as_deref())))
     }
 
     fn connect(&self, client: Client, context: &Context) -> CliResult<Exit> {
@@ -122,7 +117,7 @@ impl Connect {
         let after = if self.remove {
             place.remove(text, &self.name)
         } else {
-            place.set(text, &self.name, &client.entry(&self.reach(client)?))
+            place.set(text, &self.name, &client.entry(&self.reach(client, context)?))
         };
         let after = after.map_err(|error| unreadable(&path, &error))?;
         let changed = after != text;

@@ -14,8 +14,8 @@ use super::target::Target;
 use super::validate::{self, Loaded};
 use crate::admin::view::view;
 use crate::catalog::{self, Catalog, Offered, ReadyTool};
-use crate::config::Settings;
 use crate::config::raw::variable;
+use crate::config::{Settings, usual_endpoint};
 use crate::convert::connect::{self, Client, Reach};
 use crate::convert::export::{self, Tool};
 use crate::convert::server_json::{self, ServerJson};
@@ -54,15 +54,9 @@ pub(super) struct Export {
     /// What is printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     format: Form,
-    /// The MCP endpoint.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = variable::URL,
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:7800/mcp"
-    )]
-    url: String,
+    /// The MCP endpoint [default: of a daemon with this machine's configuration, else http://127.0.0.1:7800/mcp].
+    #[arg(long, value_name = "URL", env = variable::URL, hide_env_values = true)]
+    url: Option<String>,
     /// Of definitions and `servers`: read the work tree below DIR instead of asking a daemon [default: this folder].
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
     offline: Option<PathBuf>,
@@ -92,7 +86,8 @@ pub(super) struct Export {
 }
 
 impl Export {
-    pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
+    pub(super) async fn execute(mut self, context: &Context) -> CliResult<Exit> {
+        self.url.get_or_insert_with(|| usual_endpoint(&context.file, &context.environment));
         match self.format {
             Form::Definitions => context.out.json(&self.definitions(context).await?)?,
             Form::ServerJson => context.out.json(&self.server_json()?)?,
@@ -108,11 +103,15 @@ impl Export {
         Ok(Exit::Success)
     }
 
+    fn endpoint(&self) -> &str {
+        self.url.as_deref().unwrap_or_default()
+    }
+
     fn reach(&self, client: Client) -> Reach {
         if client.takes_address() && (client.takes_reference() || self.token_env.is_none()) {
-            return Reach::Http { url: self.url.clone(), token: self.token_env.clone() };
+            return Reach::Http { url: self.endpoint().to_owned(), token: self.token_env.clone() };
         }
-        let args = super::stdio::arguments(&self.url, self.token_env.as_deref());
+        let args = super::stdio::arguments(self.endpoint(), self.token_env.as_deref());
         Reach::Command("toolcrib".to_owned(), args)
     }
 
@@ -123,7 +122,7 @@ impl Export {
         if !server_json::is_name(&name) {
             return Err(CliError::usage(format!("`{name}` is not a name of the registry")).hint(hint));
         }
-        Ok(export::server_json(name, &self.description, &self.version, &self.url))
+        Ok(export::server_json(name, &self.description, &self.version, self.endpoint()))
     }
 
     async fn definitions(&self, context: &Context) -> CliResult<Vec<Value>> {
@@ -137,7 +136,7 @@ impl Export {
             let owner = ResourceId::parse(entry["owner"].as_str()?)?;
             let tool =
                 Tool { name: entry["name"].as_str()?, owner: &owner, definition: &entry["definition"] };
-            Some(export::definition(&tool, &self.url))
+            Some(export::definition(&tool, self.endpoint()))
         };
         Ok(tools.filter_map(definition).collect())
     }

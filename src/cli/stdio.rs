@@ -5,8 +5,8 @@ use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::token::authorization;
 use super::trust::Trust;
-use crate::config::DEFAULT_MCP;
 use crate::config::raw::variable;
+use crate::config::usual_endpoint;
 use crate::mcp::client::{ForwardError, forward};
 
 /// Connect a client that only starts commands.
@@ -23,15 +23,9 @@ use crate::mcp::client::{ForwardError, forward};
 In the configuration of a client:
   {\"mcpServers\": {\"toolcrib\": {\"command\": \"toolcrib\", \"args\": [\"stdio\"]}}}")]
 pub(super) struct Stdio {
-    /// The MCP endpoint.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = variable::URL,
-        hide_env_values = true,
-        default_value = DEFAULT_MCP
-    )]
-    url: String,
+    /// The MCP endpoint [default: of a daemon with this machine's configuration, else http://127.0.0.1:7800/mcp].
+    #[arg(long, value_name = "URL", env = variable::URL, hide_env_values = true)]
+    url: Option<String>,
     /// Variable that holds the token.
     #[arg(long, value_name = "NAME", default_value = variable::TOKEN, value_parser = super::token::variable)]
     token_env: String,
@@ -52,7 +46,8 @@ impl Stdio {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
         let authorization = authorization(context, &self.token_env)?;
         let authorities = self.trust.read(context)?;
-        match forward(&self.url, authorization, &authorities, tokio::io::stdin(), tokio::io::stdout()).await {
+        let url = self.url.unwrap_or_else(|| usual_endpoint(&context.file, &context.environment));
+        match forward(&url, authorization, &authorities, tokio::io::stdin(), tokio::io::stdout()).await {
             // A client that ends without reading to the end is no fault.
             Ok(()) | Err(ForwardError::Write(_)) => Ok(Exit::Success),
             Err(error @ ForwardError::Address(_)) => Err(CliError::usage(error.to_string())

@@ -90,3 +90,28 @@ fn flags_win_over_the_file() {
     let merged = settings("{repo: flag, log: debug}").over(settings("{repo: file, path: p}"));
     assert_eq!(merged, settings("{repo: flag, log: debug, path: p}"));
 }
+
+#[test]
+fn clients_that_are_told_no_endpoint_use_the_one_of_this_configuration() {
+    let said = |file: &str, environment: &[(&str, &str)]| {
+        let file = settings(file);
+        usual_endpoint(&file, &Environment::from_pairs(environment.iter().copied()))
+    };
+    let encrypted = "{tls-cert: c.pem, tls-key: k.pem, listen: '0.0.0.0:7443'";
+    for (file, environment, expected) in [
+        ("{}".to_owned(), &[][..], "http://127.0.0.1:7800/mcp"),
+        ("{listen: '127.0.0.1:0'}".to_owned(), &[], "http://127.0.0.1:7800/mcp"),
+        (format!("{encrypted}}}"), &[], "https://127.0.0.1:7443/mcp"),
+        (
+            format!("{encrypted}, public-url: 'https://tools.example.org'}}"),
+            &[],
+            "https://tools.example.org/mcp",
+        ),
+        // A proxy stands before a listener that does not encrypt: from this machine the listener is reached.
+        ("{public-url: 'https://tools.example.org'}".to_owned(), &[], "http://127.0.0.1:7800/mcp"),
+        ("{}".to_owned(), &[("TOOLCRIB_TLS_CERT", "c.pem")], "https://127.0.0.1:7800/mcp"),
+        ("{}".to_owned(), &[("TOOLCRIB_LISTEN", "[::1]:7900")], "http://[::1]:7900/mcp"),
+    ] {
+        assert_eq!(said(&file, environment), expected, "{file} {environment:?}");
+    }
+}
