@@ -139,6 +139,44 @@ async fn a_lost_session_is_opened_anew_once_and_the_call_repeated() {
 }
 
 #[tokio::test]
+async fn a_session_in_the_place_of_a_lost_one_hears_the_log_level_before_the_repeated_call() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&heard);
+    let sessions = Arc::new(AtomicUsize::new(0));
+    let url = serve(move |asked| {
+        if asked.http != Method::POST {
+            return respond(405, "text/plain", "");
+        }
+        let (method, session) = (asked.method().to_owned(), asked.header("mcp-session-id").to_owned());
+        match method.as_str() {
+            "server/discover" => asked.error(400, -32600),
+            "initialize" => {
+                let now = sessions.fetch_add(1, Ordering::SeqCst) + 1;
+                let logs = json!({"protocolVersion": "2025-06-18", "capabilities": {"logging": {}}});
+                let mut response = asked.result(&logs);
+                response.headers_mut().insert("mcp-session-id", now.to_string().parse().expect("a header"));
+                response
+            }
+            "notifications/initialized" => accepted(),
+            _ => {
+                told.lock().unwrap().push(format!("{session} {method}"));
+                // The first session is forgotten as soon as it is open.
+                match session.as_str() {
+                    "1" => respond(404, "application/json", "{}"),
+                    _ => asked.result(&json!({"ok": true})),
+                }
+            }
+        }
+    })
+    .await;
+    let upstream = connect(url).await;
+    let context = CallContext { level: Some("warning"), ..CallContext::default() };
+    upstream.call("tools/call", &params("t", &json!({})), LONG, &context).await.expect("answered");
+    let heard = heard.lock().unwrap();
+    assert_eq!(*heard, ["1 logging/setLevel", "1 tools/call", "2 logging/setLevel", "2 tools/call"]);
+}
+
+#[tokio::test]
 async fn a_modern_request_says_in_headers_what_it_is_about() {
     let url = serve(|asked| {
         if let Some(answer) = modern(&asked) {
