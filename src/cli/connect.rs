@@ -34,7 +34,7 @@ pub(super) struct Connect {
     /// The client.
     #[arg(value_enum)]
     client: Option<Client>,
-    /// The MCP endpoint [default: of a daemon with this machine's configuration, else http://127.0.0.1:7800/mcp].
+    /// The MCP endpoint [default: of a daemon with this machine's configuration, else `127.0.0.1:7800`].
     #[arg(long, value_name = "URL", env = variable::URL, hide_env_values = true)]
     url: Option<String>,
     /// What the entry is called.

@@ -54,7 +54,7 @@ pub(super) struct Export {
     /// What is printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     format: Form,
-    /// The MCP endpoint [default: of a daemon with this machine's configuration, else http://127.0.0.1:7800/mcp].
+    /// The MCP endpoint [default: of a daemon with this machine's configuration, else `127.0.0.1:7800`].
     #[arg(long, value_name = "URL", env = variable::URL, hide_env_values = true)]
     url: Option<String>,
     /// Of definitions and `servers`: read the work tree below DIR instead of asking a daemon [default: this folder].

@@ -23,7 +23,7 @@ use crate::mcp::client::{ForwardError, forward};
 In the configuration of a client:
   {\"mcpServers\": {\"toolcrib\": {\"command\": \"toolcrib\", \"args\": [\"stdio\"]}}}")]
 pub(super) struct Stdio {
-    /// The MCP endpoint [default: of a daemon with this machine's configuration, else http://127.0.0.1:7800/mcp].
+    /// The MCP endpoint [default: of a daemon with this machine's configuration, else `127.0.0.1:7800`].
     #[arg(long, value_name = "URL", env = variable::URL, hide_env_values = true)]
     url: Option<String>,
     /// Variable that holds the token.

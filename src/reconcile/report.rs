@@ -194,10 +194,10 @@ impl Reconciler {
         if let Some(doubt) = self.checks.doubt(&serving.key) {
             return (ConditionStatus::Unknown, reason::UNHEALTHY, doubt);
         }
-        if !self.is_down(&serving.key, &self.ports.prober.connected()) {
-            (ConditionStatus::True, reason::RUNNING, "the instance answers".to_owned())
-        } else {
+        if self.is_down(&serving.key, &self.ports.prober.connected()) {
             (ConditionStatus::False, reason::CRASH_LOOP, "the instance does not answer".to_owned())
+        } else {
+            (ConditionStatus::True, reason::RUNNING, "the instance answers".to_owned())
         }
     }
 

@@ -352,11 +352,10 @@ mod tests {
 
     #[test]
     fn progress_grows_from_waiting_to_what_the_server_counts() {
+        // Without a wait it is as it came.
         let mut plain = Progress::default();
-        assert_eq!(
-            [plain.of_server(0.0), plain.of_server(0.0)],
-            [0.0, 0.0],
-            "without a wait it is as it came"
+        assert!(
+            [plain.of_server(5.0), plain.of_server(0.0)].map(f64::to_bits) == [5.0, 0.0].map(f64::to_bits)
         );
         let mut waited = Progress::default();
         let told = [
@@ -368,6 +367,6 @@ mod tests {
             waited.of_server(2.5),
         ];
         assert!(told.is_sorted_by(|before, after| before < after), "{told:?}");
-        assert_eq!(told[4..], [1.0, 2.5]);
+        assert!(told[4].to_bits() == 1.0_f64.to_bits() && told[5].to_bits() == 2.5_f64.to_bits(), "{told:?}");
     }
 }
