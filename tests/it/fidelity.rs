@@ -115,10 +115,10 @@ impl Client {
     /// The result of a request, as it is written. `more` are members of the parameters, JSON without braces.
     async fn ask(&self, method: &str, more: &str, name: &str) -> String {
         let meta = match self.era {
-            Era::Legacy => r#""client/x":[1.0,"\u0041"]"#.to_owned(),
-            Era::Modern => format!(
-                r#""client/x":[1.0,"\u0041"],"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{{"name":"it","version":"1"}},"io.modelcontextprotocol/clientCapabilities":{{}}"#
-            ),
+            Era::Legacy => r#""client/x":[1.0,"\u0041"]"#,
+            Era::Modern => {
+                r#""client/x":[1.0,"\u0041"],"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"it","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}"#
+            }
         };
         let comma = if more.is_empty() { "" } else { "," };
         let params = format!(r#"{{{more}{comma}"_meta":{{{meta}}}}}"#);

@@ -82,7 +82,7 @@ impl Offer {
     }
 }
 
-fn respond(era: Era, verb: &Method, body: &[u8], offer: &Offer, last: &Mutex<String>) -> Response<Body> {
+fn respond(era: Era, verb: &Method, body: &[u8], offer: &Offer, noted: &Mutex<String>) -> Response<Body> {
     if verb != Method::POST {
         return answer(StatusCode::METHOD_NOT_ALLOWED, String::new());
     }
@@ -106,7 +106,7 @@ fn respond(era: Era, verb: &Method, body: &[u8], offer: &Offer, last: &Mutex<Str
         "resources/list" => list("resources", &offer.resources),
         "resources/templates/list" => list("resourceTemplates", &offer.templates),
         "tools/call" => {
-            *last.lock().unwrap() = super::members(text)["params"].clone();
+            noted.lock().unwrap().clone_from(&super::members(text)["params"]);
             Offer::at(&offer.tools, &offer.calls, &params["name"]).1.clone()
         }
         "prompts/get" => Offer::at(&offer.prompts, &offer.messages, &params["name"]).clone(),
