@@ -65,7 +65,11 @@ impl Reconciler {
         self.unanswered
             .0
             .retain(|key, _| serving.get(&key.server).is_some_and(|serving| serving.key == *key));
-        for key in self.unanswered.due(self.ports.clock.now()) {
+        let connected = self.ports.prober.connected();
+        // Without a connection it is the plan that makes another.
+        for key in
+            self.unanswered.due(self.ports.clock.now()).into_iter().filter(|key| connected.contains(key))
+        {
             self.refresh(key);
         }
     }
