@@ -1,5 +1,5 @@
 # What may be reached from a container. Asked when a revision is read: what does not fit is not run at all.
-# Whatever is not declared in `egress` cannot be reached anyhow.
+# Whatever is not declared in `egress`, by the resource or its integrations, cannot be reached anyhow.
 #
 # Points: admission.
 package toolcrib.egress

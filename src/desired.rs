@@ -6,6 +6,7 @@
 
 pub mod argv;
 mod context;
+mod egress;
 mod files;
 mod limits;
 mod names;
@@ -38,7 +39,7 @@ use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust, WhenDown};
 use crate::resource::signers::Signers;
 use crate::resource::toolset::Access;
-use crate::resource::workload::{Mounts, Security};
+use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
 
 pub use files::blobs;
@@ -74,6 +75,19 @@ pub struct Desired {
     /// What each server and tool was resolved from, so that the next revision can tell that nothing
     /// changed.
     pub origins: Origins,
+}
+
+impl Desired {
+    /// What is allowed to be reached from one runner, set by set.
+    pub fn egress(&self, runner: &Name) -> BTreeSet<Arc<[Egress]>> {
+        let tools = self.tools.values().map(|tool| (&tool.runner, &tool.egress));
+        let servers = self.servers.values().filter_map(|server| match &server.location {
+            Location::Runner(workload) => Some((&workload.runner, &workload.egress)),
+            Location::Remote { .. } => None,
+        });
+        let here = |(on, egress): &(&Name, &Arc<[Egress]>)| *on == runner && !egress.is_empty();
+        tools.chain(servers).filter(here).map(|(_, egress)| Arc::clone(egress)).collect()
+    }
 }
 
 /// What was resolved from what, by resource.
@@ -316,6 +330,9 @@ pub struct Workload {
     pub security: Arc<Security>,
     #[serde(skip_serializing_if = "Mounts::is_empty")]
     pub volumes: Mounts,
+    /// What a container may reach, integrations included: in order, each once, in lower case.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub egress: Arc<[Egress]>,
 }
 
 /// What is executed.
@@ -382,6 +399,8 @@ pub struct Tool {
     pub limits: Limits,
     pub security: Arc<Security>,
     pub volumes: Arc<Mounts>,
+    /// As in [`Workload::egress`].
+    pub egress: Arc<[Egress]>,
     pub timeout: Duration,
     /// Bytes of stdout and stderr each.
     pub max_output: u64,

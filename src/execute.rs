@@ -105,6 +105,7 @@ impl Executor {
             limits: tool.limits.clone(),
             security: tool.security.clone(),
             volumes: Arc::clone(&tool.volumes),
+            egress: Arc::clone(&tool.egress),
             timeout: tool.timeout + MARGIN,
         };
         let running = teller.while_waiting("starting", runner.run(run)).await?;

@@ -19,7 +19,7 @@ pub use crate::live::Offer;
 use crate::live::{Instance, InstanceId, Inventory, UpstreamKey};
 use crate::policy::{PolicySet, Remote};
 use crate::resource::policy::Point;
-use crate::resource::workload::{Mounts, Security};
+use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Digest, EnvValue, Name, ResourceId, SecretRef};
 
 pub use source::{Lookup, Source};
@@ -254,6 +254,8 @@ pub struct Run {
     pub limits: Limits,
     pub security: Arc<Security>,
     pub volumes: Arc<Mounts>,
+    /// As in [`Workload::egress`].
+    pub egress: Arc<[Egress]>,
     pub timeout: Duration,
 }
 
@@ -336,6 +338,11 @@ pub trait Runner: Send + Sync {
     }
     /// Removes images of ours whose build digest is not in `keep`.
     async fn collect(&self, _keep: &BTreeSet<Digest>) -> PortResult<()> {
+        Ok(())
+    }
+    /// Removes the ways out of containers but those to one of these sets of places, and to what
+    /// instances that run may reach.
+    async fn keep_egress(&self, _wanted: &BTreeSet<Arc<[Egress]>>) -> PortResult<()> {
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use crate::live::{Instance, InstanceId, InstanceState};
 use crate::ports::{
     BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running, SecretValue,
 };
+use crate::resource::workload::Egress;
 use crate::resource::{Cpu, Digest, Name};
 use crate::telemetry::Metrics;
 
@@ -186,5 +187,9 @@ impl Runner for Metered {
 
     async fn collect(&self, keep: &BTreeSet<Digest>) -> PortResult<()> {
         self.inner.collect(keep).await
+    }
+
+    async fn keep_egress(&self, wanted: &BTreeSet<Arc<[Egress]>>) -> PortResult<()> {
+        self.inner.keep_egress(wanted).await
     }
 }

@@ -67,7 +67,8 @@ async fn clean(world: &World) -> PortResult<()> {
     for name in world.pool.names() {
         let Some(runner) = world.pool.get(&name) else { continue };
         // A runner that cannot be asked has started nothing either.
-        for instance in runner.observe().await.unwrap_or_default() {
+        let Ok(instances) = runner.observe().await else { continue };
+        for instance in instances {
             if let Err(error) = runner.stop(&instance.id, STOP).await {
                 tracing::warn!(instance = instance.name, error = %error.chain(), "not removed");
                 result = Err(error);
@@ -75,6 +76,10 @@ async fn clean(world: &World) -> PortResult<()> {
         }
         if let Err(error) = discard_volumes(&*runner).await {
             tracing::warn!(error = %error.chain(), "a volume of the tests stays");
+            result = Err(error);
+        }
+        if let Err(error) = runner.keep_egress(&BTreeSet::new()).await {
+            tracing::warn!(runner = %name, error = %error.chain(), "ways out are not removed");
             result = Err(error);
         }
     }

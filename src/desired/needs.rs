@@ -8,6 +8,7 @@ use super::place::Findings;
 use super::toolset::unknown_server;
 use crate::manifest::suggest::nearest;
 use crate::manifest::{Declared, Diagnostic, Manifest, Place};
+use crate::resource::workload::Egress;
 use crate::resource::{Digest, EnvValue, IntegrationSpec, Kind, Name, ResourceId, Spec};
 
 /// Variables or files by name or path.
@@ -30,6 +31,11 @@ impl<'a> Integrations<'a> {
     /// The names of the variables that one gives; none when it is not there.
     pub(super) fn variables(&self, name: &Name) -> Option<impl Iterator<Item = &str>> {
         self.0.get(name).map(|(_, spec, _)| spec.env.keys().map(String::as_str))
+    }
+
+    /// What those who name it may reach.
+    pub(super) fn egress(&self, name: &Name) -> &'a [Egress] {
+        self.0.get(name).map_or(&[], |(_, spec, _)| &spec.egress)
     }
 
     /// Over what the named ones give.

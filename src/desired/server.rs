@@ -7,8 +7,8 @@ use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
 use super::tool::MAX_NAME;
 use super::{
-    Digests, HealthCheck, Location, Presented, Program, Runner, Server, Workload, files, limits, needs, pin,
-    remote, volumes,
+    Digests, HealthCheck, Location, Presented, Program, Runner, Server, Workload, egress, files, limits,
+    needs, pin, remote, volumes,
 };
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
@@ -41,6 +41,7 @@ pub(super) fn server(
     needs::dependencies(context, &declared.metadata.name, &spec.depends_on, findings);
     let located = match &spec.source {
         ServerSource::Url(url) => {
+            egress::elsewhere(spec, findings);
             let (location, digest) = remote::location(context, declared, spec, url, findings);
             Some((location, None, digest, None))
         }
@@ -155,6 +156,8 @@ fn workload(
     let own = (&spec.env, &spec.files);
     let (env, files) = needs::merge(context, declared, &spec.integrations, own, findings);
     let volumes = volumes::mounts(&spec.volumes, runner.kind, &security, &files, findings);
+    let egress = egress::allowed(context, &runner, (&spec.egress, &spec.integrations), findings);
+    egress::apart(&egress, &spec.transport, findings);
     let (program, build) = program(context, declared, spec, &runner, findings)?;
     let workload = Workload {
         resource: declared.id(),
@@ -166,6 +169,7 @@ fn workload(
         limits,
         security,
         volumes,
+        egress,
     };
     Some((workload, build))
 }

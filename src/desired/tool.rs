@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 
 use super::context::{Context, LEAST_MEMORY};
 use super::place::Findings;
-use super::{Digests, Runner, Tool, argv, limits, needs, pin, schema, volumes};
+use super::{Digests, Runner, Tool, argv, egress, limits, needs, pin, schema, volumes};
 use crate::build::BuildSpec;
 use crate::manifest::{Declared, Diagnostic};
 use crate::resource::runner::RunnerKind;
 use crate::resource::tool::{ArgTemplate, ToolSpec};
-use crate::resource::workload::Mounts;
+use crate::resource::workload::{Egress, Mounts};
 use crate::resource::{Digest, Memory};
 
 /// Characters of a published name: what every client takes.
@@ -49,6 +49,7 @@ pub(super) fn tool(
     let (env, mounted) =
         needs::merge(context, declared, &spec.integrations, (&spec.env, &spec.files), findings);
     let volumes = volumes::mounts(&spec.volumes, runner.kind, &security, &mounted, findings);
+    let egress = egress::allowed(context, &runner, (&spec.egress, &spec.integrations), findings);
     let command = command?;
     if findings.failed() || findings.pending {
         return None;
@@ -66,6 +67,7 @@ pub(super) fn tool(
             stdin: spec.stdin.as_deref(),
             properties: &input.properties,
             volumes: &volumes,
+            egress: &egress,
             rest: (&env, &mounted, &dir, &limits, &security, files),
         },
     );
@@ -87,6 +89,7 @@ pub(super) fn tool(
         limits,
         security,
         volumes: Arc::new(volumes),
+        egress,
         timeout: context.timeout(spec.timeout),
         max_output: spec.max_output.unwrap_or(MAX_OUTPUT).0,
         success_exit_codes: spec.success_exit_codes.clone().unwrap_or_else(|| vec![0]),
@@ -132,6 +135,8 @@ struct Ingredients<'a, Rest: Serialize> {
     properties: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "Mounts::is_empty")]
     volumes: &'a Mounts,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    egress: &'a [Egress],
     rest: Rest,
 }
 

@@ -177,6 +177,7 @@ fn tool(schema: &str) -> ReadyTool {
         limits: desired::Limits::default(),
         security: Arc::default(),
         volumes: Arc::default(),
+        egress: Arc::default(),
         timeout: LONG,
         max_output: 1024,
         tests: Arc::default(),

@@ -8,8 +8,9 @@ use std::{env, io};
 const SOURCE: &str = "src/init/main.rs";
 
 fn main() -> Result<(), io::Error> {
-    println!("cargo::rerun-if-changed={SOURCE}");
-    println!("cargo::rerun-if-changed=src/init/build.rs");
+    for source in ["src/init", "src/outgoing/forbidden.rs"] {
+        println!("cargo::rerun-if-changed={source}");
+    }
     let var = |name: &str| env::var(name).map_err(|error| io::Error::other(format!("{name}: {error}")));
     let out = PathBuf::from(var("OUT_DIR")?).join("crib-init");
     let mut command = Command::new(var("RUSTC")?);

@@ -4,7 +4,7 @@
 //! Toolcrib and brought to the engine in a volume. It must run in any image, as any user, with a
 //! read-only root and without capabilities.
 //!
-//! `crib-init run [--frame] -- PROGRAM [ARG...]`
+//! `crib-init run [--frame] [--egress ADDRESS:PORT]... -- PROGRAM [ARG...]`
 //!
 //! It starts PROGRAM as its child with the container's own standard streams, hands on signals,
 //! reaps whatever else is orphaned, and ends with the code of PROGRAM (128 + signal when one ended
@@ -21,12 +21,23 @@
 //!         u32 count  (u32 length, PATH)  (u32 length, CONTENTS)   files, absolute paths
 //! ```
 //!
+//! With `--egress`, it listens there and hands each connection to a forwarder ([`egress`]), which is
+//! this program again, in a container of its own ([`forward`]): `crib-init forward HOST:PORT...`
+//!
 //! Invariants: a frame that is late, cut or too large starts nothing; nothing of a frame is ever
 //! printed. Codes of its own: 125 for a bad frame or usage, 126 not executable, 127 not found.
 
+mod egress;
+#[path = "../outgoing/forbidden.rs"]
+mod forbidden;
+mod forward;
+mod sys;
+
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Write};
 use std::mem::ManuallyDrop;
+use std::net::SocketAddrV4;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -46,6 +57,7 @@ const NOT_FOUND: i32 = 127;
 /// this program is built for.
 const FORWARDED: [i32; 7] = [1, 2, 3, 10, 12, 15, 28];
 const SIGALRM: i32 = 14;
+const SIGTERM: i32 = 15;
 
 /// What the C library gives and `std` does not.
 mod c {
@@ -61,7 +73,7 @@ mod c {
 /// The child, once there is one; before, the last signal that came for it, negative.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
-extern "C" fn forward(signal: i32) {
+extern "C" fn hand_on(signal: i32) {
     let child = CHILD.load(Ordering::SeqCst);
     if child > 0 {
         // SAFETY: `kill` may be called in a signal handler.
@@ -157,21 +169,48 @@ fn wait(child: i32) -> i32 {
     }
 }
 
-fn main() {
-    for signal in FORWARDED {
-        on(signal, forward);
+/// What follows `--egress`, as often as it is there; none when one of them is no address.
+fn addresses(args: &mut std::iter::Peekable<impl Iterator<Item = OsString>>) -> Option<Vec<SocketAddrV4>> {
+    let mut addresses = Vec::new();
+    while args.next_if(|arg| arg == "--egress").is_some() {
+        addresses.push(args.next()?.to_str()?.parse().ok()?);
     }
+    Some(addresses)
+}
+
+extern "C" fn end(_: i32) {
+    // SAFETY: `_exit` may be called in a signal handler.
+    unsafe { c::_exit(0) }
+}
+
+fn main() {
     let mut args = std::env::args_os().skip(1).peekable();
+    if args.next_if(|arg| arg == "forward").is_some() {
+        on(SIGTERM, end);
+        let targets = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+        if let Err(error) = forward::forward(targets) {
+            fail(BAD_START, "cannot listen for connections", &error);
+        }
+        return;
+    }
+    for signal in FORWARDED {
+        on(signal, hand_on);
+    }
     let run = args.next().is_some_and(|arg| arg == "run");
     let framed = args.next_if(|arg| arg == "--frame").is_some();
+    let egress = addresses(&mut args);
     let separated = args.next().is_some_and(|arg| arg == "--");
-    let (true, true, Some(program)) = (run, separated, args.next()) else {
+    let (true, Some(egress), true, Some(program)) = (run, egress, separated, args.next()) else {
         fail(
             BAD_START,
-            "usage: crib-init run [--frame] -- PROGRAM [ARG...]",
+            "usage: crib-init run [--frame] [--egress ADDRESS:PORT]... -- PROGRAM [ARG...]",
             &ErrorKind::InvalidInput.into(),
         );
     };
+    if !egress.is_empty() {
+        egress::listen(&egress)
+            .unwrap_or_else(|error| fail(BAD_START, "cannot listen where hosts are reached", &error));
+    }
     let mut command = Command::new(&program);
     command.args(args);
     if framed {

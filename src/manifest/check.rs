@@ -20,7 +20,7 @@ use crate::resource::crib::CribSpec;
 use crate::resource::integration::IntegrationSpec;
 use crate::resource::policy::{OpaSource, Point, PolicySpec};
 use crate::resource::runner::RunnerSpec;
-use crate::resource::workload::{BuildSource, Security, Volumes};
+use crate::resource::workload::{BuildSource, Egress, Security, Volumes};
 use crate::resource::{EnvValue, SecretRef, Spec};
 
 pub(super) use toolset::access_fails;
@@ -132,6 +132,23 @@ impl Check<'_, '_> {
                 self.invalid(path, "the variable has no name", "write `secret: {env: NAME}`");
             }
             SecretRef::File(_) | SecretRef::Env(_) => {}
+        }
+    }
+
+    /// Programs reach a host by its name, which leads to where its connections are taken from.
+    fn egress(&mut self, egress: &[Egress]) {
+        for (at, to) in egress.iter().enumerate() {
+            let at = at.to_string();
+            if to.is_address() {
+                let message = format!("`{}` is an address, and hosts are reached by name", to.host);
+                let hint =
+                    "write the host's name, as the program has it; it is resolved outside of the container";
+                self.invalid(&["egress", &at], message, hint);
+            } else if to.is_local() {
+                let message = format!("`{}` is the container itself", to.host);
+                let hint = "the machine of the engine is `host.docker.internal`";
+                self.invalid(&["egress", &at], message, hint);
+            }
         }
     }
 
@@ -266,6 +283,7 @@ fn integration(check: &mut Check<'_, '_>, spec: &IntegrationSpec) {
         check.file(path);
         check.secret(&["files", path, "secret"], &value.secret);
     }
+    check.egress(&spec.egress);
 }
 
 fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {

@@ -56,6 +56,11 @@ pub const CODES: &[Code] = &[
         "Rename one of them or remove it.",
     ),
     code(
+        "egress-not-held",
+        "What may be reached is declared for something that nothing holds to it: a process, or a server elsewhere.",
+        "Run it in a container, or remove `egress`.",
+    ),
+    code(
         "faulty-reference",
         "A resource refers to another one that is declared with a fault.",
         "Correct the other one first.",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 
-use super::forbidden;
+use super::forbidden::forbidden;
 
 /// A resolver that does not answer is tried again by whoever asked.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -32,6 +32,7 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         limits: Limits::default(),
         security: Arc::default(),
         volumes: BTreeMap::new(),
+        egress: Arc::default(),
     };
     Arc::new(Server {
         id,

@@ -159,7 +159,7 @@ fn decide(rules: &PolicySet, document: &Value, version: &Version) -> Decision {
 /// What rules see of a resource: `input.resource`, and the runner it is for.
 ///
 /// `images` are those it runs or, where Toolcrib writes the Dockerfile, is built on; `egress` what it
-/// may reach.
+/// may reach, its integrations' included.
 fn document(declared: &Declared, desired: &Desired, version: &Version) -> Value {
     let mut resource = Map::new();
     resource.insert("kind".to_owned(), declared.spec.kind().as_str().into());
@@ -174,10 +174,12 @@ fn document(declared: &Declared, desired: &Desired, version: &Version) -> Value 
     // The types serialise as JSON whatever they hold: a rule that finds nothing here must not let through
     // what it would refuse, and `null` is what no `spec` ever is.
     let spec = spec.unwrap_or(Value::Null);
-    let egress = match &declared.spec {
-        Spec::Server(spec) => &*spec.egress,
-        Spec::Tool(spec) => &*spec.egress,
-        _ => &[],
+    let egress = match version {
+        Version::Tool(tool) => &*tool.egress,
+        Version::Server(server) => match &server.location {
+            Location::Runner(workload) => &*workload.egress,
+            Location::Remote { .. } => &[],
+        },
     };
     let egress: Vec<_> = egress.iter().map(|to| json!({"host": to.host, "port": to.port})).collect();
     resource.insert("egress".to_owned(), json!(egress));

@@ -291,6 +291,7 @@ fn described_workload(
         limits: Limits::default(),
         security: Arc::default(),
         volumes: BTreeMap::new(),
+        egress: Arc::default(),
     };
     let digest = Digest::of("probe", &workload);
     let unique = hex::encode(rand::random::<[u8; 4]>());

@@ -23,6 +23,7 @@ use crate::ports::{
     SecretValue,
 };
 use crate::resource::server::Transport;
+use crate::resource::workload::Egress;
 use crate::resource::{Digest, Name, ResourceId};
 use crate::telemetry::progress;
 
@@ -259,12 +260,19 @@ pub async fn build(ports: Ports, wanted: Wanted, cancel: CancellationToken) -> D
     Done::Built { id, runner, digest, result }
 }
 
-/// Removes images of ours whose digest is not in `keep`.
-pub async fn collect(ports: Ports, runner: Name, keep: BTreeSet<Digest>) -> Done {
-    if let Some(engine) = ports.runners.get(&runner)
-        && let Err(error) = engine.collect(&keep).await
-    {
+/// Removes images of ours whose digest is not in `keep`, and ways out that are not in `egress`.
+pub async fn collect(
+    ports: Ports,
+    runner: Name,
+    keep: BTreeSet<Digest>,
+    egress: BTreeSet<Arc<[Egress]>>,
+) -> Done {
+    let Some(engine) = ports.runners.get(&runner) else { return Done::Collected };
+    if let Err(error) = engine.collect(&keep).await {
         tracing::warn!(%runner, error = %error.chain(), "images that nothing wants stay");
+    }
+    if let Err(error) = engine.keep_egress(&egress).await {
+        tracing::warn!(%runner, error = %error.chain(), "ways out that nothing wants stay");
     }
     Done::Collected
 }

@@ -219,7 +219,10 @@ impl Reconciler {
         let keep: BTreeSet<_> = servers.chain(tools).collect();
         for runner in self.runners.keys().cloned().collect::<Vec<_>>() {
             let (ports, keep) = (self.ports.clone(), keep.clone());
-            self.spawn(Key::Collect(runner.clone()), None, |_| Box::pin(job::collect(ports, runner, keep)));
+            let egress = desired.egress(&runner);
+            self.spawn(Key::Collect(runner.clone()), None, |_| {
+                Box::pin(job::collect(ports, runner, keep, egress))
+            });
         }
     }
 

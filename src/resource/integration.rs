@@ -37,9 +37,8 @@ pub struct IntegrationSpec {
     /// Default: none. Example: `/run/toolcrib/key.pem: {secret: {file: /etc/toolcrib/key.pem}}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Reference>,
-    /// Hosts that workloads with this integration may reach, as `host` or `host:port`.
+    /// Hosts that workloads with this integration may reach, besides their own, as `host` or `host:port`.
     ///
-    /// Not supported by this version: a workload has no network beyond what its transport needs.
     /// Default: none. Example: `[api.github.com:443]`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub egress: Box<[Egress]>,

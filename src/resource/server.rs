@@ -101,9 +101,10 @@ pub struct ServerSpec {
     /// Default: none. Example: `{/var/cache/weather: weather-cache}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Volumes,
-    /// Hosts it may reach, as `host` or `host:port`. Not supported by this version.
+    /// Hosts it may reach over TCP, as `host` or `host:port` (443 where there is none). In its container they
+    /// have their names, and nothing else can be reached. `host.docker.internal` is the engine's machine.
     ///
-    /// Default: none. Example: `[api.example.com:443]`.
+    /// Default: none. Example: `[api.example.com, db.example.com:5432]`.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub egress: Box<[Egress]>,
     /// Limits of an instance. Example: `{memory: 256Mi, cpu: 500m}`.

@@ -139,13 +139,30 @@ impl<'de> Deserialize<'de> for Volume {
 /// A host and port that may be reached: `api.example.com` or `api.example.com:8443`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Egress {
-    /// A DNS name or an IPv4 address.
+    /// A DNS name.
     pub host: String,
     /// Default: 443.
     pub port: u16,
 }
 
 impl Egress {
+    /// Whether it is an address rather than a name, as the URL Standard tells the two apart: its last part
+    /// is a number.
+    pub fn is_address(&self) -> bool {
+        let last = self.host.rsplit('.').next().unwrap_or_default();
+        let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+        match hex {
+            Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+            None => last.bytes().all(|b| b.is_ascii_digit()),
+        }
+    }
+
+    /// Whether it names the machine it is asked on (RFC 6761, section 6.3).
+    pub fn is_local(&self) -> bool {
+        let last = self.host.rsplit('.').next().unwrap_or_default();
+        last.eq_ignore_ascii_case("localhost")
+    }
+
     /// Reads `host` or `host:port`.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.split_once(':') {
@@ -175,7 +192,12 @@ impl<'de> Deserialize<'de> for Egress {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{text}` is not a host: write `host` or `host:port`"))
+            let why = if text.contains('*') {
+                "stands for many hosts, and each has to be named"
+            } else {
+                "is not a host: write `host` or `host:port`"
+            };
+            serde::de::Error::custom(format!("`{text}` {why}"))
         })
     }
 }

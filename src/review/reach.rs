@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{Concern, Side};
-use crate::desired::Location;
 use crate::desired::remote::Credentials;
+use crate::desired::{Location, Workload};
 use crate::manifest::{Declared, Place};
 use crate::resource::runner::RunnerKind;
 use crate::resource::workload::Security;
@@ -109,7 +109,8 @@ fn workload(id: &ResourceId, side: &Side<'_>, grants: &mut Grants) {
     let found = if id.kind == Kind::Server {
         side.desired.servers.get(&id.name).and_then(|server| match &server.location {
             Location::Runner(workload) => {
-                Some((&workload.runner, &*workload.security, &workload.env, &workload.files))
+                let Workload { runner, security, env, files, egress, .. } = &**workload;
+                Some((runner, &**security, env, files, egress))
             }
             Location::Remote { url, credentials } => {
                 if let Some(credentials) = credentials {
@@ -120,9 +121,12 @@ fn workload(id: &ResourceId, side: &Side<'_>, grants: &mut Grants) {
         })
     } else {
         let tool = side.desired.tools.get(&id.name);
-        tool.map(|tool| (&tool.runner, &*tool.security, &tool.env, &tool.files))
+        tool.map(|tool| (&tool.runner, &*tool.security, &tool.env, &tool.files, &tool.egress))
     };
-    let Some((runner, security, env, files)) = found else { return };
+    let Some((runner, security, env, files, egress)) = found else { return };
+    for to in egress.iter() {
+        grants.add("egress", to.to_string(), "may reach", &["spec", "egress"]);
+    }
     secrets(env, "env", grants);
     secrets(files, "files", grants);
     if process(runner) {
@@ -198,15 +202,11 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Hosts, volumes and integrations, as a spec lists them.
+/// Volumes and integrations, as a spec lists them.
 fn listed(spec: &Value, grants: &mut Grants) {
-    for (field, code, says) in [
-        ("egress", "egress", "may reach"),
-        ("integrations", "integration", "is given what the integration holds:"),
-    ] {
-        for item in spec.get(field).and_then(Value::as_array).into_iter().flatten() {
-            grants.add(code, plain(item), says, &["spec", field]);
-        }
+    for item in spec.get("integrations").and_then(Value::as_array).into_iter().flatten() {
+        let says = "is given what the integration holds:";
+        grants.add("integration", plain(item), says, &["spec", "integrations"]);
     }
     for (path, volume) in spec.get("volumes").and_then(Value::as_object).into_iter().flatten() {
         let name = volume.get("name").map(plain).unwrap_or_default();
@@ -217,8 +217,11 @@ fn listed(spec: &Value, grants: &mut Grants) {
     }
 }
 
-/// Secrets of a resource that others ask for by name.
+/// Secrets of a resource that others ask for by name, and where those may reach.
 fn references(spec: &Value, grants: &mut Grants) {
+    for item in spec.get("egress").and_then(Value::as_array).into_iter().flatten() {
+        grants.add("egress", plain(item), "lets whoever names it reach", &["spec", "egress"]);
+    }
     for field in ["env", "files"] {
         for (name, value) in spec.get(field).and_then(Value::as_object).into_iter().flatten() {
             if let Some(reference) = value.get("secret") {

@@ -16,6 +16,7 @@ mod build;
 mod container;
 mod context;
 mod disk;
+mod egress;
 mod engine;
 mod frame;
 mod image;
@@ -46,6 +47,7 @@ use crate::live::{Instance, InstanceId};
 use crate::ports::{
     BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running, SecretValue,
 };
+use crate::resource::workload::Egress;
 use crate::resource::{Digest, Name};
 
 /// Containers of ours whose end is expected. Entries go when the engine tells of the removal; past
@@ -79,6 +81,8 @@ struct Inner {
     network: tokio::sync::Mutex<()>,
     /// Volumes that this process made, or has seen made.
     volumes: tokio::sync::Mutex<BTreeSet<Name>>,
+    /// Held while a forwarder is made or removed.
+    forwarders: tokio::sync::Mutex<()>,
     sessions: Mutex<HashMap<InstanceId, Arc<session::Session>>>,
     /// What instances that an earlier process started were given, until they are connected.
     revealed: Mutex<HashMap<InstanceId, Vec<SecretValue>>>,
@@ -104,6 +108,7 @@ impl DockerRunner {
             init: init::Init::default(),
             network: tokio::sync::Mutex::default(),
             volumes: tokio::sync::Mutex::default(),
+            forwarders: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),
             revealed: Mutex::default(),
             starting: Mutex::default(),
@@ -269,6 +274,14 @@ impl Runner for DockerRunner {
         }
         let docker = self.inner.engine.client().await?;
         init::collect(&docker).await?;
-        network::remove(&docker, &self.inner.owner).await
+        network::remove(&docker, &self.inner.owner, network::Which::Inside).await
+    }
+
+    async fn keep_egress(&self, wanted: &BTreeSet<Arc<[Egress]>>) -> PortResult<()> {
+        let _creating = self.inner.network.lock().await;
+        if !lock(&self.inner.starting).is_empty() {
+            return Ok(());
+        }
+        egress::keep(&self.inner, wanted).await
     }
 }

@@ -5,6 +5,7 @@ mod builds;
 mod confinement;
 mod daemon;
 mod health;
+mod egress;
 mod killed;
 mod lock;
 mod runs;
@@ -46,6 +47,7 @@ pub(crate) fn forget(owner: &str) {
             let _ = runner.stop(&instance.id, Duration::ZERO).await;
         }
         let _ = runner.sweep().await;
+        let _ = runner.keep_egress(&BTreeSet::new()).await;
         runner.close().await;
     });
 }
@@ -90,6 +92,7 @@ impl Place {
             last.remove_volume(&volume).await.unwrap();
         }
         last.collect(&BTreeSet::new()).await.unwrap();
+        last.keep_egress(&BTreeSet::new()).await.unwrap();
     }
 
     async fn start(&self, workload: &Workload, material: Material) -> Instance {
@@ -150,6 +153,7 @@ fn workload(image: &str, command: &[&str], transport: Transport) -> Workload {
         limits: limits(),
         security: Arc::default(),
         volumes: BTreeMap::new(),
+        egress: Arc::default(),
     }
 }
 
@@ -169,6 +173,7 @@ fn one_run(name: String, image: &str, command: &[&str]) -> Run {
         limits: limits(),
         security: Arc::default(),
         volumes: Arc::default(),
+        egress: Arc::default(),
         timeout: PATIENCE,
     }
 }

@@ -97,6 +97,7 @@ fn with_schema(name: &str, n: u32, schema: &Value) -> ReadyTool {
         limits: Limits::default(),
         security: Arc::default(),
         volumes: Arc::default(),
+        egress: Arc::default(),
         timeout: Duration::from_secs(30),
         max_output: 1024,
         tests: Arc::default(),

@@ -26,6 +26,7 @@ use toolcrib::policy::PolicySet;
 use toolcrib::policy::admit::Admission;
 use toolcrib::reconcile::rules_of;
 use toolcrib::resource::policy::Point;
+use toolcrib::resource::workload::Egress;
 use toolcrib::resource::{EnvValue, ResourceId, Revision};
 
 /// Where a case that has it is followed.
@@ -131,6 +132,11 @@ fn given(env: &BTreeMap<String, EnvValue>, files: &BTreeMap<String, EnvValue>) -
     if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) }
 }
 
+fn reaches(egress: &[Egress]) -> String {
+    let places: Vec<String> = egress.iter().map(ToString::to_string).collect();
+    if places.is_empty() { String::new() } else { format!(", reaches {}", places.join(" ")) }
+}
+
 fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     let mut text = String::new();
     let mut diagnostics: Vec<_> = manifest.diagnostics.iter().chain(&resolved.diagnostics).cloned().collect();
@@ -164,13 +170,13 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
                     }
                     Program::Command { argv, dir } => format!("{argv:?} in `{dir}`"),
                 };
-                writeln!(text, ", {program} on {}{}", workload.runner, given(&workload.env, &workload.files))
-                    .unwrap();
+                let given = given(&workload.env, &workload.files) + &reaches(&workload.egress);
+                writeln!(text, ", {program} on {}{given}", workload.runner).unwrap();
             }
         }
     }
     for tool in tools.values() {
-        let given = given(&tool.env, &tool.files);
+        let given = given(&tool.env, &tool.files) + &reaches(&tool.egress);
         writeln!(text, "{} on {}{given}: {}", tool.id, tool.runner, tool.definition).unwrap();
     }
     for policy in policies.values() {

@@ -16,8 +16,7 @@ pub(super) fn refuse(check: &mut Check<'_, '_>, spec: &Spec) {
         Spec::Runner(spec) => runner(check, spec),
         Spec::Server(spec) => server(check, spec),
         Spec::Tool(spec) => tool(check, spec),
-        Spec::Integration(spec) => egress(check, !spec.egress.is_empty()),
-        Spec::Crib(_) | Spec::Policy(_) | Spec::Toolset(_) => {}
+        Spec::Crib(_) | Spec::Integration(_) | Spec::Policy(_) | Spec::Toolset(_) => {}
     }
 }
 
@@ -37,17 +36,7 @@ fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {
     }
 }
 
-fn egress(check: &mut Check<'_, '_>, given: bool) {
-    check.later(
-        given,
-        &["egress"],
-        "egress",
-        "remove it: containers reach nothing outside; a server on a process runner reaches what the machine does",
-    );
-}
-
 fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
-    egress(check, !spec.egress.is_empty());
     if let Some(lifecycle) = spec.lifecycle.as_deref() {
         check.later(
             lifecycle.mode == Running::OnDemand,
@@ -72,7 +61,6 @@ fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
 }
 
 fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
-    egress(check, !spec.egress.is_empty());
     check.later(
         spec.isolation != Isolation::Call,
         &["isolation"],

@@ -56,6 +56,7 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
     check.files(spec.files.iter());
     check.security(spec.security.as_ref());
     check.volumes(&spec.volumes);
+    check.egress(&spec.egress);
     check.concurrency(spec.concurrency);
     tools(check, &spec.tools);
     if let Some(text) = &spec.icon {

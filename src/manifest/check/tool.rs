@@ -24,6 +24,7 @@ pub(super) fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
     check.env(spec.env.iter());
     check.files(spec.files.iter());
     check.volumes(&spec.volumes);
+    check.egress(&spec.egress);
     check.concurrency(spec.concurrency);
     check.security(spec.security.as_ref());
     if spec.timeout.is_some_and(|timeout| timeout.0.is_zero()) {

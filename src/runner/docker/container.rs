@@ -11,6 +11,7 @@ use bollard::models::{
     ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
 };
 
+use super::egress::Outlets;
 use super::image::Image;
 use super::labels::Labels;
 use super::{disk, init};
@@ -24,6 +25,16 @@ const FILES: &str = "/run/toolcrib";
 const FILES_BYTES: u64 = 8 << 20;
 /// Of each path that an image declares as a volume: memory instead of an unbounded disk.
 const VOLUME_BYTES: u64 = 64 << 20;
+
+/// Where a container on the network without a way out looks for names that the engine does not know: at
+/// itself, where nobody answers. Engines before 26 would ask the machine's own server for it, and what is
+/// asked for leaves the machine.
+const NO_DNS: &str = "127.0.0.1";
+
+/// Ports below 1024 are for everybody in a container's own network. It is what engines set anyhow.
+fn low_ports() -> (String, String) {
+    ("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())
+}
 
 /// What standard input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +64,8 @@ pub(super) struct Container<'a> {
     pub(super) network: Option<String>,
     /// Of volumes that are there already.
     pub(super) mounts: Vec<Mount>,
+    /// None: it reaches nothing outside.
+    pub(super) egress: Option<Outlets>,
     pub(super) labels: Labels,
 }
 
@@ -60,6 +73,9 @@ impl Container<'_> {
     pub(super) fn body(&self) -> PortResult<ContainerCreateBody> {
         let mut entrypoint = vec![init::PATH.to_owned(), "run".to_owned()];
         entrypoint.extend(self.framed.then(|| "--frame".to_owned()));
+        for address in self.egress.iter().flat_map(|egress| &egress.addresses) {
+            entrypoint.extend(["--egress".to_owned(), address.to_string()]);
+        }
         entrypoint.push("--".to_owned());
         let mut env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if !self.image.home && !self.env.contains_key("HOME") && self.security.tmpfs.contains_key("/tmp") {
@@ -91,6 +107,10 @@ impl Container<'_> {
 
     fn host_config(&self) -> PortResult<HostConfig> {
         let memory = i64::try_from(self.limits.memory.0).unwrap_or(i64::MAX);
+        let mounts = std::iter::once(init::mount())
+            .chain(self.egress.as_ref().map(Outlets::mount))
+            .chain(self.mounts.iter().cloned())
+            .collect();
         Ok(HostConfig {
             cap_drop: Some(vec!["ALL".to_owned()]),
             cap_add: Some(self.security.capabilities.clone()),
@@ -98,7 +118,10 @@ impl Container<'_> {
             privileged: Some(false),
             readonly_rootfs: Some(self.security.read_only_root),
             tmpfs: Some(self.tmpfs()?),
-            mounts: Some(std::iter::once(init::mount()).chain(self.mounts.iter().cloned()).collect()),
+            mounts: Some(mounts),
+            extra_hosts: self.egress.as_ref().map(|egress| egress.hosts.clone()),
+            dns: self.network.as_ref().map(|_| vec![NO_DNS.to_owned()]),
+            sysctls: self.egress.as_ref().map(|_| HashMap::from([low_ports()])),
             memory: Some(memory),
             memory_swap: Some(memory),
             nano_cpus: Some(i64::try_from(self.limits.cpu.0.saturating_mul(1_000_000)).unwrap_or(i64::MAX)),
@@ -288,6 +311,7 @@ mod tests {
             stdin: Stdin::Open,
             network: None,
             mounts: Vec::new(),
+            egress: None,
             labels: Labels::new(),
         }
     }

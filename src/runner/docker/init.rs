@@ -19,7 +19,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::engine::{ask, found, status};
-use super::{image, labels};
+use super::{egress, image, labels};
 use crate::ports::{PortError, PortResult};
 use crate::resource::Digest;
 use crate::status::Timestamp;
@@ -30,6 +30,9 @@ const IMAGE: &str = "toolcrib.local/crib-init";
 const VOLUMES: &str = "toolcrib-init-";
 /// How long a volume of another program is left alone: a daemon of another version may want it.
 const KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// Where a C library looks for names of hosts. Without it, some look where a static program crashes.
+const NAMES: &[u8] = b"hosts: files dns\n";
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/crib-init"));
 
@@ -47,7 +50,12 @@ pub(super) static FILLING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_ne
 pub(super) struct Init(tokio::sync::Mutex<bool>);
 
 pub(super) fn volume() -> String {
-    format!("{VOLUMES}{}", Digest::of_bytes(PROGRAM).short())
+    format!("{VOLUMES}{}", program().short())
+}
+
+/// What the program is known by.
+pub(super) fn program() -> Digest {
+    Digest::of_bytes(PROGRAM)
 }
 
 /// Removes volumes and images of earlier programs. They are of no owner: a volume that a container
@@ -74,7 +82,7 @@ pub(super) async fn collect(docker: &Docker) -> PortResult<()> {
         })
         .await?;
     }
-    let current = format!("{IMAGE}:{}", Digest::of_bytes(PROGRAM).short());
+    let current = format!("{IMAGE}:{}", program().short());
     image::keep_only(docker, IMAGE, &current).await
 }
 
@@ -128,9 +136,9 @@ fn operation() -> String {
     "failed to bring crib-init to the engine".to_owned()
 }
 
-/// The tiny image: nothing but the program.
+/// The tiny image: nothing but the program, and an empty folder for the sockets of forwarders.
 pub(super) async fn image(docker: &Docker) -> PortResult<String> {
-    let tag = Digest::of_bytes(PROGRAM).short();
+    let tag = program().short();
     let name = format!("{IMAGE}:{tag}");
     if let Some(image) = image::inspect(docker, &name).await? {
         return Ok(image.id);
@@ -149,6 +157,14 @@ fn tar() -> Result<Vec<u8>, std::io::Error> {
     folder.set_mode(0o755);
     folder.set_size(0);
     tar.append_data(&mut folder, ".toolcrib/", std::io::empty())?;
+    // A new volume takes the owner of what it covers.
+    folder.set_uid(egress::USER.into());
+    folder.set_gid(egress::USER.into());
+    tar.append_data(&mut folder, ".toolcrib-egress/", std::io::empty())?;
+    let mut names = tar::Header::new_gnu();
+    names.set_mode(0o644);
+    names.set_size(NAMES.len() as u64);
+    tar.append_data(&mut names, "etc/nsswitch.conf", NAMES)?;
     let mut file = tar::Header::new_gnu();
     file.set_mode(0o755);
     file.set_size(PROGRAM.len() as u64);
@@ -180,7 +196,7 @@ async fn fill(docker: &Docker, owner: &str, image: &str) -> PortResult<bool> {
     let held = held(docker, &filler).await;
     let options = RemoveContainerOptionsBuilder::default().force(true).build();
     ask(operation, async { found(docker.remove_container(&filler, Some(options)).await) }).await?;
-    Ok(held? == Some(Digest::of_bytes(PROGRAM)))
+    Ok(held? == Some(program()))
 }
 
 /// The digest of the program in the volume.

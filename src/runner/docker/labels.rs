@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use crate::live::{Instance, InstanceId, InstanceState};
 use crate::ports::{Channel, Identity};
 use crate::resource::server::Transport;
+use crate::resource::workload::Egress;
 use crate::resource::{Digest, Name, ResourceId};
 
 pub(super) const OWNER: &str = "dev.toolcrib/owner";
-/// `server`, `run`, `init` or, on volumes, `volume`.
+/// `server`, `run`, `init`, `egress` or, on volumes, `volume`.
 pub(super) const ROLE: &str = "dev.toolcrib/role";
 /// The runner's name: two runners may be the same engine.
 pub(super) const RUNNER: &str = "dev.toolcrib/runner";
@@ -26,6 +27,8 @@ const ENDPOINT: &str = "dev.toolcrib/endpoint";
 const SSE: &str = "sse ";
 /// Set when it was given secrets: whoever adopts it does not know them and cannot redact.
 const SECRETS: &str = "dev.toolcrib/secrets";
+/// `host:port`, separated by commas: what a server may reach.
+const EGRESS: &str = "dev.toolcrib/egress";
 /// On images: the build digest.
 pub(super) const BUILD: &str = "dev.toolcrib/build";
 
@@ -63,6 +66,25 @@ pub(super) fn volume(owner: &str, runner: &Name, name: &Name) -> Labels {
 /// The name a volume of ours has in the repository.
 pub(super) fn volume_name(labels: &Labels) -> Option<Name> {
     Name::parse(labels.get(NAME)?).ok()
+}
+
+/// For a forwarder and what it shares with those it serves.
+pub(super) fn forwarder(owner: &str, runner: &Name) -> Labels {
+    let labels = [(OWNER, owner), (ROLE, "egress"), (RUNNER, runner.as_str())];
+    labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Writes on a server what it may reach.
+pub(super) fn egress(labels: &mut Labels, to: &[Egress]) {
+    if !to.is_empty() {
+        let places: Vec<String> = to.iter().map(ToString::to_string).collect();
+        labels.insert(EGRESS.to_owned(), places.join(","));
+    }
+}
+
+/// What a server may reach.
+pub(super) fn reaches(labels: &Labels) -> Vec<Egress> {
+    labels.get(EGRESS).iter().flat_map(|places| places.split(',')).filter_map(Egress::parse).collect()
 }
 
 /// For a container of `identity` by `owner` on `runner`.

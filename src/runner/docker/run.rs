@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::container::{Container, Stdin, file_path};
 use super::engine::{ask, fault};
 use super::serve::program_image;
-use super::{Inner, disk, frame, labels, launch, lock, session};
+use super::{Inner, disk, egress, frame, labels, launch, lock, session};
 use crate::ports::{Identity, Material, PortError, PortResult, Run, RunEvent, Running};
 
 /// Events between a run and its listener: 32 pieces of at most 32 KiB. Then the program waits.
@@ -94,6 +94,7 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
     }
     let frame = frame::encode(&material)?;
     inner.init.ensure(&docker, &inner.owner).await?;
+    let egress = egress::ensure(inner, &docker, &run.egress).await?;
     let image = program_image(&docker, &run.program).await?;
     disk::check(&docker, &run.limits, &run.security).await?;
     let mounts = inner.mounts(&docker, &run.volumes, &run.security.user).await?;
@@ -115,6 +116,7 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
         stdin: if open { Stdin::Once } else { Stdin::Empty },
         network: None,
         mounts,
+        egress,
         labels: labels::of((&inner.owner, &inner.name), "run", &identity),
     }
     .body()?;

@@ -11,9 +11,10 @@ use tokio::io::AsyncWriteExt;
 
 use super::container::{Container, Stdin, file_path};
 use super::engine::{ask, found};
+use super::network::Which;
 use super::session::Session;
 use super::tail::Tail;
-use super::{Inner, disk, frame, image, init, labels, launch, lock, network};
+use super::{Inner, disk, egress, frame, image, init, labels, launch, lock, network};
 use crate::desired::{Program, Workload};
 use crate::live::{Instance, InstanceId, InstanceState};
 use crate::ports::{Channel, Identity, Material, PortError, PortResult};
@@ -50,7 +51,7 @@ impl Inner {
         Ok(listed.iter().filter_map(|container| self.instance(container)).collect())
     }
 
-    async fn list(&self, role: &str) -> PortResult<Vec<ContainerSummary>> {
+    pub(super) async fn list(&self, role: &str) -> PortResult<Vec<ContainerSummary>> {
         let docker = self.engine.client().await?;
         let mut wanted = vec![(labels::OWNER, self.owner.as_str()), (labels::ROLE, role)];
         if role != "init" {
@@ -98,6 +99,7 @@ impl Inner {
         let (plain, hidden) = part(workload, material)?;
         let frame = frame::encode(&hidden)?;
         let network = self.prepare(&docker, &workload.transport).await?;
+        let egress = egress::ensure(self, &docker, &workload.egress).await?;
         let image = program_image(&docker, &workload.program).await?;
         disk::check(&docker, &workload.limits, &workload.security).await?;
         let mounts = self.mounts(&docker, &workload.volumes, &workload.security.user).await?;
@@ -107,6 +109,7 @@ impl Inner {
             (Transport::StreamableHttp { .. } | Transport::Sse { .. }, None) => Stdin::Empty,
         };
         let mut labels = labels::of((&self.owner, &self.name), "server", identity);
+        labels::egress(&mut labels, &workload.egress);
         labels::endpoint(&mut labels, &workload.transport, !hidden.secrets.is_empty());
         let body = Container {
             image: &image,
@@ -119,6 +122,7 @@ impl Inner {
             stdin: input,
             network,
             mounts,
+            egress,
             labels,
         }
         .body()?;
@@ -160,7 +164,7 @@ impl Inner {
             Transport::Stdio => Ok(None),
             Transport::StreamableHttp { .. } | Transport::Sse { .. } => {
                 let _one_at_a_time = self.network.lock().await;
-                network::ensure(docker, &self.owner).await.map(Some)
+                network::ensure(docker, &self.owner, Which::Inside).await.map(Some)
             }
         }
     }
@@ -183,7 +187,7 @@ impl Inner {
         if known.is_none() {
             self.attach_log(&docker, id, &labels).await?;
         }
-        let network = network::name(&self.owner);
+        let network = network::name(&self.owner, Which::Inside);
         let address = container
             .network_settings
             .and_then(|settings| settings.networks)
@@ -250,7 +254,8 @@ impl Inner {
         session.map(|session| session.tail.text()).unwrap_or_default()
     }
 
-    /// Removes the containers of runs and of volume filling that a dead daemon left.
+    /// Removes the containers of runs and of volume filling that a dead daemon left, and brings back the
+    /// forwarders that servers need.
     pub(super) async fn sweep(&self) -> PortResult<()> {
         let docker = self.engine.client().await?;
         // What fills a volume has no name of its own: none of this process is there meanwhile.
@@ -263,6 +268,11 @@ impl Inner {
                     launch::remove(&docker, &id).await?;
                 }
             }
+        }
+        for server in self.list("server").await? {
+            let running = server.state == Some(State::RUNNING);
+            let reaches = server.labels.as_ref().filter(|_| running).map(labels::reaches).unwrap_or_default();
+            egress::ensure(self, &docker, &reaches).await?;
         }
         Ok(())
     }

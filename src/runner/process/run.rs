@@ -24,7 +24,7 @@ const PROMPT: Duration = Duration::from_millis(100);
 const DRAIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(launcher: &Launcher, run: Run) -> PortResult<Running> {
-    // Volumes are refused for commands where they are declared.
+    // Volumes and egress are refused for commands where they are declared.
     let Run {
         name,
         resource,
@@ -36,6 +36,7 @@ pub(super) async fn run(launcher: &Launcher, run: Run) -> PortResult<Running> {
         limits,
         security,
         volumes: _,
+        egress: _,
         timeout,
     } = run;
     let piped = stdin.is_some();

@@ -87,6 +87,15 @@ impl Crib {
         self.listed().into_iter().map(|one| (one.id.unwrap(), one.state == running)).collect()
     }
 
+    /// Container ids of forwarders.
+    pub(super) fn forwarders(&self) -> Vec<String> {
+        let is = |one: &bollard::models::ContainerSummary| {
+            let role = one.labels.as_ref().and_then(|labels| labels.get("dev.toolcrib/role"));
+            role.is_some_and(|role| role == "egress")
+        };
+        self.listed().into_iter().filter(is).map(|one| one.id.unwrap()).collect()
+    }
+
     /// Container ids by server, several where there are several.
     fn containers(&self) -> BTreeMap<String, Vec<String>> {
         let mut found = BTreeMap::<_, Vec<_>>::new();
@@ -162,6 +171,7 @@ impl Drop for Crib {
             for volume in runner.volumes().await.unwrap_or_default() {
                 let _ = runner.remove_volume(&volume).await;
             }
+            let _ = runner.keep_egress(&BTreeSet::new()).await;
             self.forget_earlier_images().await;
         });
     }

@@ -75,7 +75,7 @@ fn address(url: &str) -> &str {
     url.strip_prefix("http://").unwrap().split('/').next().unwrap()
 }
 
-async fn get(url: &str) -> String {
+pub(super) async fn get(url: &str) -> String {
     let address = address(url).to_owned();
     within(async {
         let mut tick = tokio::time::interval(Duration::from_millis(20));

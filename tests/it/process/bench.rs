@@ -70,6 +70,7 @@ impl Bench {
             limits: Limits::default(),
             security: Arc::default(),
             volumes: Arc::default(),
+            egress: Arc::default(),
             timeout: Duration::from_secs(30),
         }
     }

@@ -82,6 +82,7 @@ impl Calls {
             limits: Limits::default(),
             security: Arc::default(),
             volumes: Arc::default(),
+            egress: Arc::default(),
             timeout: Duration::from_secs(30),
             max_output: 1 << 20,
             tests: Arc::default(),

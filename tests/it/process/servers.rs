@@ -38,6 +38,7 @@ async fn start(
         limits: Limits::default(),
         security: Arc::default(),
         volumes: BTreeMap::new(),
+        egress: Arc::default(),
     };
     bench.runner.start(&identity, &workload, material).await
 }
