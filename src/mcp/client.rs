@@ -169,7 +169,10 @@ impl Upstream {
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, GreetError> {
         let greeting = Greeting::Known(protocol);
-        Self::greeted(channel, greeting, deadline, Some(owner), Box::new(changed)).await
+        let upstream =
+            Self::greeted(channel, greeting, deadline, Some(owner), Box::new(changed)).await?;
+        upstream.listening().await;
+        Ok(upstream)
     }
 
     async fn greeted(

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use self::headers::{Mirrored, Spoken};
@@ -48,6 +49,8 @@ pub(super) struct Http {
     url: ArcSwap<Uri>,
     /// None until the server has been greeted.
     spoken: ArcSwapOption<Spoken>,
+    /// Whether the server was asked for the stream of a session, and answered.
+    pub(super) opened: watch::Sender<bool>,
     /// Held by whoever opens a new session.
     pub(super) renewing: tokio::sync::Mutex<()>,
 }
@@ -68,7 +71,8 @@ impl Http {
         let (url, requests) = Requests::to(url, credentials)?;
         let url = ArcSwap::from_pointee(url);
         let renewing = tokio::sync::Mutex::new(());
-        Ok(Arc::new(Self { inbox, tasks, requests, url, spoken: ArcSwapOption::empty(), renewing }))
+        let (spoken, opened) = (ArcSwapOption::empty(), watch::Sender::default());
+        Ok(Arc::new(Self { inbox, tasks, requests, url, spoken, opened, renewing }))
     }
 
     /// The address, after moves.
@@ -172,7 +176,9 @@ impl Http {
 
     /// Reads the stream of a legacy session until it ends; false when the server has none.
     pub(super) async fn follow(self: &Arc<Self>, spoken: &Spoken) -> Result<bool, Failure> {
-        let response = self.send_to(Method::GET, headers::session(spoken), Bytes::new()).await?;
+        let response = self.send_to(Method::GET, headers::session(spoken), Bytes::new()).await;
+        self.opened.send_replace(true);
+        let response = response?;
         let mut body = match (response.status(), &spoken.session) {
             (status, _) if status.is_success() && Kind::of(response.headers()) == Kind::Events => {
                 response.into_body()

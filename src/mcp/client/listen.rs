@@ -21,6 +21,9 @@ use crate::mcp::wire::{Era, quote, raw};
 /// are back soon; those that are gone are noticed by their runner.
 const RETRY: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(30)];
 
+/// How long a server may take to answer whether it has a stream for a session; it does so at once.
+const LISTENING: Duration = Duration::from_secs(1);
+
 const LISTEN: &str = "subscriptions/listen";
 
 impl Upstream {
@@ -41,6 +44,15 @@ impl Upstream {
                 let (link, resources) = (link.clone(), self.listened.subscribe());
                 self.spawn(inbox, |inbox| async move { subscribe(&link, &inbox, &lists, resources).await });
             }
+        }
+    }
+
+    /// Waits until a legacy server over HTTP has a stream to ask on: what it asks before, it may drop.
+    pub(super) async fn listening(&self) {
+        if let (Link::Http(http), Era::Legacy) = (&self.link, self.era) {
+            let mut opened = http.opened.subscribe();
+            // One that says nothing of it is called anyway.
+            let _ = tokio::time::timeout(LISTENING, opened.wait_for(|opened| *opened)).await;
         }
     }
 
