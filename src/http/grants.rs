@@ -57,8 +57,10 @@ impl Wanted {
         self.declared.user.as_ref()
     }
 
-    fn resource(&self) -> &str {
-        self.user().and_then(|user| user.resource.as_deref()).unwrap_or(&self.url)
+    /// What tokens are for: as declared, or exactly as the server publishes it (RFC 8707, RFC 9728).
+    fn resource<'a>(&'a self, endpoints: &'a Endpoints) -> &'a str {
+        let declared = self.user().and_then(|user| user.resource.as_deref());
+        declared.or(endpoints.resource.as_deref()).unwrap_or(&self.url)
     }
 
     /// Another server, provider or client is another authorization.
@@ -329,7 +331,7 @@ impl Grants {
         }
         let refresh = String::from_utf8_lossy(refresh.expose());
         let grant = [("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
-        self.ask(&endpoints, declared, wanted.resource(), &grant).await
+        self.ask(&endpoints, declared, wanted.resource(&endpoints), &grant).await
     }
 
     async fn endpoints(&self, wanted: &Wanted) -> Result<Endpoints, String> {

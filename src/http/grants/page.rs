@@ -119,9 +119,10 @@ impl Grants {
             .append_pair("state", &state)
             .append_pair("code_challenge", &BASE64_URL_SAFE_NO_PAD.encode(hash))
             .append_pair("code_challenge_method", "S256")
-            .append_pair("resource", wanted.resource());
-        if !user.scopes.is_empty() {
-            address.query_pairs_mut().append_pair("scope", &user.scopes.join(" "));
+            .append_pair("resource", wanted.resource(&endpoints));
+        let scopes: &[String] = if user.scopes.is_empty() { &endpoints.scopes } else { &user.scopes };
+        if !scopes.is_empty() {
+            address.query_pairs_mut().append_pair("scope", &scopes.join(" "));
         }
         let browser = Digest::of_bytes(cookie.as_bytes());
         let mut pending = lock(&self.pending);
@@ -204,7 +205,7 @@ impl Grants {
             ("redirect_uri", &redirect),
             ("code_verifier", &opened.verifier),
         ];
-        let granted = self.ask(&opened.endpoints, declared, wanted.resource(), &grant).await;
+        let granted = self.ask(&opened.endpoints, declared, wanted.resource(&opened.endpoints), &grant).await;
         let granted = granted.map_err(|error| failed(error.why()))?;
         // The server may have been declared anew meanwhile.
         if lock(&self.known).get(&wanted.server).is_some_and(|now| now.digest() != wanted.digest()) {

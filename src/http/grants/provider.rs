@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +35,10 @@ pub(super) struct Endpoints {
     pub(super) revocation: Option<String>,
     /// It says that it names itself in the redirect (RFC 9207).
     pub(super) names_itself: bool,
+    /// As what the server names itself.
+    pub(super) resource: Option<String>,
+    /// What the server says that can be asked for; asked for where nothing is declared.
+    pub(super) scopes: Vec<String>,
 }
 
 /// What a token endpoint gave.
@@ -63,6 +67,8 @@ impl Failed {
 struct Resource {
     resource: String,
     authorization_servers: Vec<String>,
+    #[serde(default)]
+    scopes_supported: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -87,13 +93,17 @@ impl Grants {
                 token: declared.token_url.clone(),
                 revocation: declared.revocation_url.clone(),
                 names_itself: false,
+                resource: None,
+                scopes: Vec::new(),
             });
         }
         let (origin, path) = split(&wanted.url).ok_or("the server's address is none")?;
-        let places = ["", path].map(|path| format!("{origin}/.well-known/oauth-protected-resource{path}"));
+        let challenge = self.challenge(&wanted.url).await?;
+        let said = parameter(&challenge, "resource_metadata").filter(|place| is_safe(place));
+        let usual = [path, ""].map(|path| format!("{origin}/.well-known/oauth-protected-resource{path}"));
         let mut named: Option<Resource> = None;
-        for place in places.iter().rev() {
-            named = self.metadata(place).await?;
+        for place in said.into_iter().chain(usual) {
+            named = self.metadata(&place).await?;
             if named.is_some() {
                 break;
             }
@@ -115,10 +125,27 @@ impl Grants {
             format!("{origin}{path}/.well-known/openid-configuration"),
         ] {
             if let Some(found) = self.metadata::<Metadata>(&place).await? {
-                return endpoints(issuer, found);
+                let endpoints = endpoints(issuer, found)?;
+                let asked = parameter(&challenge, "scope");
+                let asked = asked.map(|scopes| scopes.split_whitespace().map(str::to_owned).collect());
+                let scopes = asked.unwrap_or(named.scopes_supported);
+                return Ok(Endpoints { resource: Some(named.resource), scopes, ..endpoints });
             }
         }
         Err("the authorization server publishes no metadata; declare `provider`".to_owned())
+    }
+
+    /// What a server says to somebody without a token (RFC 6750, section 3); empty when it lets them in.
+    async fn challenge(&self, url: &str) -> Result<String, String> {
+        const HELLO: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        let request = self.client.request(Method::POST, url).map_err(|error| error.chain())?;
+        let request = request
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, text/event-stream")
+            .body(HELLO.to_owned());
+        let response = request.send().await.map_err(|error| reached(&error))?;
+        let said = response.headers().get(WWW_AUTHENTICATE).filter(|_| response.status() == 401);
+        Ok(said.and_then(|said| said.to_str().ok()).unwrap_or_default().to_owned())
     }
 
     /// A document of metadata; none when it is not there.
@@ -237,7 +264,26 @@ fn endpoints(issuer: &str, found: Metadata) -> Result<Endpoints, String> {
         token: found.token_endpoint,
         revocation: found.revocation_endpoint,
         names_itself: found.authorization_response_iss_parameter_supported,
+        resource: None,
+        scopes: Vec::new(),
     })
+}
+
+/// A parameter of a challenge (RFC 9110, section 11.2).
+fn parameter(challenge: &str, name: &str) -> Option<String> {
+    let mut rest = challenge;
+    while let Some((before, after)) = rest.split_once(name) {
+        rest = after;
+        let begins = before.is_empty() || before.ends_with([' ', ',', '\t']);
+        let Some(value) = after.trim_start().strip_prefix('=').filter(|_| begins) else { continue };
+        let value = value.trim_start();
+        let value = match value.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next(),
+            None => value.split([',', ' ']).next(),
+        };
+        return value.filter(|value| !value.is_empty()).map(str::to_owned);
+    }
+    None
 }
 
 /// Origin and path of an address.
@@ -257,4 +303,25 @@ async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_a_challenge_are_read() {
+        let challenge =
+            r#"Bearer error="invalid_token", resource_metadata="https://a/x", scope="a b", realm=r"#;
+        for (name, expected) in [
+            ("resource_metadata", Some("https://a/x")),
+            ("scope", Some("a b")),
+            ("realm", Some("r")),
+            ("metadata", None),
+            ("nonce", None),
+        ] {
+            assert_eq!(parameter(challenge, name).as_deref(), expected, "{name}");
+        }
+        assert_eq!(parameter("", "scope"), None);
+    }
 }
