@@ -169,8 +169,7 @@ impl Upstream {
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, GreetError> {
         let greeting = Greeting::Known(protocol);
-        let upstream =
-            Self::greeted(channel, greeting, deadline, Some(owner), Box::new(changed)).await?;
+        let upstream = Self::greeted(channel, greeting, deadline, Some(owner), Box::new(changed)).await?;
         upstream.listening().await;
         Ok(upstream)
     }
