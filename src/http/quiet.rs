@@ -122,7 +122,6 @@ mod tests {
                 Poll::<()>::Pending
             })));
             assert!(quiet.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            let _ = quiet;
             assert_eq!((polled, counted.0.load(Ordering::Relaxed)), (polls, woken), "{times}");
         }
     }

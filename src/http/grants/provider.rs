@@ -65,7 +65,8 @@ impl Failed {
 
 #[derive(Deserialize)]
 struct Resource {
-    resource: String,
+    #[serde(rename = "resource")]
+    name: String,
     authorization_servers: Vec<String>,
     #[serde(default)]
     scopes_supported: Vec<String>,
@@ -109,7 +110,7 @@ impl Grants {
             }
         }
         let named = named.ok_or("the server does not name its authorization server; declare `provider`")?;
-        let of_server = named.resource.trim_end_matches('/');
+        let of_server = named.name.trim_end_matches('/');
         if of_server != wanted.url.trim_end_matches('/') && of_server != origin {
             return Err("the server's metadata is of another resource".to_owned());
         }
@@ -129,7 +130,7 @@ impl Grants {
                 let asked = parameter(&challenge, "scope");
                 let asked = asked.map(|scopes| scopes.split_whitespace().map(str::to_owned).collect());
                 let scopes = asked.unwrap_or(named.scopes_supported);
-                return Ok(Endpoints { resource: Some(named.resource), scopes, ..endpoints });
+                return Ok(Endpoints { resource: Some(named.name), scopes, ..endpoints });
             }
         }
         Err("the authorization server publishes no metadata; declare `provider`".to_owned())

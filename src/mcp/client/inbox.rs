@@ -182,7 +182,7 @@ impl Inbox {
 
     /// Whether it is one client's own.
     pub(super) fn is_for_client(&self) -> bool {
-        self.offered.is_some()
+        self.owner.is_some()
     }
 
     /// The capabilities of a legacy handshake.
