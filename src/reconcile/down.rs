@@ -66,11 +66,14 @@ impl Reconciler {
             .0
             .retain(|key, _| serving.get(&key.server).is_some_and(|serving| serving.key == *key));
         let connected = self.ports.prober.connected();
-        // Without a connection it is the plan that makes another.
-        for key in
-            self.unanswered.due(self.ports.clock.now()).into_iter().filter(|key| connected.contains(key))
-        {
-            self.refresh(key);
+        for key in self.unanswered.due(self.ports.clock.now()) {
+            // Where `health` is declared, its checks ask, which have a limit of their own that a patient question
+            // would hold up. Without a connection it is the plan that makes another.
+            let checked =
+                self.serving.get(&key.server).is_some_and(|serving| serving.server.health.is_some());
+            if !checked && connected.contains(&key) {
+                self.refresh(key);
+            }
         }
     }
 
