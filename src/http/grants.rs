@@ -136,7 +136,7 @@ impl Grants {
         })
     }
 
-    /// Says where browsers reach [`routes`]. Without `access` everybody is the local user.
+    /// Says where browsers reach [`pages`]. Without `access` everybody is the local user.
     pub fn serve_at(&self, public: &str, access: Option<Arc<Access>>) {
         let uri: http::Uri = public.parse().unwrap_or_default();
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
