@@ -31,6 +31,9 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
 /// Addresses of a target that are tried.
 const MAX_ADDRESSES: usize = 4;
+/// Before accepting is tried again when descriptors ran out: they come back as connections end, and nothing
+/// tells of that.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Seconds of silence after which the kernel looks whether an end is still there.
 const SILENCE: i32 = 60;
 /// Of a thread. Resolving a name takes the most.
@@ -76,8 +79,7 @@ impl Drop for Counted {
 fn serve(listener: &UnixListener, target: &str) {
     loop {
         let Ok((mut stream, _)) = listener.accept() else {
-            // Out of descriptors, until a connection ends.
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(ACCEPT_PAUSE);
             continue;
         };
         let many = CONNECTIONS.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS;

@@ -244,3 +244,84 @@ async fn close_late(idle: Weak<Idle>, limit: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn pool() -> (TcpListener, Pool) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let url = format!("http://{}/mcp", listener.local_addr().expect("bound"));
+        let pool = Pool::new(&url.parse().expect("a URL"), LONG, LONG).expect("a host");
+        (listener, pool)
+    }
+
+    /// Reads a request and answers it.
+    async fn answer(stream: &mut TcpStream, text: &str) {
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"ping") {
+            assert!(stream.read_buf(&mut seen).await.expect("a request") > 0);
+        }
+        assert!(seen.starts_with(b"POST /mcp?a=1 HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&seen));
+        stream.write_all(text.as_bytes()).await.expect("somebody reads");
+    }
+
+    async fn asked(pool: &Pool) -> Response<Answer> {
+        let request = Request::post("/mcp?a=1").body(Bytes::from_static(b"ping")).expect("a request");
+        pool.send(request).await.expect("an answer")
+    }
+
+    async fn text(mut answer: Response<Answer>) -> Bytes {
+        let frame = answer.body_mut().frame().await.expect("a frame").expect("whole");
+        frame.into_data().expect("data")
+    }
+
+    const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npong";
+    const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npong";
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_and_one_that_was_closed_is_not() {
+        let (listener, pool) = pool().await;
+        let server = async {
+            let (mut first, _) = listener.accept().await.expect("a connection");
+            answer(&mut first, WHOLE).await;
+            answer(&mut first, WHOLE).await;
+            first.shutdown().await.expect("open");
+            // The other side closes as well when it notices.
+            let (mut second, _) = listener.accept().await.expect("another connection");
+            answer(&mut second, WHOLE).await;
+        };
+        let client = async {
+            for _ in 0..2 {
+                assert_eq!(text(asked(&pool).await).await, "pong");
+            }
+            // Until what the server did arrives here.
+            while let Some(open) = pool.kept().await {
+                pool.idle.keep(open);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(text(asked(&pool).await).await, "pong");
+        };
+        tokio::join!(server, client);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_given_up_closes_its_connection() {
+        let (listener, pool) = pool().await;
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            answer(&mut stream, HALF).await;
+            assert_eq!(stream.read(&mut [0]).await.expect("no reset"), 0);
+        };
+        let client = async {
+            assert_eq!(text(asked(&pool).await).await, "pong");
+            assert!(pool.idle.waiting().connections.is_empty());
+        };
+        tokio::join!(server, client);
+    }
+}
