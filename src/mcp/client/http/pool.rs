@@ -252,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     async fn pool() -> (TcpListener, Pool) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
