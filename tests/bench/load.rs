@@ -25,7 +25,8 @@ const SHARE: f64 = 0.4;
 /// One way to a tool, for as many clients as are asked for.
 pub(crate) struct Way {
     pub(crate) name: String,
-    pub(crate) address: SocketAddr,
+    /// A client has a connection to each, and calls them in turn.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) path: String,
     pub(crate) era: Era,
     /// The bearer token, where one is asked for.
@@ -49,8 +50,13 @@ pub(crate) struct Turn {
 }
 
 impl Way {
+    /// A connection to the first address.
     pub(crate) fn client(&self) -> Client {
-        Client::connect_as(self.address, &self.path, self.era, self.token.clone()).unwrap()
+        self.client_of(self.addresses[0])
+    }
+
+    fn client_of(&self, address: SocketAddr) -> Client {
+        Client::connect_as(address, &self.path, self.era, self.token.clone()).unwrap()
     }
 
     /// `clients` call from one moment on, for so long.
@@ -89,12 +95,15 @@ impl Way {
     }
 
     fn call(&self, number: usize, length: Duration, ready: &Barrier) -> Vec<Duration> {
-        let mut client = self.client();
+        let mut clients: Vec<_> = self.addresses.iter().map(|address| self.client_of(*address)).collect();
         let mut times = Vec::with_capacity(1 << 14);
         ready.wait();
         let end = Instant::now() + length;
         for at in 0.. {
-            let (tool, said) = (&self.tools[at % self.tools.len()], format!("hello-{number}-{at}"));
+            // Each client begins elsewhere, so that not all are at one server at a time.
+            let turn = number + at;
+            let (tool, said) = (&self.tools[turn % self.tools.len()], format!("hello-{number}-{at}"));
+            let client = &mut clients[turn % self.addresses.len()];
             let body = client.body("tools/call", json!({"name": tool, "arguments": {"text": said}}));
             let start = Instant::now();
             if start >= end {
@@ -165,7 +174,7 @@ impl Case {
     fn direct(&self, era: Era) -> Way {
         Way {
             name: format!("direct, {}", era.version()),
-            address: self.backends[0].address,
+            addresses: self.backends.iter().map(|backend| backend.address).collect(),
             path: "/mcp".to_owned(),
             era,
             token: None,
@@ -177,7 +186,7 @@ impl Case {
     fn through(&self, era: Era) -> Way {
         Way {
             name: format!("toolcrib, {}", era.version()),
-            address: self.daemon.mcp,
+            addresses: vec![self.daemon.mcp],
             path: "/mcp".to_owned(),
             era,
             token: None,

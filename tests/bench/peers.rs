@@ -84,7 +84,7 @@ impl Peer {
         let path = ["/mcp", "/", "/mcp/"].into_iter().find(connects);
         Way {
             name: name.to_owned(),
-            address: self.address,
+            addresses: vec![self.address],
             path: path.unwrap_or_else(|| panic!("{name} does not answer")).to_owned(),
             era: Era::Legacy,
             token: self.token.clone(),
@@ -180,7 +180,7 @@ pub(crate) fn measure(report: &mut Report) {
     ];
     let own = |name: &str, address, processes| Way {
         name: name.to_owned(),
-        address,
+        addresses: vec![address],
         path: "/mcp".to_owned(),
         era: Era::Legacy,
         token: None,
