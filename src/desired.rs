@@ -16,6 +16,7 @@ mod place;
 pub mod remote;
 mod policy;
 mod resolve;
+mod scale;
 mod schema;
 mod server;
 mod signers;
@@ -46,6 +47,7 @@ pub use files::blobs;
 pub use names::Filter;
 pub use pin::source_of;
 pub use resolve::{questions, resolve};
+pub use scale::Scale;
 pub use toolset::{OPERATOR, Toolset};
 pub use volumes::VolumeId;
 
@@ -255,8 +257,10 @@ pub struct Server {
     pub depends_on: Box<[Name]>,
     /// Whether clients share one instance.
     pub sessions: Sessions,
-    /// Calls it works on at once; none: no limit.
+    /// Calls an instance works on at once; none: no limit.
     pub concurrency: Option<u32>,
+    /// How many instances run, and when.
+    pub scale: Scale,
     /// As declared; none: `reviewed` where a lock exists, else `live`.
     pub trust: Option<Trust>,
     /// Over the files of this repository that its command uses.

@@ -9,6 +9,7 @@ mod authorize;
 mod bridge;
 mod call;
 mod catalogs;
+mod demand;
 mod directory;
 mod limit;
 mod links;
@@ -42,7 +43,7 @@ use crate::mcp::server::{
 };
 use crate::mcp::wire::{ErrorObject, code};
 use crate::policy::Principal;
-use crate::ports::{CallContext, Lender, Mask, ToolExecutor};
+use crate::ports::{CallContext, Lender, Mask, Starter, ToolExecutor};
 use crate::schema::Schemas;
 
 pub use audit::{CallRecord, Observer, Outcome};
@@ -66,6 +67,7 @@ pub struct Gateway {
     listings: directory::Listings,
     tasks: task::Tasks,
     people: personal::People,
+    starter: OnceLock<Arc<dyn Starter>>,
 }
 
 impl Gateway {
@@ -90,6 +92,7 @@ impl Gateway {
             listings: directory::Listings::default(),
             tasks: task::Tasks::default(),
             people: personal::People::default(),
+            starter: OnceLock::new(),
         })
     }
 
@@ -116,6 +119,11 @@ impl Gateway {
     /// Who makes what servers are shown as their users. Said once, when the daemon is put together.
     pub fn set_presented(&self, shown: Arc<http::Presented>) {
         self.people.set(shown);
+    }
+
+    /// Who starts instances of servers that have none, or too few. Said once, when the daemon is put together.
+    pub fn set_starter(&self, starter: Arc<dyn Starter>) {
+        drop(self.starter.set(starter));
     }
 
     /// What takes secrets out of records of calls, by value. Said once, when the daemon is put together.

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::VolumeId;
+use crate::desired::{Server, VolumeId};
 use crate::lock::{Definition, Definitions, Section};
 use crate::resource::crib::Sync;
 use crate::resource::signers::Signers;
@@ -180,6 +181,35 @@ pub struct Entry {
 pub struct UpstreamKey {
     pub server: Name,
     pub instance: InstanceId,
+}
+
+/// How much the instances of one version of a server are used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Calls that wait for one of them.
+    pub waiting: u32,
+    /// Calls under way.
+    pub calls: u32,
+    /// Whether some client wants to hear of changes of the server's resources.
+    pub watched: bool,
+    /// Of those that take calls, how long nobody has used each; next to nothing while somebody does.
+    pub idle: BTreeMap<InstanceId, Duration>,
+}
+
+/// How keys of this kind begin: an instance is called by its runner, and no runner says this.
+const ANY: &str = "any of ";
+
+impl UpstreamKey {
+    /// Whatever instance of this version of a server takes the next call: what a catalog leads to where their
+    /// number changes. Nothing is connected under this key.
+    pub fn any_of(server: &Server) -> Self {
+        let instance = InstanceId(format!("{ANY}{}", server.digests.workload.hex()));
+        Self { server: server.id.name.clone(), instance }
+    }
+
+    pub fn is_any(&self) -> bool {
+        self.instance.0.starts_with(ANY)
+    }
 }
 
 /// What a server offers, as it said it.

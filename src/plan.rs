@@ -9,10 +9,13 @@ mod diff;
 mod display;
 mod drift;
 mod prune;
+mod scale;
+mod start;
 #[cfg(test)]
 mod tests;
 
 pub use display::{PlanView, StepView};
+pub use scale::Demand;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +40,14 @@ pub struct Input<'a> {
     pub connected: &'a BTreeSet<UpstreamKey>,
     /// Instances that are of no more use: replaced, not adopted.
     pub broken: &'a BTreeMap<InstanceId, Fault>,
+    /// How much servers are used, where their number of instances depends on it.
+    /// By what a catalog leads to ([`UpstreamKey::any_of`]).
+    pub demand: &'a BTreeMap<UpstreamKey, Demand>,
+    /// Instances that are being stopped, by name: of no more use, and still there.
+    pub ending: &'a BTreeSet<String>,
+    /// Versions that are served and not wanted any more, while the wanted one cannot be had: where they start
+    /// on demand, they start.
+    pub former: &'a BTreeMap<Name, Arc<Server>>,
     /// Resources whose drift somebody asked to correct, whatever `sync.drift` says.
     pub correct: &'a BTreeSet<ResourceId>,
     /// Instances that the served catalog still leads to, while their successors wait to be published.
@@ -121,6 +132,10 @@ pub fn plan(input: &Input<'_>) -> Plan {
         let own = instances.remove(&server.id.name).unwrap_or_default();
         let now = diff::server(input, server, &own, &unknown, &standing, &mut plan);
         standing.insert(&server.id.name, now);
+    }
+    for (name, server) in input.former.iter().filter(|(name, _)| !input.desired.servers.contains_key(*name)) {
+        let own = instances.remove(name).unwrap_or_default();
+        diff::former(input, server, &own, &standing, &mut plan);
     }
     prune::orphans(input, instances, &mut plan);
     plan.kept = prune::kept(input);

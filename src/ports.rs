@@ -1,6 +1,7 @@
 //! The traits between the core and the world. Effects implement them; [`crate::reconcile`],
 //! [`crate::execute`] and [`crate::gateway`] use them; tests may stand in for them.
 
+mod instances;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::build::BuildSpec;
 use crate::desired::{Limits, Program, Workload};
 pub use crate::live::Offer;
-use crate::live::{Instance, InstanceId, Inventory, UpstreamKey};
+use crate::live::{Instance, InstanceId, Inventory, UpstreamKey, Usage};
 use crate::policy::{PolicySet, Remote};
 use crate::resource::policy::Point;
 use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Digest, EnvValue, Name, ResourceId, SecretRef};
 
+pub use instances::{Lender, Lent, Starter, Unmet};
 pub use source::{Lookup, Source};
 
 /// Whether trying again without a change can help.
@@ -422,6 +424,12 @@ pub trait Prober: Send + Sync {
     ) -> PortResult<String>;
     /// The connections that work now.
     fn connected(&self) -> BTreeSet<UpstreamKey>;
+    /// From now on this connection takes calls for what a catalog leads to ([`UpstreamKey::any_of`]).
+    fn admit(&self, any: &UpstreamKey, key: &UpstreamKey);
+    /// From now on it takes none. It stays connected, and calls under way go on.
+    fn dismiss(&self, key: &UpstreamKey);
+    /// How much those are used that take calls for `any`.
+    fn usage(&self, any: &UpstreamKey) -> Usage;
 }
 
 /// Policies that are answered elsewhere.
@@ -539,21 +547,6 @@ pub trait ClientLine: Send + Sync {
 
 /// The raw JSON of a result, or of an error object.
 pub type ClientAnswer = Result<String, String>;
-
-/// An instance of a server that belongs to one client, and the way to speak with it.
-pub struct Lent {
-    pub channel: Channel,
-    pub instance: Instance,
-}
-
-/// Starts instances for one client each, where a server declares `sessions: perClient`.
-#[async_trait]
-pub trait Lender: Send + Sync {
-    /// Starts one and returns when it runs.
-    async fn lend(&self, server: &Arc<crate::desired::Server>) -> PortResult<Lent>;
-    /// Takes one back, which ends it.
-    fn give_back(&self, instance: Instance);
-}
 
 /// A message about a call under way: the `params` of the notification, as raw JSON.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::record::Record;
 
 use self::list::ListError;
-use crate::live::UpstreamKey;
+use crate::live::{UpstreamKey, Usage};
 use crate::mcp::client::{CallError, GreetError, Upstream, Upstreams};
 use crate::ports::{CallContext, Channel, Greeting, Offer, PortError, PortResult, Prober};
 
@@ -124,6 +124,18 @@ impl Prober for Probe {
     fn connected(&self) -> BTreeSet<UpstreamKey> {
         let works = |key: &UpstreamKey| self.upstreams.get(key).is_some_and(|upstream| !upstream.is_closed());
         self.upstreams.keys().into_iter().filter(works).collect()
+    }
+
+    fn admit(&self, any: &UpstreamKey, key: &UpstreamKey) {
+        self.upstreams.admit(any, key);
+    }
+
+    fn dismiss(&self, key: &UpstreamKey) {
+        self.upstreams.dismiss(key);
+    }
+
+    fn usage(&self, any: &UpstreamKey) -> Usage {
+        self.upstreams.usage(any)
     }
 }
 

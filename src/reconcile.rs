@@ -17,6 +17,7 @@
 //! something changed is thrown away; the last good catalog is served whatever fails.
 
 pub mod backoff;
+mod demand;
 mod down;
 mod gate;
 mod health;
@@ -33,6 +34,7 @@ pub mod trigger;
 mod trust;
 mod verify;
 pub mod volume;
+mod wake;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +94,8 @@ pub enum Event {
     Look(Cause),
     /// A server says that its list changed, or its connection closed.
     Upstream(UpstreamKey),
+    /// A call found no instance of the version that this key leads to.
+    Demand { any: UpstreamKey, answer: demand::Answer },
     /// A client needs an instance of its own.
     Lend { server: Arc<desired::Server>, answer: lend::Answer },
     /// A client needs its instance no more.
@@ -158,6 +162,14 @@ pub struct Reconciler {
     recalled: BTreeMap<(String, String), String>,
     serving: BTreeMap<Name, Serving>,
     standing: BTreeMap<Name, trust::Standing>,
+    /// Instances that answered, with the version that each is of.
+    members: BTreeMap<UpstreamKey, Digest>,
+    /// Calls that wait for an instance.
+    wakes: Vec<(UpstreamKey, demand::Answer)>,
+    /// What the store knows by now that servers list.
+    remembered: BTreeMap<Name, Arc<crate::live::Offer>>,
+    /// When the next instance may have been idle for long enough.
+    idle_until: Option<Duration>,
     /// What workloads listed when they were first seen.
     first_seen: BTreeMap<Name, (Digest, Arc<crate::live::Offer>)>,
     tools: BTreeMap<Name, ReadyTool>,
@@ -249,6 +261,10 @@ impl Reconciler {
             recalled: BTreeMap::new(),
             serving: BTreeMap::new(),
             standing: BTreeMap::new(),
+            members: BTreeMap::new(),
+            wakes: Vec::new(),
+            remembered: BTreeMap::new(),
+            idle_until: None,
             first_seen: BTreeMap::new(),
             tools: BTreeMap::new(),
             published: None,
@@ -391,6 +407,7 @@ impl Reconciler {
                 self.look();
             }
             Event::Upstream(key) => self.upstream_changed(key),
+            Event::Demand { any, answer } => self.demanded(any, answer),
             Event::Lend { server, answer } => self.lend(&server, answer),
             Event::Return(instance) => self.take_back(instance),
             Event::Ask(ask) => self.asked(ask),
@@ -433,32 +450,6 @@ impl Reconciler {
                 }
                 self.stale = true;
             }
-        }
-    }
-
-    /// How long until somebody's back-off ends, somebody's health is checked or the revision has to be
-    /// healthy, with the moment of the first of these; far away when there is none.
-    fn next_wake(&self) -> (Duration, Option<Duration>) {
-        let now = self.ports.clock.now();
-        let retry = self.backoff.next(now);
-        let check = self.checks.next().filter(|_| !self.suspended);
-        let next = retry
-            .into_iter()
-            .chain(check)
-            .chain(self.gate_closes())
-            .chain(self.unanswered.next())
-            .min()
-            .map(|until| until.saturating_sub(now));
-        (next.unwrap_or(Duration::from_hours(1)).max(Duration::from_millis(10)), retry)
-    }
-
-    /// Time has passed: a health check looks at one server, and the end of a back-off at everything.
-    async fn woken(&mut self, retry: Option<Duration>) {
-        self.close_gate().await;
-        self.ask_unanswered();
-        let checked = self.check_health();
-        if !checked || retry.is_some_and(|until| until <= self.ports.clock.now()) {
-            self.look();
         }
     }
 
@@ -573,7 +564,8 @@ impl Reconciler {
 
     /// A server said that a list changed, or its connection closed.
     fn upstream_changed(&mut self, key: UpstreamKey) {
-        let Some(serving) = self.serving.get(&key.server).filter(|serving| serving.key == key) else {
+        let serving = self.serving.get(&key.server);
+        let Some(serving) = serving.filter(|_| self.serves(&key)) else {
             return self.look();
         };
         if !self.ports.prober.connected().contains(&key) {

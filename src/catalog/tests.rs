@@ -37,6 +37,7 @@ pub(crate) fn server(name: &str) -> desired::Server {
         depends_on: Box::default(),
         sessions: crate::resource::server::Sessions::Shared,
         concurrency: None,
+        scale: crate::desired::Scale::ONE,
         trust: None,
         files: None,
         health: None,

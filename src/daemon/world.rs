@@ -102,6 +102,7 @@ impl World {
         let journal = Arc::new(journal);
         let gateway =
             Gateway::new(first, Arc::clone(&upstreams), Arc::clone(&executor), observer(&metrics, &journal));
+        gateway.set_starter(Arc::new(lender.clone()));
         gateway.bridge(Arc::new(lender), &key(&store)?);
         gateway.set_mask(known);
         let presented = Arc::new(presented(&config.state, &store, &secrets)?);

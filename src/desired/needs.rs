@@ -8,6 +8,7 @@ use super::place::Findings;
 use super::toolset::unknown_server;
 use crate::manifest::suggest::nearest;
 use crate::manifest::{Declared, Diagnostic, Manifest, Place};
+use crate::resource::server::Running;
 use crate::resource::workload::Egress;
 use crate::resource::{Digest, EnvValue, IntegrationSpec, Kind, Name, ResourceId, Spec};
 
@@ -169,7 +170,8 @@ impl<'a> Dependencies<'a> {
     /// What resolving the dependencies of a server depends on beyond its own text.
     pub(super) fn inputs(&self, manifest: &Manifest, name: &Name) -> Digest {
         let Some((name, names)) = self.0.get_key_value(name) else { return Digest::of("needs", &()) };
-        let known: Vec<bool> = names.iter().map(|name| is_server(manifest, name)).collect();
+        let known = |name| (is_server(manifest, name), on_demand(manifest, name));
+        let known: Vec<(bool, bool)> = names.iter().map(known).collect();
         let cycles: Vec<_> = (0..names.len()).map(|at| self.cycle(name, at)).collect();
         Digest::of("needs", &(known, cycles))
     }
@@ -192,6 +194,19 @@ pub(super) fn dependencies(context: &Context<'_>, name: &Name, names: &[Name], f
             let cycle: Vec<String> = cycle.iter().map(|name| format!("`{name}`")).collect();
             let message = format!("servers wait for each other: {}", cycle.join(" -> "));
             findings.error(&path, "cycle", message, "remove one of these dependencies");
+        } else if on_demand(context.manifest, needed) {
+            let message = format!("`{needed}` starts on demand, so that nothing can wait until it runs");
+            let hint = "let it run always (`lifecycle: always`), or remove the dependency";
+            findings.error(&path, "conflict", message, hint);
         }
     }
+}
+
+fn on_demand(manifest: &Manifest, name: &Name) -> bool {
+    let id = ResourceId::new(Kind::Server, name.clone());
+    let lifecycle = match manifest.resources.get(&id).map(|declared| &declared.spec) {
+        Some(Spec::Server(spec)) => spec.lifecycle.as_deref(),
+        _ => None,
+    };
+    lifecycle.is_some_and(|lifecycle| lifecycle.mode == Running::OnDemand)
 }

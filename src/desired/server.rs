@@ -8,7 +8,7 @@ use super::place::Findings;
 use super::tool::MAX_NAME;
 use super::{
     Digests, HealthCheck, Location, Presented, Program, Runner, Server, Workload, egress, files, limits,
-    needs, pin, remote, volumes,
+    needs, pin, remote, scale, volumes,
 };
 use crate::build::{self, BuildSpec, Ecosystem, PackageRecipe};
 use crate::manifest::{Declared, RepoPath};
@@ -90,6 +90,7 @@ pub(super) fn server(
         depends_on: spec.depends_on.clone(),
         sessions: spec.sessions,
         concurrency: spec.concurrency,
+        scale: scale::of(spec.lifecycle.as_deref()),
         trust: spec.tools.trust,
         files,
         health: spec.health.as_deref().map(health),

@@ -24,10 +24,10 @@ use self::held::{Came, Held, Talk};
 use self::seal::{Bound, Seal, State};
 use super::relay::Target;
 use super::session::{Clients, Shared};
-use super::{Gateway, personal, task, wait};
+use super::{Gateway, demand, personal, task, wait};
 use crate::catalog::{Route, TASKS};
 use crate::desired::Server;
-use crate::live::UpstreamKey;
+use crate::live::{InstanceId, UpstreamKey};
 use crate::mcp::client::{CallError, Upstream, Upstreams};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
@@ -63,6 +63,16 @@ impl Bridge {
         drop(self.seal.set(Seal::new(key)));
     }
 
+    /// The instance on which the client began what it goes on with now: where its connection leads.
+    pub(super) fn began_at(
+        &self,
+        request: &Request,
+        server: &Server,
+        _params: &RawValue,
+    ) -> Option<InstanceId> {
+        self.clients.instance_of(request, server)
+    }
+
     fn seal(&self) -> &Seal {
         self.seal.get_or_init(|| Seal::new(&rand::random()))
     }
@@ -88,19 +98,23 @@ pub(super) async fn send(
         let entry = (&*target.entry, &**server, &wanted);
         return Box::pin(personal::send(gateway, entry, request, params, context)).await;
     }
+    if target.connection.is_none() && target.upstream().is_some_and(UpstreamKey::is_any) {
+        return Box::pin(demand::send(gateway, target, request, params, context)).await;
+    }
     let result = sent(gateway, target, request, params, context).await?;
     task::received(gateway, target, request, result)
 }
 
-async fn sent(
+/// The same over the connection of `target`.
+pub(super) async fn sent(
     gateway: &Gateway,
     target: &Target,
     request: &Request,
     params: &RawValue,
     context: &CallContext,
 ) -> Result<Box<RawValue>, CallError> {
-    let (Route::Server { server, upstream, .. }, Some(connection)) =
-        (&target.entry.route, &target.connection)
+    let (Route::Server { server, .. }, Some(upstream), Some(connection)) =
+        (&target.entry.route, target.upstream(), &target.connection)
     else {
         return Err(CallError::Gone("there is no connection to it".to_owned()));
     };

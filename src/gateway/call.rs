@@ -135,7 +135,10 @@ async fn enter(
         Route::Tool(ready) => {
             (ready.tool.concurrency, ready.tool.timeout, rules.runners.get(&ready.tool.runner))
         }
-        Route::Server { server, .. } => (server.concurrency, server.timeout, None),
+        Route::Server { server, .. } => {
+            let most = server.concurrency.map(|most| most.saturating_mul(server.scale.max));
+            (most, server.timeout, None)
+        }
     };
     let own = most.map(|most| (entry.owner.clone(), most));
     let slots =

@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use super::audit::Outcome;
 use super::links::Links;
 use super::sight::Sight;
-use super::{Gateway, Reply, bridge, call, invalid, personal, task, tool_error};
+use super::{Gateway, Reply, bridge, call, demand, invalid, personal, task, tool_error};
 use crate::catalog::{Entry, List, Route};
+use crate::live::UpstreamKey;
 use crate::mcp::client::{CallError, Held, Watch};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
@@ -22,8 +23,20 @@ const RESOURCE_NOT_FOUND: i64 = -32002;
 pub(super) struct Target {
     pub(super) entry: Arc<Entry>,
     pub(super) connection: Option<Held>,
+    /// The instance that it leads to, where the entry leads to any.
+    pub(super) at: Option<Box<UpstreamKey>>,
     /// Bytes that a result may have, where rules limit that.
     pub(super) most: Option<u64>,
+}
+
+impl Target {
+    /// The instance that the connection leads to.
+    pub(super) fn upstream(&self) -> Option<&UpstreamKey> {
+        match &self.entry.route {
+            Route::Server { upstream, .. } => Some(self.at.as_deref().unwrap_or(upstream)),
+            Route::Tool(_) => None,
+        }
+    }
 }
 
 /// Finds an entry at the endpoint of a request. Between the look at the catalog and the look at the
@@ -39,12 +52,12 @@ pub(super) fn target(
         let sight = Sight::of(Arc::clone(&catalog), scope)?;
         let entry = Arc::clone(find(&sight)?);
         let Route::Server { upstream, .. } = &entry.route else {
-            return Some(Target { entry, connection: None, most: None });
+            return Some(Target { entry, connection: None, at: None, most: None });
         };
         let connection = gateway.upstreams.hold(upstream);
         let newest = gateway.catalogs.at(scope)?;
         if connection.is_some() || Arc::ptr_eq(&catalog, &newest) {
-            return Some(Target { entry, connection, most: None });
+            return Some(Target { entry, connection, at: None, most: None });
         }
         catalog = newest;
     }
@@ -137,10 +150,15 @@ pub(super) fn watch(gateway: &Gateway, request: &Request, uri: &str) -> Result<W
         let message = format!("server `{server}` does not tell of changes of its resources");
         return Err(ErrorObject::new(code::METHOD_NOT_FOUND, message));
     }
-    gateway.upstreams.watch(server, own(&target.entry, uri).unwrap_or(uri)).ok_or_else(|| {
+    let watch = gateway.upstreams.watch(server, own(&target.entry, uri).unwrap_or(uri)).ok_or_else(|| {
         let message = format!("too many resources of server `{server}` are subscribed to; try again later");
         ErrorObject::new(code::INTERNAL_ERROR, message)
-    })
+    })?;
+    if target.connection.is_none() {
+        // Nobody tells of anything before it runs.
+        demand::wake(gateway);
+    }
+    Ok(watch)
 }
 
 /// The server's own URI, where it is published under another.

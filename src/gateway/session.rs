@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::desired::Server;
 use crate::live::{Instance, InstanceId, UpstreamKey};
-use crate::mcp::client::{CallError, Owner, Upstream, Upstreams};
+use crate::mcp::client::{CallError, Owner, Stay, Upstream, Upstreams};
 use crate::mcp::server::Request;
 use crate::ports::{Channel, Lender};
 use crate::resource::{Digest, Name};
@@ -84,6 +84,8 @@ pub(super) struct Connection {
     lent: Option<(Arc<dyn Lender>, Instance)>,
     tasks: TaskTracker,
     _room: OwnedSemaphorePermit,
+    /// The instance that all share goes on as long as this is there.
+    _stay: Option<Stay>,
 }
 
 impl std::ops::Deref for Connection {
@@ -140,6 +142,16 @@ impl Clients {
     pub(super) fn lend_from(&self, lender: Arc<dyn Lender>) {
         // Said once, when the daemon is put together.
         drop(self.0.lender.set(lender));
+    }
+
+    /// The instance that the connection of a client's session leads to, over HTTP.
+    pub(super) fn instance_of(&self, request: &Request, server: &Server) -> Option<InstanceId> {
+        let session = Client::Session(Arc::clone(&request.session.as_ref()?.id));
+        let sessions = lock(&self.0.sessions);
+        let own = |key: &&Key| {
+            key.client == session && key.server == server.id.name && key.workload == server.digests.workload
+        };
+        sessions.keys().find(own)?.instance.clone()
     }
 
     /// The connection of the client that sent `request`. `capabilities` is what this client offers to the
@@ -237,7 +249,8 @@ impl Clients {
         let (limit, changed) = (server.startup_timeout, all.teller(key));
         let greeted = Upstream::connect_for(owner, channel, protocol, limit, changed).await;
         let upstream = greeted.map_err(|error| gone(&error))?;
-        Ok(Arc::new(Connection { upstream, lent: back.keep(), tasks: self.0.tasks.clone(), _room: room }))
+        let (lent, tasks) = (back.keep(), self.0.tasks.clone());
+        Ok(Arc::new(Connection { upstream, lent, tasks, _room: room, _stay: all.stay(key) }))
     }
 
     /// Starts an instance for the next client, so that it need not wait.

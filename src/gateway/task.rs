@@ -84,8 +84,8 @@ pub(super) fn received(
         return Ok(result);
     }
     let unusable = |why: &str| CallError::Unusable(why.to_owned());
-    let (Route::Server { server, upstream, name }, Some(connection)) =
-        (&target.entry.route, &target.connection)
+    let (Route::Server { server, name, .. }, Some(upstream), Some(connection)) =
+        (&target.entry.route, target.upstream(), &target.connection)
     else {
         return Err(unusable("it answered with a task"));
     };

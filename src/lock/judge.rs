@@ -29,6 +29,8 @@ pub struct Case<'a> {
     pub seen: Option<&'a Definitions>,
     /// What it listed when this very workload was first seen.
     pub first: Option<&'a Definitions>,
+    /// Whether it starts on demand: before it has, its lock says what is offered.
+    pub on_demand: bool,
 }
 
 /// What is offered, and what is said about it.
@@ -139,7 +141,7 @@ const SHOWN: usize = 5;
 
 /// Decides what is offered.
 pub fn judge(case: &Case<'_>) -> Judged {
-    let Case { trust, lock, seen, first } = *case;
+    let Case { trust, lock, seen, first, on_demand } = *case;
     let nothing = |verdict| Judged { offered: Definitions::default(), verdict, differences: Vec::new() };
     let trust = trust.unwrap_or(match lock {
         State::None => Trust::Live,
@@ -149,8 +151,14 @@ pub fn judge(case: &Case<'_>) -> Judged {
         State::Known(lock) => lock.offer.as_ref(),
         State::None | State::Broken => None,
     };
+    let listed = trust == Trust::Locked || (trust == Trust::Reviewed && on_demand);
     match (trust, reviewed, seen) {
-        (Trust::Live, _, None) | (Trust::Reviewed, Some(_), None) => nothing(Verdict::Waiting),
+        (_, Some(reviewed), None) if listed => {
+            Judged { offered: reviewed.clone(), verdict: Verdict::Unverified, differences: Vec::new() }
+        }
+        (Trust::Live, _, None) | (Trust::Reviewed | Trust::Locked, Some(_), None) => {
+            nothing(Verdict::Waiting)
+        }
         (Trust::Live, Some(reviewed), Some(seen)) => {
             let differences = compare(reviewed, seen);
             let verdict = if differences.is_empty() { Verdict::Locked } else { Verdict::Drifted };
@@ -169,9 +177,6 @@ pub fn judge(case: &Case<'_>) -> Judged {
             State::Broken => Verdict::BrokenLock,
             State::None | State::Known(_) => Verdict::NoLock,
         }),
-        (Trust::Locked, Some(reviewed), None) => {
-            Judged { offered: reviewed.clone(), verdict: Verdict::Unverified, differences: Vec::new() }
-        }
         (Trust::Locked, Some(reviewed), Some(seen)) => {
             sift(reviewed, seen, Verdict::Quarantined, |reviewed, _| reviewed.clone())
         }

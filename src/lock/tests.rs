@@ -243,7 +243,7 @@ fn row(trust: Option<Trust>, state: &str, lifecycle: &str) -> String {
     later.tools.extend(tools(&[("b", "betrayed")]).tools);
     let locked = locked.map(lock);
     let seen = match lifecycle {
-        "not started" => None,
+        "not started" | "on demand" => None,
         "ready" => Some(&ready),
         "restarted" | "list_changed" => Some(&later),
         other => panic!("{other}"),
@@ -253,7 +253,8 @@ fn row(trust: Option<Trust>, state: &str, lifecycle: &str) -> String {
         None if state == "broken" => State::Broken,
         None => State::None,
     };
-    let judged = judge(&Case { trust, lock: state, seen, first: seen.map(|_| &ready) });
+    let on_demand = lifecycle == "on demand";
+    let judged = judge(&Case { trust, lock: state, seen, first: seen.map(|_| &ready), on_demand });
     let offered: Vec<&str> = judged.offered.tools.iter().map(|tool| &*tool.name).collect();
     let told: Vec<String> = judged.differences.iter().map(ToString::to_string).collect();
     format!("{:<15} | {:<7} | {}", judged.verdict.reason(), offered.join(","), told.join("; "))
@@ -273,7 +274,7 @@ fn the_table_of_trust() {
     ];
     for (word, trust) in trusts {
         for state in ["none", "equal", "changed", "added", "removed", "broken"] {
-            for lifecycle in ["not started", "ready", "restarted", "list_changed"] {
+            for lifecycle in ["not started", "on demand", "ready", "restarted", "list_changed"] {
                 let row =
                     format!("{word:<8} | {state:<7} | {lifecycle:<12} | {}", row(trust, state, lifecycle));
                 assert_eq!(rows.next(), Some(row.trim_end()));

@@ -3,6 +3,7 @@
 //! Not here: whatever needs another resource or the tree ([`crate::desired`]).
 
 mod later;
+mod lifecycle;
 mod contract;
 mod server;
 mod tool;

@@ -8,6 +8,7 @@
 mod compose;
 mod era;
 mod forward;
+mod group;
 mod held;
 mod http;
 mod http_sse;
@@ -35,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::era::GreetError;
 pub use self::forward::{ForwardError, forward};
+pub use self::group::{Group, Lacking, Stay, Taken, Waiting};
 pub use self::held::Held;
 pub use self::inbox::{Notice, Owner};
 pub use self::post::{Answer, PostError, Poster};
@@ -68,6 +70,9 @@ pub enum CallError {
     /// The connection is gone: the server died, or was stopped.
     #[error("the server is not there: {0}")]
     Gone(String),
+    /// There is no instance that takes the call.
+    #[error("it could not be started: {0}")]
+    NotStarted(String),
     /// The server answered something that is no result: another status, garbage, too much.
     #[error("the server's answer cannot be used: {0}")]
     Unusable(String),

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Action, Blocked, Change, Input, Plan, Step, drift};
+use super::start::{self, Count};
+use super::{Action, Blocked, Demand, Input, Plan, Step, scale};
 use crate::build::BuildSpec;
-use crate::desired::{Desired, Location, Server, VolumeId, Workload};
-use crate::live::{Fault, Instance, InstanceId, InstanceState, Live, Observation, UpstreamKey};
-use crate::resource::crib::Drift;
-use crate::resource::server::Strategy;
+use crate::desired::{Desired, Location, Server, Workload};
+use crate::live::{Instance, InstanceId, InstanceState, Live, Observation, UpstreamKey};
 use crate::resource::{Kind, Name, ResourceId};
 
 /// Runners that could not be asked, with the reason.
@@ -49,7 +48,7 @@ pub(super) fn tools(input: &Input<'_>, plan: &mut Plan) {
 }
 
 /// The index of the step that makes the image, when one is needed.
-fn build_step(
+pub(super) fn build_step(
     input: &Input<'_>,
     id: &ResourceId,
     runner: &Name,
@@ -72,13 +71,19 @@ fn build_step(
     }))
 }
 
-fn push(plan: &mut Plan, id: &ResourceId, action: Action, reason: &str, needs: Vec<usize>) -> usize {
+pub(super) fn push(
+    plan: &mut Plan,
+    id: &ResourceId,
+    action: Action,
+    reason: &str,
+    needs: Vec<usize>,
+) -> usize {
     plan.steps.push(Step { resource: id.clone(), action, reason: reason.to_owned(), needs });
     plan.steps.len() - 1
 }
 
 /// Whether the resource waits for its back-off; says so in the report.
-fn hold(input: &Input<'_>, id: &ResourceId, plan: &mut Plan) -> bool {
+pub(super) fn hold(input: &Input<'_>, id: &ResourceId, plan: &mut Plan) -> bool {
     if input.rebuild.contains(id) {
         return false;
     }
@@ -141,7 +146,7 @@ pub(super) fn server(
                 let action = Action::Reach { server: Arc::clone(server), url: url.clone() };
                 Standing::After(push(plan, &server.id, action, "not connected", Vec::new()))
             };
-            stop_all(input, server, own, "runs elsewhere now", &[], plan);
+            start::stop_all(input, server, own, "runs elsewhere now", &[], plan);
             standing
         }
         Location::Runner(workload) => {
@@ -150,13 +155,18 @@ pub(super) fn server(
                 plan.blocked.push(Blocked { resource: server.id.clone(), reason });
                 Standing::Waits
             } else {
-                on_runner(input, server, workload, own, standing, plan)
+                let now = on_runner(input, server, workload, own, standing, plan);
+                if let (Standing::Waits, Some(served)) = (now, input.former.get(&server.id.name)) {
+                    former(input, served, own, standing, plan);
+                }
+                now
             }
         }
     }
 }
 
-fn on_runner(
+/// `own` are instances of any version, on any runner.
+pub(super) fn on_runner(
     input: &Input<'_>,
     server: &Arc<Server>,
     workload: &Workload,
@@ -164,42 +174,78 @@ fn on_runner(
     standing: &BTreeMap<&Name, Standing>,
     plan: &mut Plan,
 ) -> Standing {
-    let usable = |instance: &Instance| {
+    let usable = |instance: &&&Instance| {
         instance.runner == workload.runner
             && instance.digest == server.digests.workload
             && !matches!(instance.state, InstanceState::Exited { .. } | InstanceState::Paused)
             && !input.broken.contains_key(&instance.id)
+            && !input.ending.contains(&instance.name)
             && !input.rebuild.contains(&server.id)
     };
     let connected = |instance: &Instance| {
         let key = UpstreamKey { server: server.id.name.clone(), instance: instance.id.clone() };
         input.connected.contains(&key)
     };
-    let usable: Vec<&Instance> = own.iter().copied().filter(|instance| usable(instance)).collect();
-    let keep = usable
-        .iter()
-        .find(|instance| connected(instance))
-        .or_else(|| usable.iter().find(|instance| instance.adoptable))
-        .copied();
-    let rest: Vec<&Instance> =
-        own.iter().copied().filter(|instance| keep.is_none_or(|kept| kept.id != instance.id)).collect();
-    match keep {
-        Some(instance) if connected(instance) => {
-            stop_all(input, server, &rest, "superseded", &[], plan);
+    let (none, any) = (Demand::default(), UpstreamKey::any_of(server));
+    let demand = input.demand.get(&any).unwrap_or(&none);
+    let mut usable: Vec<&Instance> =
+        own.iter().filter(usable).filter(|it| connected(it) || it.adoptable).copied().collect();
+    // Those that answer before those that may, and those in use before all.
+    usable.sort_by_key(|instance| (!connected(instance), !demand.used.contains(&instance.id)));
+    let running = usable.iter().filter(|instance| !connected(instance)).count();
+    let wanted = scale::wanted(server, demand, running);
+    usable.truncate(wanted);
+    let keep: BTreeSet<&InstanceId> = usable.iter().map(|instance| &instance.id).collect();
+    let rest: Vec<&Instance> = own.iter().copied().filter(|instance| !keep.contains(&instance.id)).collect();
+    let mut adopted = Vec::new();
+    for &instance in usable.iter().filter(|instance| !connected(instance)) {
+        let action = Action::Adopt { server: Arc::clone(server), instance: instance.clone() };
+        adopted.push(push(plan, &server.id, action, "runs with the wanted digest", Vec::new()));
+    }
+    let ready = usable.iter().any(|instance| connected(instance));
+    if usable.len() < wanted {
+        let count = Count { there: usable.len(), wanted };
+        let started = start::start(input, server, workload, (&rest, count), standing, plan);
+        return if ready {
             Standing::Ready
-        }
-        Some(instance) => {
-            let action = Action::Adopt { server: Arc::clone(server), instance: instance.clone() };
-            let adopted = push(plan, &server.id, action, "runs with the wanted digest", Vec::new());
-            stop_all(input, server, &rest, "superseded", &[adopted], plan);
-            Standing::After(adopted)
-        }
-        None => start(input, server, workload, &rest, standing, plan),
+        } else {
+            adopted.first().copied().map_or(started, Standing::After)
+        };
+    }
+    if wanted == 0 {
+        start::ahead(input, server, workload, plan);
+    }
+    let reason = if server.scale.is_elastic() { "not needed" } else { "superseded" };
+    start::stop_all(input, server, &rest, reason, &adopted, plan);
+    match adopted.first() {
+        Some(first) if !ready => Standing::After(*first),
+        _ => Standing::Ready,
+    }
+}
+
+/// The version that is served of a server, while the wanted one cannot be had: it goes on as it is used.
+pub(super) fn former(
+    input: &Input<'_>,
+    server: &Arc<Server>,
+    own: &[&Instance],
+    standing: &BTreeMap<&Name, Standing>,
+    plan: &mut Plan,
+) {
+    let Location::Runner(workload) = &server.location else { return };
+    let known = matches!(input.live.runners.get(&workload.runner), Some(Observation::Present(_)));
+    let own: Vec<&Instance> =
+        own.iter().copied().filter(|instance| instance.digest == server.digests.workload).collect();
+    if known {
+        on_runner(input, server, workload, &own, standing, plan);
     }
 }
 
 /// The steps a start has to wait for, of the servers it depends on; none when one of those waits itself.
-fn awaited(server: &Server, standing: &BTreeMap<&Name, Standing>, plan: &mut Plan) -> Option<Vec<usize>> {
+pub(super) fn awaited(
+    server: &Server,
+    standing: &BTreeMap<&Name, Standing>,
+    plan: &mut Plan,
+) -> Option<Vec<usize>> {
     let mut steps = Vec::new();
     for name in &server.depends_on {
         match standing.get(name) {
@@ -213,119 +259,4 @@ fn awaited(server: &Server, standing: &BTreeMap<&Name, Standing>, plan: &mut Pla
         }
     }
     Some(steps)
-}
-
-fn start(
-    input: &Input<'_>,
-    server: &Arc<Server>,
-    workload: &Workload,
-    old: &[&Instance],
-    standing: &BTreeMap<&Name, Standing>,
-    plan: &mut Plan,
-) -> Standing {
-    let drift = drift::of(input, server, old);
-    if let Some(what) = drift
-        && input.desired.sync.drift == Drift::Report
-        && !input.correct.contains(&server.id)
-    {
-        plan.drift.push(Blocked { resource: server.id.clone(), reason: what.to_owned() });
-        return Standing::Waits;
-    }
-    if hold(input, &server.id, plan) {
-        return Standing::Waits;
-    }
-    let Some(mut needs) = awaited(server, standing, plan) else { return Standing::Waits };
-    let built =
-        server.build.as_ref().and_then(|build| build_step(input, &server.id, &workload.runner, build, plan));
-    let (change, reason) = match drift {
-        Some(what) => (Change::Restart, format!("drift: {what}")),
-        None => why(server, old, input),
-    };
-    let reason = reason + &makes(input, workload);
-    let action = Action::Start {
-        runner: workload.runner.clone(),
-        server: Arc::clone(server),
-        name: free_name(input, server, old),
-        change,
-    };
-    needs.extend(built);
-    if server.strategy == Strategy::Recreate {
-        let first = plan.steps.len();
-        for instance in old {
-            stop(server, instance, "replaced; it goes first", &needs, plan);
-        }
-        needs.extend(first..plan.steps.len());
-        Standing::After(push(plan, &server.id, action, &reason, needs))
-    } else {
-        let started = push(plan, &server.id, action, &reason, needs);
-        stop_all(input, server, old, "replaced", &[started], plan);
-        Standing::After(started)
-    }
-}
-
-fn why(server: &Server, old: &[&Instance], input: &Input<'_>) -> (Change, String) {
-    let (change, reason) = match old.iter().find(|instance| instance.digest == server.digests.workload) {
-        Some(_) if input.rebuild.contains(&server.id) => (Change::Restart, "asked for"),
-        Some(instance) => match (&instance.state, input.broken.get(&instance.id)) {
-            (_, Some(Fault::Rotated)) => (Change::Restart, "its secrets changed"),
-            (InstanceState::Exited { .. }, _) => (Change::Restart, "it ended"),
-            (InstanceState::Paused, _) => (Change::Restart, "it is paused"),
-            (_, Some(Fault::Ended | Fault::Silent)) => (Change::Restart, "it does not answer"),
-            (_, None) => (Change::Restart, "its connection cannot be taken over"),
-        },
-        None if old.is_empty() => (Change::Create, "does not run"),
-        None => (Change::Replace, "its workload changed"),
-    };
-    (change, reason.to_owned())
-}
-
-/// The volumes that a start makes first, as the end of its reason.
-fn makes(input: &Input<'_>, workload: &Workload) -> String {
-    let id = |name: &Name| VolumeId { runner: workload.runner.clone(), name: name.clone() };
-    let names: BTreeSet<&Name> = workload.volumes.values().map(|volume| &volume.name).collect();
-    let fresh = names.into_iter().filter(|name| !input.inventory.volumes.contains(&id(name)));
-    let fresh: Vec<&str> = fresh.map(Name::as_str).collect();
-    if fresh.is_empty() { String::new() } else { format!("; makes volume {}", fresh.join(", ")) }
-}
-
-/// `<name>-<digest>-<n>` with the smallest `n` that neither an instance nor the inventory has.
-fn free_name(input: &Input<'_>, server: &Server, own: &[&Instance]) -> String {
-    let stem = format!("{}-{}", server.id.name, server.digests.workload.short());
-    let taken = |name: &str| {
-        input.inventory.entries.contains_key(name) || own.iter().any(|instance| instance.name == name)
-    };
-    let mut n = 1_u64;
-    loop {
-        let name = format!("{stem}-{n}");
-        if !taken(&name) {
-            return name;
-        }
-        n += 1;
-    }
-}
-
-/// Stops instances that are not needed any more; those the served catalog leads to go on until the
-/// next one is published.
-fn stop_all(
-    input: &Input<'_>,
-    server: &Server,
-    instances: &[&Instance],
-    reason: &str,
-    needs: &[usize],
-    plan: &mut Plan,
-) {
-    for instance in instances {
-        if input.routed.contains(&instance.id) {
-            let reason = format!("`{}` serves until the whole revision is ready", instance.name);
-            plan.blocked.push(Blocked { resource: server.id.clone(), reason });
-        } else {
-            stop(server, instance, reason, needs, plan);
-        }
-    }
-}
-
-fn stop(server: &Server, instance: &Instance, reason: &str, needs: &[usize], plan: &mut Plan) {
-    let (instance, grace) = (instance.clone(), server.drain_timeout);
-    let action = Action::Stop { instance, grace, change: Change::Replace };
-    push(plan, &server.id, action, reason, needs.to_vec());
 }

@@ -10,7 +10,8 @@ use crate::live::{Fault, Instance, InstanceState};
 
 /// What differs, when no instance of `own` can be used as it is.
 pub(super) fn of(input: &Input<'_>, server: &Server, own: &[&Instance]) -> Option<&'static str> {
-    let applied = input.inventory.applied.get(&server.id.name)?;
+    // Nothing has to be there of what starts on demand.
+    let applied = input.inventory.applied.get(&server.id.name).filter(|_| !server.scale.on_demand())?;
     if applied.digest != server.digests.workload || input.rebuild.contains(&server.id) {
         return None;
     }

@@ -19,7 +19,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
+pub(super) fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
     let id = ResourceId::new(Kind::Server, name(id));
     let digest = Digest::of_bytes(format!("{id}{version}").as_bytes());
     let workload = Workload {
@@ -50,6 +50,7 @@ fn server(id: &str, version: u8, strategy: Strategy) -> Arc<Server> {
         depends_on: Box::default(),
         sessions: crate::resource::server::Sessions::Shared,
         concurrency: None,
+        scale: crate::desired::Scale::ONE,
         trust: None,
         files: None,
         health: None,
@@ -97,6 +98,9 @@ struct World {
     broken: BTreeMap<InstanceId, Fault>,
     correct: BTreeSet<ResourceId>,
     routed: BTreeSet<InstanceId>,
+    demand: BTreeMap<UpstreamKey, Demand>,
+    ending: BTreeSet<String>,
+    former: BTreeMap<Name, Arc<Server>>,
 }
 
 impl World {
@@ -114,6 +118,9 @@ impl World {
             built: &BTreeSet::new(),
             connected: &self.connected,
             broken: &self.broken,
+            demand: &self.demand,
+            ending: &self.ending,
+            former: &self.former,
             correct: &self.correct,
             routed: &self.routed,
             held: &BTreeMap::new(),
@@ -295,6 +302,9 @@ fn an_unknown_runner_changes_nothing() {
         built: &BTreeSet::new(),
         connected: &BTreeSet::new(),
         broken: &BTreeMap::new(),
+        demand: &BTreeMap::new(),
+        ending: &BTreeSet::new(),
+        former: &BTreeMap::new(),
         correct: &BTreeSet::new(),
         routed: &BTreeSet::new(),
         held: &BTreeMap::new(),

@@ -61,10 +61,9 @@ impl Unanswered {
 impl Reconciler {
     /// Asks servers that did not answer whether they are back.
     pub(super) fn ask_unanswered(&mut self) {
-        let serving = &self.serving;
-        self.unanswered
-            .0
-            .retain(|key, _| serving.get(&key.server).is_some_and(|serving| serving.key == *key));
+        let mut unanswered = std::mem::take(&mut self.unanswered);
+        unanswered.0.retain(|key, _| self.serves(key));
+        self.unanswered = unanswered;
         let connected = self.ports.prober.connected();
         for key in self.unanswered.due(self.ports.clock.now()) {
             // Where `health` is declared, its checks ask, which have a limit of their own that a patient question
@@ -79,6 +78,13 @@ impl Reconciler {
 
     /// Whether calls over this connection cannot be answered now.
     pub(super) fn is_down(&self, key: &UpstreamKey, connected: &BTreeSet<UpstreamKey>) -> bool {
+        if key.is_any() {
+            let Some(server) = self.version(key) else { return false };
+            // What rests is started by the next call.
+            let mut all = self.members(server).peekable();
+            let rests = all.peek().is_none() && server.scale.on_demand();
+            return !rests && all.all(|one| self.is_down(one, connected));
+        }
         let ended = matches!(self.broken.get(&key.instance), Some(Fault::Ended | Fault::Silent));
         ended || !connected.contains(key) || self.unanswered.0.contains_key(key)
     }

@@ -191,7 +191,8 @@ impl Reconciler {
     fn not_there<'a>(&'a self, desired: &'a Desired) -> impl Iterator<Item = (String, Version)> + 'a {
         let servers = desired.servers.iter().filter(|(name, server)| {
             let serving = self.serving.get(*name);
-            serving.is_none_or(|serving| serving.server.digests.workload != server.digests.workload)
+            let rests = serving.is_none() && server.scale.on_demand() && self.is_listed_by_its_lock(server);
+            !rests && serving.is_none_or(|it| it.server.digests.workload != server.digests.workload)
         });
         let tools = desired
             .tools

@@ -100,9 +100,12 @@ impl Checks {
 impl Reconciler {
     /// From now on the servers that are offered, and declare checks, are asked.
     pub(super) fn follow_checks(&mut self) {
-        let checked =
-            self.serving.values().filter_map(|serving| Some((serving.key.clone(), serving.server.health?)));
-        self.checks.follow(checked.collect(), self.ports.clock.now());
+        let mut checked = BTreeMap::new();
+        for serving in self.serving.values() {
+            let Some(health) = serving.server.health else { continue };
+            checked.extend(self.connections(serving).into_iter().map(|key| (key.clone(), health)));
+        }
+        self.checks.follow(checked, self.ports.clock.now());
     }
 
     /// Asks those whose time has come; whether there were any.

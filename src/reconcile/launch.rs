@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::job::{self, Key};
 use super::{Reconciler, Running};
 use crate::desired::Location;
-use crate::live::{Entry, Fault, Observation, UpstreamKey};
+use crate::live::{Entry, Fault, Observation};
 use crate::plan::{self, Action, Plan, Step};
 use crate::ports::{Identity, Material, SecretValue};
 use crate::resource::EnvValue;
@@ -26,8 +26,13 @@ impl Reconciler {
         let held = self.backoff.held(self.ports.clock.now());
         let mut connected = self.ports.prober.connected();
         // A connection that nothing is offered over proves nothing.
-        let offered = |key: &UpstreamKey| self.serving.get(&key.server).is_some_and(|it| it.key == *key);
-        connected.retain(|key| offered(key));
+        connected.retain(|key| self.serves(key));
+        let former = self.former();
+        let demand = self.demand(&former);
+        let ending = self.running.keys().filter_map(|key| match key {
+            Key::Stop(name) => Some(name.clone()),
+            _ => None,
+        });
         plan::plan(&plan::Input {
             desired,
             live: &self.unlent(),
@@ -35,6 +40,9 @@ impl Reconciler {
             built: &self.built,
             connected: &connected,
             broken: &self.broken,
+            demand: &demand,
+            ending: &ending.collect(),
+            former: &former,
             correct: &self.correct,
             routed: &self.routed(),
             held: &held,
@@ -171,18 +179,18 @@ impl Reconciler {
 
     /// Instances that were started with other secrets than there are now are replaced.
     pub(super) fn note_rotations(&mut self) {
-        let rotated: Vec<crate::live::InstanceId> = self
-            .serving
-            .values()
-            .filter(|serving| {
-                let now = self.tag(&serving.server);
-                let named = |name: &String| self.named(name) == Some(&serving.key.instance);
+        let mut rotated: Vec<crate::live::InstanceId> = Vec::new();
+        for serving in self.serving.values() {
+            let now = self.tag(&serving.server);
+            for key in self.connections(serving) {
+                let named = |name: &String| self.named(name) == Some(&key.instance);
                 let entry = self.inventory.entries.iter().find(|(name, _)| named(name));
                 let then = entry.and_then(|(_, entry)| entry.secrets.clone());
-                now.is_some() && then.is_some() && now != then
-            })
-            .map(|serving| serving.key.instance.clone())
-            .collect();
+                if now.is_some() && then.is_some() && now != then {
+                    rotated.push(key.instance.clone());
+                }
+            }
+        }
         for instance in rotated {
             tracing::info!(%instance, "its secrets changed; it is replaced");
             self.broken.insert(instance, Fault::Rotated);
@@ -260,7 +268,10 @@ impl Reconciler {
         let wanted = |key: &Key, running: &Running| match key {
             Key::Resource(id) => {
                 let now = desired.servers.get(&id.name).map(|server| server.digests.workload);
-                now == running.digest || desired.pending.contains(id)
+                let served = self.serving.get(&id.name).map(|serving| &serving.server);
+                let called = served.filter(|server| server.scale.on_demand());
+                let called = called.is_some_and(|server| running.digest == Some(server.digests.workload));
+                now == running.digest || called || desired.pending.contains(id)
             }
             Key::Build(_, digest) => self.wants_build(*digest),
             _ => true,

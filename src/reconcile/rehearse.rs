@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::What;
 use super::job::{self, Done, Key, Proven};
+use super::serve::Serving;
 use super::{Ports, Reconciler};
 use crate::catalog::ReadyTool;
 use crate::contract::{self, Failed, Report};
@@ -214,9 +215,12 @@ impl Reconciler {
     /// and what it offers stay meanwhile, and if they fail: it is the version before as well.
     pub(super) fn rehearse_again(&mut self) {
         let servers = self.serving.values().filter(|serving| !serving.server.tests.is_empty());
-        let served: Vec<_> = servers
-            .map(|serving| (Arc::clone(&serving.server), (serving.key.clone(), Arc::clone(&serving.offer))))
-            .collect();
+        // What does not run is tested when it starts.
+        let instance = |serving: &Serving| {
+            let key = (*self.connections(serving).first()?).clone();
+            Some((Arc::clone(&serving.server), (key, Arc::clone(&serving.offer))))
+        };
+        let served: Vec<_> = servers.filter_map(instance).collect();
         for (server, instance) in served {
             let id = server.id.clone();
             let digest = contract::digest(&server.digests, &server.tests);
@@ -236,6 +240,17 @@ impl Reconciler {
             let ports = self.ports.clone();
             self.spawn(running, Some(digest), |cancel| Box::pin(again(ports, server, instance, cancel)));
         }
+    }
+
+    /// Whether this version of a server passed its tests, or failed them and waits for another.
+    pub(super) fn is_rehearsed(&self, server: &Server) -> bool {
+        if server.tests.is_empty() {
+            return true;
+        }
+        let digest = contract::digest(&server.digests, &server.tests);
+        let passed = || job::recall(&self.ports, &key(server.digests.workload));
+        self.rehearsals.get(&server.id).is_some_and(|known| known.digest == digest)
+            || passed().is_some_and(|passed| passed == digest.hex().as_bytes())
     }
 
     /// Whether this version of a tool passed its tests; begins them where that is not known.

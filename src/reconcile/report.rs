@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Reconciler;
 use super::backoff::What;
 use super::job::Key;
-use crate::desired::{Digests, Location};
+use crate::desired::{Digests, Location, Server};
 use crate::live::{Fault, Instance, InstanceState, Observation};
 use crate::lock::Verdict;
 use crate::manifest::{Diagnostic, Place};
@@ -185,19 +185,40 @@ impl Reconciler {
         if let Some(what) = self.drift.get(id) {
             return (ConditionStatus::False, reason::DRIFTED, (*what).clone());
         }
+        if let Some(server) = self.resting(id) {
+            return (ConditionStatus::True, reason::IDLE, self.why_idle(&server));
+        }
         let Some(serving) = self.serving.get(&id.name) else {
             return (ConditionStatus::False, reason::STARTING, "no instance has answered yet".to_owned());
         };
         if let Some(why) = self.silent(id) {
             return (ConditionStatus::False, reason::UNHEALTHY, why);
         }
-        if let Some(doubt) = self.checks.doubt(&serving.key) {
+        if let Some(doubt) = self.connections(serving).into_iter().find_map(|key| self.checks.doubt(key)) {
             return (ConditionStatus::Unknown, reason::UNHEALTHY, doubt);
         }
         if self.is_down(&serving.key, &self.ports.prober.connected()) {
             (ConditionStatus::False, reason::CRASH_LOOP, "the instance does not answer".to_owned())
         } else {
             (ConditionStatus::True, reason::RUNNING, "the instance answers".to_owned())
+        }
+    }
+
+    /// A server that is listed, and does not run because nobody uses it.
+    fn resting(&self, id: &ResourceId) -> Option<Arc<Server>> {
+        let wanted = self.desired.as_ref()?.servers.get(&id.name).filter(|server| self.rests(server))?;
+        let listed = match self.serving.get(&id.name) {
+            Some(serving) => serving.server.digests.workload == wanted.digests.workload,
+            None => self.is_listed_by_its_lock(wanted),
+        };
+        let starts = self.running.contains_key(&Key::Resource(id.clone()));
+        (listed && !starts && self.backoff.get(id).is_none()).then(|| Arc::clone(wanted))
+    }
+
+    fn why_idle(&self, server: &Server) -> String {
+        match self.serving.get(&server.id.name) {
+            Some(_) => "nobody uses it: it starts with the next call".to_owned(),
+            None => "it has not run yet: it starts with the first call".to_owned(),
         }
     }
 
@@ -278,12 +299,23 @@ impl Reconciler {
                     return (False, reason::CRASH_LOOP, message.to_owned());
                 }
                 let differs = judged.filter(|judged| judged.verdict.alarms());
+                let resting = self.resting(id);
+                let reason = if resting.is_some() { reason::IDLE } else { reason::SERVED };
                 match (self.unoffered.get(id), differs) {
                     (Some(why), _) => (False, reason::UNPUBLISHABLE, why.clone()),
-                    (None, Some(judged)) => (True, reason::SERVED, judged.message(id.name.as_str())),
+                    (None, Some(judged)) => (True, reason, judged.message(id.name.as_str())),
                     (None, None) => {
-                        (True, reason::SERVED, format!("{} tools listed", serving.offer.tools.len()))
+                        let listed = format!("{} tools listed", serving.offer.tools.len());
+                        let why = resting.map(|server| format!("; {}", self.why_idle(&server)));
+                        (True, reason, listed + why.as_deref().unwrap_or_default())
                     }
+                }
+            }
+            (None, Some(server)) if self.resting(id).is_some() => {
+                let judged = self.standing.get(&id.name).map(|standing| &standing.judged);
+                match judged.filter(|judged| judged.verdict.withholds()) {
+                    Some(judged) => (False, judged.verdict.reason(), judged.message(id.name.as_str())),
+                    None => (True, reason::IDLE, self.why_idle(server)),
                 }
             }
             (Some(_), _) => {

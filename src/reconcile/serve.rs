@@ -83,6 +83,7 @@ impl Reconciler {
             };
             !moved
         });
+        self.follow_lifecycles(desired);
     }
 
     /// Where a revision goes back to what is still published, its instances serve on.
@@ -94,7 +95,7 @@ impl Reconciler {
             if let Some(serving) = self.serving.get_mut(name)
                 && wanted
                 && serving.server.digests.workload != digest
-                && connected.contains(&offered.upstream)
+                && (offered.upstream.is_any() || connected.contains(&offered.upstream))
             {
                 *serving = Serving {
                     server: Arc::clone(&offered.server),

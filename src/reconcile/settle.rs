@@ -53,6 +53,7 @@ impl Reconciler {
         self.rebuild_inventory();
         self.rebuild_volumes();
         self.note_crashes();
+        self.follow_members();
         let gone = self.forget_gone() | self.forget_volumes();
         let plan = self.plan_for_drift();
         let guarded = plan.guard.is_some() && self.inventory.guard != plan.guard;
@@ -63,6 +64,8 @@ impl Reconciler {
             self.save_inventory();
         }
         self.launch(&plan);
+        self.answer_calls(&plan);
+        self.note_idle();
         self.stale = true;
     }
 
@@ -134,8 +137,8 @@ impl Reconciler {
             })
             .collect();
         for (instance, text) in ended {
-            let served = self.serving.get(&instance.resource.name);
-            let ours = served.is_some_and(|serving| serving.key.instance == instance.id);
+            let server = instance.resource.name.clone();
+            let ours = self.serves(&UpstreamKey { server, instance: instance.id.clone() });
             let known = self.broken.contains_key(&instance.id);
             if ours && !known {
                 self.broken.insert(instance.id.clone(), Fault::Ended);
@@ -217,15 +220,18 @@ impl Reconciler {
                 if let Some(folder) = proven.folder.clone() {
                     self.folders.insert(proven.key.instance.clone(), folder);
                 }
-                let wanted = self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name));
-                let wanted = wanted.filter(|server| server.digests.workload == digest).cloned();
-                if let Some(server) = wanted {
+                if let Some(server) = self.current(&id.name, digest) {
                     self.correct.remove(id);
                     self.drift.remove(id);
+                    let key = proven.key;
+                    self.members.insert(key.clone(), digest);
                     self.note_applied(&server);
-                    let serving = Serving { server, key: proven.key, offer: Arc::new(proven.offer) };
+                    let elastic = server.scale.is_elastic();
+                    let led = if elastic { UpstreamKey::any_of(&server) } else { key.clone() };
+                    let serving = Serving { server, key: led, offer: Arc::new(proven.offer) };
                     self.serving.insert(id.name.clone(), serving);
                     self.publish().await;
+                    self.admit(&key);
                 }
             }
             Err(Failed { cancelled: true, .. }) => {}
@@ -238,6 +244,7 @@ impl Reconciler {
                 let tests = rehearse::failed(&error).map(|failed| failed.reports.clone());
                 let what = if tests.is_some() { What::Tests } else { What::Start };
                 self.reports.extend(tests.map(|reports| (id.clone(), reports)));
+                self.refuse_calls(&id.name, digest, &error);
                 self.failed(id, rehearse::digest(self.desired.as_deref(), id, digest, what), what, &error);
             }
         }
@@ -245,9 +252,20 @@ impl Reconciler {
         self.stale = true;
     }
 
+    /// The server in this version, where that is wanted, or served on demand until the wanted one is there.
+    fn current(&self, name: &Name, digest: Digest) -> Option<Arc<Server>> {
+        let wanted = self.desired.as_ref().and_then(|desired| desired.servers.get(name));
+        let served = self.serving.get(name).map(|serving| &serving.server);
+        let served = served.filter(|server| server.scale.on_demand());
+        wanted.into_iter().chain(served).find(|server| server.digests.workload == digest).cloned()
+    }
+
     /// From now on another state of this server is drift, until another one is wanted.
     fn note_applied(&mut self, server: &Server) {
         let Location::Runner(workload) = &server.location else { return };
+        if server.scale.on_demand() || self.members(server).count() < server.scale.min as usize {
+            return;
+        }
         let kind = self.runners.get(&workload.runner).map(|runner| runner.kind);
         let applied =
             Applied { digest: server.digests.workload, transient: kind == Some(RunnerKind::Process) };
@@ -257,15 +275,16 @@ impl Reconciler {
     }
 
     async fn refreshed(&mut self, key: &UpstreamKey, result: PortResult<Offer>) {
-        let Some(serving) = self.serving.get_mut(&key.server).filter(|serving| serving.key == *key) else {
+        if !self.serves(key) {
             return;
-        };
+        }
         if result.is_ok() && self.unanswered.answered(key) {
             tracing::info!(server = %key.server, "the server answers again");
             self.stale = true;
         }
         match result {
             Ok(offer) => {
+                let Some(serving) = self.serving.get_mut(&key.server) else { return };
                 let same = *serving.offer == offer;
                 self.stale |= self.checks.answered(key) || !same;
                 if !same {
@@ -275,7 +294,8 @@ impl Reconciler {
             }
             Err(error) => {
                 // Over stdio the end of the connection says so; and a list that cannot be used is an answer.
-                if !serving.over_stdio() && error.disposition == Disposition::Retry {
+                let stdio = self.serving.get(&key.server).is_some_and(Serving::over_stdio);
+                if !stdio && error.disposition == Disposition::Retry {
                     self.unanswered.failed(key, self.ports.clock.now());
                 }
                 self.did_not_answer(key, &error);

@@ -16,6 +16,8 @@ pub enum Cause {
     Asked,
     /// A container or process appeared or ended.
     Runner,
+    /// A call found no instance, or busy ones.
+    Demand,
 }
 
 impl fmt::Display for Cause {
@@ -26,6 +28,7 @@ impl fmt::Display for Cause {
             Self::Timer => "timer",
             Self::Asked => "asked",
             Self::Runner => "runner",
+            Self::Demand => "demand",
         })
     }
 }

@@ -34,6 +34,7 @@ struct Inputs {
     trust: Option<Trust>,
     lock: Option<Arc<Lock>>,
     broken: bool,
+    on_demand: bool,
     seen: Option<Arc<Offer>>,
 }
 
@@ -54,6 +55,7 @@ impl Inputs {
         self.digest == other.digest
             && self.trust == other.trust
             && self.broken == other.broken
+            && self.on_demand == other.on_demand
             && same(self.lock.as_ref(), other.lock.as_ref())
             && same(self.seen.as_ref(), other.seen.as_ref())
     }
@@ -94,6 +96,7 @@ impl Reconciler {
                 trust: server.trust,
                 lock: self.manifest.as_ref().and_then(|manifest| manifest.locks.get(&server.id)).cloned(),
                 broken: self.manifest.as_ref().is_some_and(|found| found.broken_locks.contains(&server.id)),
+                on_demand: server.scale.on_demand(),
                 seen,
             };
             // The version before is judged by the lock it was served with until the new one is there.
@@ -109,8 +112,12 @@ impl Reconciler {
                 old => self.judge(&server.id, inputs, old.as_ref()),
             };
             if now.inputs.seen.is_some() || now.judged.verdict == Verdict::Unverified {
-                let unstarted =
-                    || UpstreamKey { server: name.clone(), instance: InstanceId("not started".to_owned()) };
+                let unstarted = || {
+                    if server.scale.is_elastic() {
+                        return UpstreamKey::any_of(&server);
+                    }
+                    UpstreamKey { server: name.clone(), instance: InstanceId("not started".to_owned()) }
+                };
                 let upstream = self.serving.get(&name).map_or_else(unstarted, |serving| serving.key.clone());
                 offered.push(Offered { server, upstream, offer: Arc::clone(&now.offer) });
             }
@@ -132,7 +139,8 @@ impl Reconciler {
             (None, true) => State::Broken,
             (None, false) => State::None,
         };
-        let case = Case { trust: inputs.trust, lock, seen: seen.as_ref(), first: first.as_ref() };
+        let Inputs { trust, on_demand, .. } = inputs;
+        let case = Case { trust, lock, seen: seen.as_ref(), first: first.as_ref(), on_demand };
         let mut judged = lock::judge(&case);
         let definitions = std::mem::take(&mut judged.offered);
         let offer = match (&inputs.seen, seen.as_ref() == Some(&definitions)) {

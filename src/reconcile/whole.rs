@@ -89,7 +89,12 @@ impl Reconciler {
             return BTreeSet::new();
         }
         let published = self.published.iter().flat_map(|published| &published.servers);
-        published.map(|offered| offered.upstream.instance.clone()).collect()
+        let led = |offered: &Offered| {
+            let own = self.members(&offered.server).map(|key| key.instance.clone());
+            let any = offered.upstream.is_any();
+            own.filter(|_| any).chain((!any).then(|| offered.upstream.instance.clone())).collect::<Vec<_>>()
+        };
+        published.flat_map(led).collect()
     }
 
     /// Whether this resource is ready, and another version of it published while it waits for others.

@@ -1,5 +1,6 @@
 //! `Server`: an MCP server.
 
+pub mod lifecycle;
 pub mod source;
 pub mod tools;
 pub mod transport;
@@ -14,6 +15,7 @@ use super::remote::{OAuth, UserOAuth};
 use super::workload::{Egress, Resources, Security, Volumes};
 use super::{EnvValue, Name, Period};
 
+pub use lifecycle::{Lifecycle, Replicas, Running};
 pub use source::{GitCredentials, GitSource, ImageSource, PackageRegistry, PackageSource, ServerSource};
 pub use tools::{Override, ServerTools, Trust, WhenDown};
 pub use transport::Transport;
@@ -57,7 +59,10 @@ pub struct ServerSpec {
     pub sessions: Sessions,
     /// When it runs and how often: `always`, `on-demand`, or `{mode, idleTimeout, replicas}`.
     ///
-    /// This version supports `always` with one replica. Default: always. Example: `{mode: always}`.
+    /// An on-demand server starts with the first call of one of its tools, prompts or resources, and ends when
+    /// nobody uses it any more. What it offers is listed meanwhile: from its lock, or as the same version listed
+    /// it before. Where neither is there it is started once, and asked.
+    /// Default: always. Example: `{mode: on-demand, idleTimeout: 5m}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Box<Lifecycle>>,
     /// Where it runs. Default: the Crib's, or the only runner that can. Example: `docker`.
@@ -151,7 +156,7 @@ pub struct ServerSpec {
     /// Default: none. Example: `https://example.com/weather.png`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icon: Option<Box<str>>,
-    /// Calls that it works on at once; further ones wait. One that is answered with a task counts until its
+    /// Calls that an instance works on at once; further ones wait. One that is answered with a task counts until its
     /// end was told, or it was cancelled, for at most `timeout`. Default: no limit. Example: `4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -200,84 +205,6 @@ impl Sessions {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
     fn is_shared(&self) -> bool {
         *self == Self::Shared
-    }
-}
-
-/// When a server runs, and how often: a word, or `{mode, idleTimeout, replicas}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(deny_unknown_fields, transform = crate::resource::shape::or_running)]
-pub struct Lifecycle {
-    /// Default: always. `on-demand` is not supported by this version.
-    #[schemars(default)]
-    pub mode: Running,
-    /// How long an on-demand server runs on without a call. Not supported by this version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_timeout: Option<Period>,
-    /// How many instances. Default: one.
-    #[schemars(default)]
-    pub replicas: Replicas,
-}
-
-/// When a server runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Running {
-    /// From the revision that declares it on.
-    #[default]
-    Always,
-    /// From the first call on, until nobody has called for a while.
-    OnDemand,
-}
-
-/// How many instances of a server run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct Replicas {
-    /// At least. Default: 1.
-    pub min: u32,
-    /// At most. Default: 1. More are not supported by this version.
-    pub max: u32,
-}
-
-impl Default for Replicas {
-    fn default() -> Self {
-        Self { min: 1, max: 1 }
-    }
-}
-
-impl<'de> Deserialize<'de> for Lifecycle {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "camelCase")]
-        struct Full {
-            #[serde(default)]
-            mode: Running,
-            idle_timeout: Option<Period>,
-            #[serde(default)]
-            replicas: Replicas,
-        }
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Lifecycle;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`always`, `on-demand`, or {mode, idleTimeout, replicas}")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Lifecycle, E> {
-                let mode = match text {
-                    "always" => Running::Always,
-                    "on-demand" => Running::OnDemand,
-                    _ => return Err(E::unknown_variant(text, &["always", "on-demand"])),
-                };
-                Ok(Lifecycle { mode, ..Lifecycle::default() })
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Lifecycle, A::Error> {
-                let Full { mode, idle_timeout, replicas } =
-                    Full::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                Ok(Lifecycle { mode, idle_timeout, replicas })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
     }
 }
 

@@ -7,6 +7,7 @@ mod elsewhere;
 mod faults;
 mod gate;
 mod health;
+mod lifecycle;
 mod limits;
 mod older;
 mod personal;

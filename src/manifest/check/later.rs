@@ -5,7 +5,6 @@
 use super::Check;
 use crate::resource::Spec;
 use crate::resource::runner::RunnerSpec;
-use crate::resource::server::{Running, ServerSpec};
 use crate::resource::tool::{Isolation, ToolSpec};
 
 /// The code of all of these.
@@ -14,9 +13,8 @@ const CODE: &str = "not-supported";
 pub(super) fn refuse(check: &mut Check<'_, '_>, spec: &Spec) {
     match spec {
         Spec::Runner(spec) => runner(check, spec),
-        Spec::Server(spec) => server(check, spec),
         Spec::Tool(spec) => tool(check, spec),
-        Spec::Crib(_) | Spec::Integration(_) | Spec::Policy(_) | Spec::Toolset(_) => {}
+        Spec::Crib(_) | Spec::Integration(_) | Spec::Policy(_) | Spec::Server(_) | Spec::Toolset(_) => {}
     }
 }
 
@@ -33,30 +31,6 @@ fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {
     for kind in spec.later() {
         let what = format!("runners of kind `{kind}`");
         check.later(true, &[kind], &what, "use `docker: {}` or `process: {}`");
-    }
-}
-
-fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
-    if let Some(lifecycle) = spec.lifecycle.as_deref() {
-        check.later(
-            lifecycle.mode == Running::OnDemand,
-            &["lifecycle", "mode"],
-            "`on-demand` servers",
-            "remove it: a server runs from the revision that declares it on",
-        );
-        check.later(
-            lifecycle.idle_timeout.is_some(),
-            &["lifecycle", "idleTimeout"],
-            "`idleTimeout`",
-            "remove it: a server runs on without calls",
-        );
-        check.later(
-            (lifecycle.replicas.min, lifecycle.replicas.max) != (1, 1)
-                && lifecycle.replicas.min <= lifecycle.replicas.max,
-            &["lifecycle", "replicas"],
-            "replicas",
-            "remove it: one instance runs",
-        );
     }
 }
 

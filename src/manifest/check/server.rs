@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::Check;
 use crate::resource::server::{
-    GitSource, Health, Lifecycle, PackageRegistry, PackageSource, ServerSource, ServerSpec, ServerTools,
-    Transport,
+    GitSource, Health, PackageRegistry, PackageSource, ServerSource, ServerSpec, ServerTools, Transport,
 };
 
 pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
@@ -66,13 +65,7 @@ pub(super) fn server(check: &mut Check<'_, '_>, spec: &ServerSpec) {
         health(check, declared);
     }
     prefix(check, spec);
-    if let Some(Lifecycle { replicas, .. }) = spec.lifecycle.as_deref()
-        && replicas.min > replicas.max
-    {
-        let message =
-            format!("at least {} and at most {} replicas cannot be had", replicas.min, replicas.max);
-        check.invalid(&["lifecycle", "replicas"], message, "make `min` at most `max`");
-    }
+    super::lifecycle::lifecycle(check, spec);
 }
 
 /// Between two checks of one server: what asks more often is a load, not a look.

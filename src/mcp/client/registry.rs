@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
+use super::group::Groups;
 use super::watched::Watched;
 use super::{Held, Upstream};
 use crate::live::UpstreamKey;
@@ -15,6 +16,7 @@ pub struct Upstreams {
     connections: RwLock<BTreeMap<UpstreamKey, Arc<Upstream>>>,
     changes: Arc<Changes>,
     pub(super) watched: Watched,
+    pub(super) groups: Groups,
 }
 
 /// Whose lists changed or whose connection ended since somebody asked. It holds each key once, so it
@@ -47,6 +49,7 @@ impl Upstreams {
     }
 
     pub fn remove(&self, key: &UpstreamKey) -> Option<Arc<Upstream>> {
+        self.groups.dismiss(key);
         self.connections.write().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 

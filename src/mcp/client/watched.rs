@@ -99,6 +99,12 @@ impl Upstreams {
         all.values().map(|counts| counts.borrow().len()).sum()
     }
 
+    /// Whether any resource of a server is watched.
+    pub(super) fn watches(&self, server: &Name) -> bool {
+        let all = self.watched.by_server.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(server).is_some_and(|counts| !counts.borrow().is_empty())
+    }
+
     /// What servers tell of watched resources from now on.
     pub fn updates(&self) -> broadcast::Receiver<Updated> {
         self.watched.updates.subscribe()
