@@ -204,6 +204,19 @@ pub trait Credentials: Send + Sync {
     async fn headers(&self) -> PortResult<http::HeaderMap>;
     /// Told that the server answered 401: whether it is worth asking once more, with other headers.
     async fn refused(&self, headers: &http::HeaderMap) -> bool;
+    /// Told that the server answered 403, with this challenge (`WWW-Authenticate`): what that is about.
+    fn forbidden(&self, challenge: &str) -> Refusal;
+}
+
+/// What a 403 of a server elsewhere is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not the scopes of a token.
+    Other,
+    /// The user's token has too few, and the user can be asked for more: which.
+    Ask(String),
+    /// The same, and asking is of no use: why.
+    Final(String),
 }
 
 /// Makes what servers elsewhere are shown of what is declared.

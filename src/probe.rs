@@ -160,14 +160,23 @@ fn not_greeted(key: &UpstreamKey, error: GreetError) -> PortError {
         GreetError::Credentials(_) => PortError::retry(failed)
             .hint("see `headers`, `oauth` and `userOAuth` of the server")
             .caused_by(error),
+        GreetError::Lacks(_) => PortError::retry(failed).hint(asks(key)).caused_by(error),
         GreetError::Gone(_) | GreetError::Refused(_) => PortError::retry(failed).hint(logs).caused_by(error),
     }
+}
+
+/// What a user does of whom a server wants more.
+fn asks(key: &UpstreamKey) -> String {
+    format!("`toolcrib authorizations start {} --user …` prints the address to open", key.server)
 }
 
 fn not_listed(key: &UpstreamKey, error: ListError) -> PortError {
     let failed = format!("failed to list what {} offers", name(key));
     let logs = format!("see `toolcrib logs {}`", key.server);
     match &error {
+        ListError::Call { source: CallError::Lacks(_), .. } => {
+            PortError::retry(failed).hint(asks(key)).caused_by(error)
+        }
         ListError::Call { .. } | ListError::Late(_) => PortError::retry(failed).hint(logs).caused_by(error),
         ListError::TooMany { .. } | ListError::TooLarge => PortError::stalled(failed)
             .hint("nothing of it is offered; let the server offer less, or split it")

@@ -143,7 +143,7 @@ impl Control for DaemonControl {
                 })
             }
             GrantAsk::Start { user, server } => {
-                let url = Some(self.grants.begin(&user, &server)?);
+                let url = Some(self.grants.begin(&user, &server).await?);
                 Ok(GrantReply { url, ..GrantReply::default() })
             }
             GrantAsk::Revoke { user, server } => {

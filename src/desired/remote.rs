@@ -171,6 +171,14 @@ pub fn is_safe(url: &str) -> bool {
 }
 
 fn check_user(user: &UserOAuth, spec: &ServerSpec, shown: bool, findings: &mut Findings<'_>) {
+    if user.client_id.is_none() {
+        let needs = [("clientSecret", user.client_secret.is_some()), ("provider", user.provider.is_some())];
+        for (field, _) in needs.iter().filter(|(_, given)| *given) {
+            let message = format!("`{field}` is of no use without `clientId`");
+            let hint = "declare the client that is registered at the provider";
+            findings.error(&["userOAuth", field], "invalid-value", message, hint);
+        }
+    }
     if let Some(provider) = &user.provider {
         let given = [
             ("issuer", Some(&provider.issuer)),

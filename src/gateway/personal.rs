@@ -18,7 +18,7 @@ use crate::catalog::Entry;
 use crate::desired::{Location, Server};
 use crate::http::Presented;
 use crate::http::grants::Wanted;
-use crate::mcp::client::{CallError, Upstream};
+use crate::mcp::client::{CallError, GreetError, Upstream};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{Era, ErrorObject, code, raw};
 use crate::ports::{CallContext, Channel, Greeting};
@@ -81,7 +81,10 @@ impl People {
         let credentials = shown.of_user(user, wanted);
         let channel = Channel::Remote { url: wanted.url.clone(), credentials: Some(credentials) };
         let greeted = Upstream::connect(channel, Greeting::Unknown, server.startup_timeout, || {}).await;
-        let upstream = greeted.map_err(|error| CallError::Gone(error.to_string()))?;
+        let upstream = greeted.map_err(|error| match error {
+            GreetError::Lacks(scopes) => CallError::Lacks(scopes),
+            error => CallError::Gone(error.to_string()),
+        })?;
         *held = Some(Arc::clone(&upstream));
         Ok(upstream)
     }
@@ -107,7 +110,7 @@ pub(super) async fn send(
     let shown = people.shown.get().ok_or_else(nobody)?;
     let user = &request.principal.name;
     if !shown.grants().has(user, wanted) {
-        return needed(shown, wanted, request, params);
+        return needed(shown, wanted, None, request, params);
     }
     let unusable = |why: String| CallError::Unusable(why);
     let call = async {
@@ -129,16 +132,18 @@ pub(super) async fn send(
     match call.await {
         // The token was refused and cannot be refreshed: the user is asked again.
         Err(CallError::Gone(_) | CallError::Unusable(_)) if !shown.grants().has(user, wanted) => {
-            needed(shown, wanted, request, params)
+            needed(shown, wanted, None, request, params)
         }
+        Err(CallError::Lacks(scopes)) => needed(shown, wanted, Some(&scopes), request, params),
         outcome => outcome,
     }
 }
 
-/// The answer to whoever has to authorize first, as their client can show it.
+/// The answer to whoever has to authorize first, as their client can show it; `more`: than they did.
 fn needed(
     shown: &Presented,
     wanted: &Wanted,
+    more: Option<&str>,
     request: &Request,
     params: &RawValue,
 ) -> Result<Box<RawValue>, CallError> {
@@ -148,12 +153,13 @@ fn needed(
     let answer = raw::get(params, "inputResponses").and_then(|answers| raw::get(answers, ASKED));
     let action = answer.and_then(|answer| raw::get_str(answer, "action"));
     let declined = action.is_some_and(|action| matches!(&*action, "decline" | "cancel"));
+    let what = more.map_or_else(String::new, |more| format!(" for more ({more})"));
     let said = if declined {
-        format!("the user did not authorize server `{server}`")
+        format!("the user did not authorize server `{server}`{what}")
     } else {
-        format!("the user has to authorize server `{server}` first: open {url} and call again")
+        format!("the user has to authorize server `{server}` first{what}: open {url} and call again")
     };
-    let message = format!("Server `{server}` needs your authorization.");
+    let message = format!("Server `{server}` needs your authorization{what}.");
     let asked = json!({"mode": "url", "elicitationId": id, "url": url, "message": message});
     if !declined && shows_addresses(request) {
         if request.era == Era::Legacy {

@@ -7,8 +7,12 @@
 //! and its provider only, and is in no page, log or error; one refresh at a time. Sources: MCP 2025-11-25
 //! `client/elicitation` (URL mode), `basic/authorization`; RFC 7636, 9207.
 
+mod bearer;
+mod client;
 mod page;
 mod provider;
+mod scopes;
+mod token;
 mod vault;
 
 use std::collections::HashMap;
@@ -17,15 +21,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use http::HeaderValue;
 use tokio::time::Instant;
 
-use self::provider::{Endpoints, Failed, Granted};
-use self::vault::{Tokens, Vault};
+use self::client::Known;
+use self::provider::Endpoints;
+use self::vault::Vault;
 use super::Access;
 use crate::desired::remote::Credentials as Declared;
 use crate::outgoing::{Client, Options};
-use crate::ports::{PortError, PortResult, SecretValue, Secrets, Store};
+use crate::ports::{PortError, PortResult, Secrets, Store};
 use crate::resource::remote::UserOAuth;
 use crate::resource::{Digest, Name};
 
@@ -38,8 +42,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_mins(10);
 /// Addresses that wait to be opened: one for each user and server.
 const MAX_PENDING: usize = 1024;
-/// Before its end a token is refreshed; at most half its life.
-const EARLY: u64 = 60;
 /// How long what was found out about a provider is used.
 const FRESH: Duration = Duration::from_hours(1);
 
@@ -89,6 +91,8 @@ struct Opened {
     /// The digest of the cookie.
     browser: Digest,
     endpoints: Endpoints,
+    known: Known,
+    scopes: Vec<String>,
 }
 
 /// Where the endpoint is, for browsers, and who has to say who they are.
@@ -113,6 +117,10 @@ pub struct Grants {
     /// Servers that were spoken of.
     known: Mutex<HashMap<Name, Wanted>>,
     found: Mutex<HashMap<String, (Endpoints, Instant)>>,
+    /// Held while we register as a client.
+    registering: tokio::sync::Mutex<()>,
+    /// Scopes that servers refused users for want of, until they are asked for.
+    lacking: Mutex<HashMap<(String, Name), Vec<String>>>,
     /// Somebody authorized a server that is listed as them.
     listed: tokio::sync::Notify,
 }
@@ -132,6 +140,8 @@ impl Grants {
             turns: Mutex::default(),
             known: Mutex::default(),
             found: Mutex::default(),
+            registering: tokio::sync::Mutex::default(),
+            lacking: Mutex::default(),
             listed: tokio::sync::Notify::new(),
         })
     }
@@ -156,6 +166,7 @@ impl Grants {
     }
 
     fn forget(&self, user: &str, server: &Name) {
+        lock(&self.lacking).remove(&(user.to_owned(), server.clone()));
         if let Err(error) = self.vault.forget(user, server) {
             tracing::error!(%server, user, error = %error.chain(), "an authorization is not deleted");
         }
@@ -201,15 +212,20 @@ impl Grants {
         Ok((id, address))
     }
 
-    /// As [`Self::address`], of a server by its name.
+    /// As [`Self::address`], of a server by its name, once it is known that it leads somewhere.
     ///
     /// # Errors
-    /// When there is no such server.
-    pub fn begin(&self, user: &str, server: &Name) -> PortResult<String> {
+    /// When there is no such server, its provider cannot be asked, or does not know us.
+    pub async fn begin(&self, user: &str, server: &Name) -> PortResult<String> {
         let wanted = lock(&self.known).get(server).cloned().ok_or_else(|| {
             PortError::stalled(format!("no server `{server}` is served whose users authorize for themselves"))
                 .hint("it needs `userOAuth`; `toolcrib get` lists what is declared")
         })?;
+        let failed = |why: String| {
+            PortError::retry(format!("users cannot authorize server `{server}`")).caused_by(why)
+        };
+        let endpoints = self.endpoints(&wanted).await.map_err(failed)?;
+        self.known(&wanted, &endpoints).await.map_err(|error| failed(error.why()))?;
         Ok(self.address(user, &wanted)?.1)
     }
 
@@ -220,118 +236,6 @@ impl Grants {
 
     pub fn list(&self) -> Vec<Authorization> {
         self.vault.list()
-    }
-
-    /// Deletes an authorization, and tells the provider; why it could not be told, if so.
-    ///
-    /// # Errors
-    /// When there is none, or the store refuses.
-    pub async fn revoke(&self, user: &str, server: &Name) -> PortResult<Option<String>> {
-        let turn = self.turn(user, server);
-        let _turn = turn.lock().await;
-        let about = self.vault.find(user, server).ok_or_else(|| {
-            PortError::stalled(format!("`{user}` has not authorized `{server}`"))
-                .hint("`toolcrib authorizations list` shows who has")
-        })?;
-        let tokens = self.vault.tokens(&about);
-        self.vault.forget(user, server)?;
-        let Some(tokens) = tokens else { return Ok(None) };
-        let known = lock(&self.known).get(server).cloned();
-        let Some(wanted) = known.filter(|wanted| wanted.digest() == about.declared) else {
-            return Ok(Some("its server is not declared any more".to_owned()));
-        };
-        let Some(declared) = wanted.user() else { return Ok(None) };
-        let endpoints = match self.endpoints(&wanted).await {
-            Ok(endpoints) if endpoints.issuer == about.issuer => endpoints,
-            Ok(_) => return Ok(Some("the server names another provider now".to_owned())),
-            Err(why) => return Ok(Some(why)),
-        };
-        let Some(endpoint) = endpoints.revocation else {
-            return Ok(Some("it has no revocation endpoint: the token ends by itself".to_owned()));
-        };
-        let given = [(tokens.refresh.as_ref(), "refresh_token"), (Some(&tokens.access), "access_token")];
-        for (token, kind) in given {
-            let Some(token) = token.and_then(|token| std::str::from_utf8(token.expose()).ok()) else {
-                continue;
-            };
-            if let Err(why) = self.tell_revoked(&endpoint, declared, (token, kind)).await {
-                return Ok(Some(why));
-            }
-        }
-        Ok(None)
-    }
-
-    /// A header with the user's token, good for a while yet. `refused`: one that the server did not take.
-    ///
-    /// # Errors
-    /// When the user has to authorize (again), or the provider cannot be asked.
-    pub async fn bearer(
-        &self,
-        user: &str,
-        wanted: &Wanted,
-        refused: Option<&HeaderValue>,
-    ) -> PortResult<HeaderValue> {
-        let turn = self.turn(user, &wanted.server);
-        let _turn = turn.lock().await;
-        let missing = || {
-            let server = &wanted.server;
-            PortError::retry(format!(
-                "user `{user}` has not authorized server `{server}`: run `toolcrib authorizations start {server} --user {user}` and open what it prints"
-            ))
-        };
-        let about = self.vault.find(user, &wanted.server).filter(|_| self.has(user, wanted));
-        let Some((tokens, about)) = about.and_then(|about| Some((self.vault.tokens(&about)?, about))) else {
-            self.forget(user, &wanted.server);
-            return Err(missing());
-        };
-        let header = header(&tokens.access)?;
-        let now = seconds();
-        let early = EARLY.min(about.until.saturating_sub(about.since) / 2);
-        let good = now + early < about.until;
-        if good && refused != Some(&header) {
-            return Ok(header);
-        }
-        let usable = now < about.until && refused != Some(&header);
-        let Some((refresh, declared)) = tokens.refresh.as_ref().zip(wanted.user()) else {
-            if usable {
-                return Ok(header);
-            }
-            self.forget(user, &wanted.server);
-            return Err(missing());
-        };
-        match self.refreshed(refresh, declared, wanted, &about).await {
-            Ok(granted) => {
-                let tokens = Tokens { refresh: granted.tokens.refresh.or(tokens.refresh), ..granted.tokens };
-                let about = Authorization { since: now, until: now + granted.life.as_secs(), ..about };
-                self.vault.keep(about, &tokens)?;
-                self::header(&tokens.access)
-            }
-            Err(_) if usable => Ok(header),
-            Err(Failed::Refused(why)) => {
-                tracing::info!(user, server = %wanted.server, why, "a token is not refreshed: the user is asked again");
-                self.forget(user, &wanted.server);
-                Err(missing())
-            }
-            Err(Failed::Unavailable(why)) => {
-                Err(PortError::retry("failed to refresh the token of the user").caused_by(why))
-            }
-        }
-    }
-
-    async fn refreshed(
-        &self,
-        refresh: &SecretValue,
-        declared: &UserOAuth,
-        wanted: &Wanted,
-        about: &Authorization,
-    ) -> Result<Granted, Failed> {
-        let endpoints = self.endpoints(wanted).await.map_err(Failed::Unavailable)?;
-        if endpoints.issuer != about.issuer {
-            return Err(Failed::Refused("the server names another provider now".to_owned()));
-        }
-        let refresh = String::from_utf8_lossy(refresh.expose());
-        let grant = [("grant_type", "refresh_token"), ("refresh_token", &*refresh)];
-        self.ask(&endpoints, declared, wanted.resource(&endpoints), &grant).await
     }
 
     async fn endpoints(&self, wanted: &Wanted) -> Result<Endpoints, String> {
@@ -353,14 +257,6 @@ impl Grants {
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry((user.to_owned(), server.clone())).or_default())
     }
-}
-
-fn header(token: &SecretValue) -> PortResult<HeaderValue> {
-    let bytes = [b"Bearer ", token.expose()].concat();
-    let mut header = HeaderValue::from_bytes(&bytes)
-        .map_err(|_| PortError::stalled("the token of the user cannot be sent in a header"))?;
-    header.set_sensitive(true);
-    Ok(header)
 }
 
 /// 256 bits of the operating system's generator, as it stands in an address.

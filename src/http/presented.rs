@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::grants::{Grants, Wanted};
 use crate::desired::remote::Credentials as Declared;
 use crate::outgoing::{Client, Options};
-use crate::ports::{Credentials, Identities, Material, PortError, PortResult, Secrets};
+use crate::ports::{Credentials, Identities, Material, PortError, PortResult, Refusal, Secrets};
 use crate::resource::Name;
 use crate::resource::remote::OAuth;
 
@@ -158,6 +158,13 @@ impl Credentials for Shown {
         }
         !matches!(&*token, Token::Failed { .. })
     }
+
+    fn forbidden(&self, challenge: &str) -> Refusal {
+        match &self.person {
+            Some((grants, user, wanted)) => grants.lacks(user, wanted, challenge),
+            None => Refusal::Other,
+        }
+    }
 }
 
 impl Shown {
@@ -271,11 +278,7 @@ impl Shown {
 /// What an endpoint says that gives no token: the code of RFC 6749 section 5.2, not its own words, which
 /// may repeat what it was sent.
 pub(super) fn refusal(status: http::StatusCode, body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Refused {
-        error: String,
-    }
-    const CODES: [&str; 8] = [
+    const CODES: [&str; 11] = [
         "invalid_request",
         "invalid_client",
         "invalid_grant",
@@ -284,12 +287,24 @@ pub(super) fn refusal(status: http::StatusCode, body: &[u8]) -> String {
         "invalid_scope",
         "invalid_target",
         "temporarily_unavailable",
+        // RFC 7591 section 3.2.2.
+        "invalid_redirect_uri",
+        "invalid_client_metadata",
+        "invalid_software_statement",
     ];
-    let refused: Option<Refused> = serde_json::from_slice(body).ok();
-    match refused.filter(|refused| CODES.contains(&refused.error.as_str())) {
-        Some(refused) => format!("it answered {}: {}", status.as_u16(), refused.error),
+    match error_code(body).filter(|code| CODES.contains(&code.as_str())) {
+        Some(code) => format!("it answered {}: {code}", status.as_u16()),
         None => format!("it answered {}", status.as_u16()),
     }
+}
+
+/// The code of such an answer, as the endpoint wrote it.
+pub(super) fn error_code(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refused {
+        error: String,
+    }
+    serde_json::from_slice::<Refused>(body).ok().map(|refused| refused.error)
 }
 
 pub(super) fn reached(error: &reqwest::Error) -> String {

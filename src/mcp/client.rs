@@ -67,6 +67,9 @@ pub enum CallError {
     Timeout(Duration),
     #[error("the call was cancelled")]
     Cancelled,
+    /// It wants a token of its user with more scopes, and the user can be asked.
+    #[error("the server wants more of the user's authorization: {0}")]
+    Lacks(String),
     /// The connection is gone: the server died, or was stopped.
     #[error("the server is not there: {0}")]
     Gone(String),
@@ -89,6 +92,8 @@ enum Failure {
     Unreached(String),
     /// Nothing was sent: what the server is to be shown cannot be had.
     Credentials(String),
+    /// It wants a token of its user with more scopes: which.
+    Lacks(String),
     /// The connection ended before the answer.
     Gone(String),
     /// An HTTP status, and what is known about it.
@@ -108,6 +113,7 @@ impl From<Failure> for CallError {
             Failure::Unreached(reason) | Failure::Credentials(reason) | Failure::Gone(reason) => {
                 Self::Gone(reason)
             }
+            Failure::Lacks(scopes) => Self::Lacks(scopes),
             Failure::Status(status, reason) => Self::Unusable(format!("HTTP {status} {reason}")),
             Failure::SessionLost(_) => Self::Gone("its session is over".to_owned()),
             Failure::Unusable(reason) => Self::Unusable(reason),

@@ -37,7 +37,11 @@ pub struct OAuth {
 pub struct UserOAuth {
     /// As whom tokens are asked for: registered at the provider, with `/oauth/callback` of the daemon's
     /// public address as redirect URI. Example: `toolcrib`.
-    pub client_id: String,
+    ///
+    /// Default: the address of a document about this daemon (`/oauth/client.json`), where the provider reads
+    /// such and the daemon has a public https address; else the daemon registers itself (RFC 7591).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// Its secret, sent to the provider only. Default: none, a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Reference>,

@@ -146,7 +146,7 @@ fn shown(url: &str, credentials: &Credentials, grants: &mut Grants) {
         }
     }
     if let Some(user) = &credentials.user {
-        let field = ["spec", "userOAuth", "clientId"];
+        let field = ["spec", "userOAuth"];
         grants.add("token", format!("each user's own token to {url}"), "sends elsewhere", &field);
         if let Some(secret) = &user.client_secret {
             let to = user.provider.as_ref().map_or(url, |provider| &provider.token_url);

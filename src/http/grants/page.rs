@@ -12,7 +12,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::client::{DOCUMENT, Stranger, published};
 use super::provider::Endpoints;
+use super::token::Failed;
 use super::{Authorization, Grants, LIFE, Opened, Pending, Wanted, lock, random, seconds};
 use crate::http::{Answer, At, Peer};
 use crate::resource::Digest;
@@ -24,6 +26,9 @@ const MAX_QUERY: usize = 8 << 10;
 
 const OLD: &str = "This address is not good any more. Repeat the call, and open the new one.\n";
 const DONE: &str = "Authorized. You can close this page and go on.\n";
+const UNREACHED: &str = "The provider of this server cannot be asked now. The log of the daemon says why.\n";
+const STRANGER: &str = "This daemon is not registered at the provider of this server, which registers nobody by itself. \
+Whoever runs the daemon has to declare `userOAuth.clientId`; the log says more.\n";
 const FORM: &str = "<!doctype html><meta charset=\"utf-8\"><title>Toolcrib</title>\
 <p>Before you authorize a server, show who you are: paste the token with which you use this endpoint.</p>\
 <form method=\"post\"><input type=\"password\" name=\"token\" autocomplete=\"off\" autofocus> <button>Go on</button></form>\n";
@@ -34,6 +39,7 @@ pub fn pages<A: Answer>(grants: Arc<Grants>, rest: A) -> At<A> {
     let router = Router::new()
         .route("/oauth/start/{id}", get(start).post(start))
         .route("/oauth/callback", get(callback))
+        .route(DOCUMENT, get(document))
         .with_state(grants);
     At::new(|path| path.starts_with("/oauth/"), router, rest)
 }
@@ -52,12 +58,11 @@ async fn start(State(grants): State<Arc<Grants>>, Path(id): Path<String>, reques
         Ok(endpoints) => endpoints,
         Err(why) => {
             tracing::warn!(server = %wanted.server, why, "users cannot authorize");
-            let text_ = "The provider of this server cannot be asked now. The log of the daemon says why.\n";
-            return text(StatusCode::BAD_GATEWAY, text_);
+            return text(StatusCode::BAD_GATEWAY, UNREACHED);
         }
     };
     match grants.is_asker(&user, request).await {
-        Ok(true) => grants.open(&id, &wanted, endpoints),
+        Ok(true) => grants.open(&id, &user, &wanted, endpoints).await,
         Ok(false) => form(&endpoints),
         Err(Shown(status, said)) => text(status, said),
     }
@@ -73,6 +78,17 @@ async fn callback(State(grants): State<Arc<Grants>>, request: Request) -> Respon
         Ok(()) => text(StatusCode::OK, DONE),
         Err(Shown(status, said)) => text(status, said),
     }
+}
+
+/// What providers read that know clients by the address of such a document.
+async fn document(State(grants): State<Arc<Grants>>) -> Response {
+    let Some(place) = grants.place.get().filter(|place| place.is_public()) else {
+        return text(StatusCode::NOT_FOUND, "This endpoint is at no public address.\n");
+    };
+    let mut response = Response::new(Body::from(published(place).to_string()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 impl Grants {
@@ -102,9 +118,15 @@ impl Grants {
     }
 
     /// Sends the browser to the provider, and remembers which browser that was.
-    fn open(&self, id: &str, wanted: &Wanted, endpoints: Endpoints) -> Response {
-        let (Some(user), Some(place)) = (wanted.user(), self.place.get()) else {
-            return text(StatusCode::NOT_FOUND, OLD);
+    async fn open(&self, id: &str, user: &str, wanted: &Wanted, endpoints: Endpoints) -> Response {
+        let Some(place) = self.place.get() else { return text(StatusCode::NOT_FOUND, OLD) };
+        let known = match self.known(wanted, &endpoints).await {
+            Ok(known) => known,
+            Err(why) => {
+                let shown = if matches!(why, Stranger::Undeclared(_)) { STRANGER } else { UNREACHED };
+                tracing::warn!(server = %wanted.server, why = why.why(), "users cannot authorize");
+                return text(StatusCode::BAD_GATEWAY, shown);
+            }
         };
         let Ok(mut address) = reqwest::Url::parse(&endpoints.authorization) else {
             return text(StatusCode::BAD_GATEWAY, OLD);
@@ -114,22 +136,26 @@ impl Grants {
         address
             .query_pairs_mut()
             .append_pair("response_type", "code")
-            .append_pair("client_id", &user.client_id)
-            .append_pair("redirect_uri", &redirect(&place.origin))
+            .append_pair("client_id", &known.id)
+            .append_pair("redirect_uri", &place.redirect())
             .append_pair("state", &state)
             .append_pair("code_challenge", &BASE64_URL_SAFE_NO_PAD.encode(hash))
             .append_pair("code_challenge_method", "S256")
             .append_pair("resource", wanted.resource(&endpoints));
-        let scopes: &[String] = if user.scopes.is_empty() { &endpoints.scopes } else { &user.scopes };
+        let scopes = self.scopes(user, wanted, &endpoints);
         if !scopes.is_empty() {
             address.query_pairs_mut().append_pair("scope", &scopes.join(" "));
+        }
+        if endpoints.offline {
+            // Otherwise providers of OpenID Connect leave `offline_access` out (Core, section 11).
+            address.query_pairs_mut().append_pair("prompt", "consent");
         }
         let browser = Digest::of_bytes(cookie.as_bytes());
         let mut pending = lock(&self.pending);
         let Some(one) = pending.iter_mut().find(|one| one.id == id) else {
             return text(StatusCode::NOT_FOUND, OLD);
         };
-        one.opened = Some(Opened { state, verifier, browser, endpoints });
+        one.opened = Some(Opened { state, verifier, browser, endpoints, known, scopes });
         drop(pending);
         let secure = if place.origin.starts_with("https:") { "; Secure" } else { "" };
         let cookie = format!(
@@ -198,43 +224,49 @@ impl Grants {
         let (Some(declared), Some(place)) = (wanted.user(), self.place.get()) else {
             return Err(Shown(StatusCode::BAD_REQUEST, OLD));
         };
-        let redirect = redirect(&place.origin);
+        let redirect = place.redirect();
         let grant = [
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", &redirect),
             ("code_verifier", &opened.verifier),
         ];
-        let granted = self.ask(&opened.endpoints, declared, wanted.resource(&opened.endpoints), &grant).await;
+        let Opened { endpoints, known, scopes, .. } = opened;
+        let granted = self.ask(endpoints, known, wanted.resource(endpoints), &grant).await;
+        if let Err(Failed::Stranger(_)) = &granted {
+            self.forget_registration(&endpoints.issuer, known);
+        }
         let granted = granted.map_err(|error| failed(error.why()))?;
         // The server may have been declared anew meanwhile.
         if lock(&self.known).get(&wanted.server).is_some_and(|now| now.digest() != wanted.digest()) {
             return Err(Shown(StatusCode::BAD_REQUEST, OLD));
         }
         let now = seconds();
+        let before = self.vault.find(&user, &wanted.server);
+        let raised =
+            before.filter(|about| about.scopes.len() < scopes.len()).map_or(0, |about| about.raised + 1);
         let about = Authorization {
             user,
             server: wanted.server.clone(),
-            issuer: opened.endpoints.issuer.clone(),
+            issuer: endpoints.issuer.clone(),
             since: now,
             until: now + granted.life.as_secs(),
             declared: wanted.digest(),
+            client: known.digest(),
+            scopes: scopes.clone(),
+            raised,
         };
         tracing::info!(user = about.user, server = %about.server, issuer = about.issuer, "authorized");
         let turn = self.turn(&about.user, &about.server);
         let _turn = turn.lock().await;
         let lists = declared.list_as.as_ref() == Some(&about.user);
+        lock(&self.lacking).remove(&(about.user.clone(), about.server.clone()));
         self.vault.keep(about, &granted.tokens).map_err(|error| failed(error.chain()))?;
         if lists {
             self.listed.notify_one();
         }
         Ok(())
     }
-}
-
-/// Where providers send browsers back to.
-fn redirect(origin: &str) -> String {
-    format!("{origin}/oauth/callback")
 }
 
 /// One for each address that is opened, so that two can be open in one browser.

@@ -44,6 +44,9 @@ pub enum GreetError {
     /// Not tried again within a start: a secret or an authorization server is wrong, not the server.
     #[error("the server cannot be asked: {0}")]
     Credentials(String),
+    /// Its user can be asked for more: which scopes.
+    #[error("the server wants more of the user's authorization: {0}")]
+    Lacks(String),
     #[error("the server did not answer as an MCP server does: {0}")]
     Unusable(String),
     #[error(transparent)]
@@ -57,6 +60,7 @@ impl From<Failure> for GreetError {
         match failure {
             Failure::Answered(error) => Self::Refused(error),
             Failure::Credentials(reason) => Self::Credentials(reason),
+            Failure::Lacks(scopes) => Self::Lacks(scopes),
             Failure::Unreached(reason) | Failure::Gone(reason) => Self::Gone(reason),
             // What stands before a server that is about to start.
             Failure::Status(status @ 502..=504, reason) => Self::Gone(format!("HTTP {status} {reason}")),
@@ -96,7 +100,7 @@ pub(super) async fn greet(
             (Link::Stdio(stdio), Some(Era::Legacy)) => match initialize_stdio(stdio, inbox).await {
                 // What was remembered is not so any more.
                 Err(error @ GreetError::Refused(_)) => {
-                    judge(stdio.exchange(discover(inbox)).await)?.modern().ok_or(error)
+                    discover_stdio(stdio, inbox, discover(inbox)).await?.modern().ok_or(error)
                 }
                 handshake => handshake,
             },
@@ -117,9 +121,9 @@ pub(super) async fn greet(
 }
 
 async fn negotiate_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, GreetError> {
-    let mut discover = std::pin::pin!(stdio.exchange(discover(inbox)));
-    if let Ok(answer) = tokio::time::timeout(SILENCE, &mut discover).await {
-        return match judge(answer)? {
+    let mut discover = std::pin::pin!(discover_stdio(stdio, inbox, discover(inbox)));
+    if let Ok(verdict) = tokio::time::timeout(SILENCE, &mut discover).await {
+        return match verdict? {
             Verdict::Modern(handshake) => Ok(handshake),
             Verdict::Legacy => initialize_stdio(stdio, inbox).await.map_err(after_modern),
         };
@@ -127,17 +131,29 @@ async fn negotiate_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, Gree
     let mut initialize = std::pin::pin!(initialize_stdio(stdio, inbox));
     // Whichever is answered first decides; the other one is waited for when that was a no.
     tokio::select! {
-        answer = &mut discover => match judge(answer)? {
+        verdict = &mut discover => match verdict? {
             Verdict::Modern(handshake) => Ok(handshake),
             Verdict::Legacy => initialize.await.map_err(after_modern),
         },
         handshake = &mut initialize => match handshake {
-            Err(error @ GreetError::Refused(_)) => match judge(discover.await)? {
+            Err(error @ GreetError::Refused(_)) => match discover.await? {
                 Verdict::Modern(handshake) => Ok(handshake),
                 Verdict::Legacy => Err(after_modern(error)),
             },
             handshake => handshake.map_err(after_modern),
         },
+    }
+}
+
+/// Greets a server the modern way; once more, when it refuses the version and names the same.
+async fn discover_stdio(
+    stdio: &Stdio,
+    inbox: &Inbox,
+    first: Outgoing<'static>,
+) -> Result<Verdict, GreetError> {
+    match stdio.exchange(first).await {
+        Err(Failure::Answered(error)) if names_ours(&error) => judge(stdio.exchange(discover(inbox)).await),
+        answer => judge(answer),
     }
 }
 
@@ -213,10 +229,20 @@ impl<'a> Patience<'a> {
 
 async fn discover_http(http: &Arc<Http>, inbox: &Inbox) -> Result<(Link, Handshake), GreetError> {
     let spoken = Spoken::modern();
-    let answer = http.answer(discover(inbox), Some(&spoken));
+    let answer = async {
+        match http.answer(discover(inbox), Some(&spoken)).await {
+            Err(Failure::Answered(error)) if names_ours(&error) => {
+                http.answer(discover(inbox), Some(&spoken)).await
+            }
+            answer => answer,
+        }
+    };
     let verdict = match tokio::time::timeout(HTTP_SILENCE, answer).await {
         Ok(Err(
-            failure @ (Failure::Unreached(_) | Failure::Credentials(_) | Failure::Status(502..=504, _)),
+            failure @ (Failure::Unreached(_)
+            | Failure::Credentials(_)
+            | Failure::Lacks(_)
+            | Failure::Status(502..=504, _)),
         )) => {
             return Err(failure.into());
         }
@@ -288,6 +314,13 @@ fn judge_versions(supported: &[String]) -> Result<(), GreetError> {
         return Ok(());
     }
     Err(GreetError::Version(supported.join(", ")))
+}
+
+/// Whether a server refuses the version and names the very same among those it supports: it is asked again,
+/// once (SEP-2575: with a version that both support).
+fn names_ours(error: &ErrorObject) -> bool {
+    error.code == code::UNSUPPORTED_PROTOCOL_VERSION
+        && supported(error).iter().any(|version| version == MODERN)
 }
 
 fn supported(error: &ErrorObject) -> Vec<String> {

@@ -246,6 +246,63 @@ fn a_user_authorizes_a_server_by_an_address_and_their_token_is_refreshed_and_rev
 }
 
 #[test]
+fn the_daemon_registers_itself_where_no_client_is_declared() {
+    let provider = Provider::start();
+    let set = |how: &str| get(&format!("{}/set?{how}", provider.issuer));
+    let registered = || get(&format!("{}/given", provider.issuer))["registered"].as_array().unwrap().len();
+    let (env_far, env) = (TestEnv::new(), TestEnv::new());
+    env_far.repo().write("tools.yaml", &(greeter("hello") + WHO)).commit("hello");
+    let upstream = env_far.daemon(&["--oidc-issuer", &provider.issuer, "--oidc-audience", "urn:far"]);
+    let declared = far(&upstream.mcp, "local").replace("clientId: people", "resource: urn:far");
+    env.repo().write("far.yaml", &declared).commit("far");
+    let daemon = env.daemon(&[]);
+    let state = env.state();
+    let begin = || {
+        let args = ["authorizations", "start", "far", "--state", state.to_str().unwrap()];
+        wait_for("the server to be known", SOON, || {
+            let said = env.command(&args).output().unwrap();
+            let said = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+            (!said.contains("no server `far`")).then(|| said.trim().to_owned())
+        })
+    };
+
+    // Whoever begins hears what to declare, before any browser is opened.
+    let nobody = begin();
+    assert!(nobody.contains("registers no clients by itself: declare `userOAuth.clientId`"), "{nobody}");
+    assert_eq!(registered(), 0);
+
+    // Each call refreshes the token.
+    set("register=client_secret_post&life=0");
+    authorize(&begin(), "ada", None);
+    wait_for_names(&daemon, &["far_greet"]);
+    let call = |daemon: &Daemon| call(daemon, "", &shows(), &json!({}));
+    assert!(call(&daemon).to_string().contains("you are ada"));
+    assert_eq!(registered(), 1);
+
+    // After a restart it is known yet, also where browsers are sent back to another port.
+    let log = daemon.log();
+    drop(daemon);
+    let daemon = env.daemon(&[]);
+    wait_for_names(&daemon, &["far_greet"]);
+    assert!(call(&daemon).to_string().contains("you are ada"), "{log}");
+    assert_eq!(registered(), 1);
+    authorize(&begin(), "bob", None);
+    assert!(call(&daemon).to_string().contains("you are bob"));
+    assert_eq!(registered(), 2);
+    assert_secret(&provider, &env, &daemon, &[log, nobody]);
+
+    // A provider that has forgotten us: the user is asked, and we register anew. Its secret soon ends.
+    set("forget=1&expires=30");
+    let asked = address(&call(&daemon));
+    authorize(&asked, "ada", None);
+    assert_eq!(registered(), 3);
+    // Ended by now, for whoever begins.
+    authorize(&begin(), "bob", None);
+    assert!(registered() > 3);
+    assert!(call(&daemon).to_string().contains("you are bob"));
+}
+
+#[test]
 fn users_are_told_apart_and_each_opens_only_their_own_address() {
     let provider = Provider::start();
     let (env_far, env) = (TestEnv::new(), TestEnv::new());

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::LOCATION;
+use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 
 use super::sender::{Body, Sender};
 use crate::mcp::client::Failure;
-use crate::ports::Credentials;
+use crate::ports::{Credentials, Refusal};
 
 /// Moves of the endpoint (`/mcp` to `/mcp/`) that are followed.
 const REDIRECTS: usize = 2;
@@ -60,6 +60,10 @@ impl Requests {
                     let reason = "Unauthorized: it wants other credentials; see `headers`, `oauth` and `userOAuth` of the server";
                     return Err(Failure::Status(401, reason.to_owned()));
                 }
+                StatusCode::FORBIDDEN if self.credentials.is_some() => {
+                    self.forbidden(response.headers())?;
+                    return Ok((response, followed > 0));
+                }
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if followed < REDIRECTS => {
                     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
                     let Some(new) = location.and_then(|location| on_host(url, location)) else {
@@ -78,6 +82,17 @@ impl Requests {
     async fn shown(&self) -> Result<HeaderMap, Failure> {
         let Some(credentials) = &self.credentials else { return Ok(HeaderMap::new()) };
         credentials.headers().await.map_err(|error| Failure::Credentials(error.chain()))
+    }
+
+    /// Fails when it wants a token with more scopes.
+    fn forbidden(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let Some(credentials) = &self.credentials else { return Ok(()) };
+        let said = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        match credentials.forbidden(&said.collect::<Vec<_>>().join(", ")) {
+            Refusal::Other => Ok(()),
+            Refusal::Ask(why) => Err(Failure::Lacks(why)),
+            Refusal::Final(why) => Err(Failure::Credentials(why)),
+        }
     }
 
     /// Whether it may be shown something else.
