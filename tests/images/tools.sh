@@ -4,7 +4,7 @@
 tools_make() {
     tool venv "$FASTMCP $MCP $MCP_SERVER_TIME $MCP_SERVER_GIT $(python3 --version)" tools_venv
     tool node "$NODE $SERVER_EVERYTHING" tools_node
-    tool conformance "$CONFORMANCE $CONFORMANCE_NODE" tools_conformance
+    tool conformance "$CONFORMANCE $CONFORMANCE_NODE $OIDC_PROVIDER" tools_conformance
 }
 
 # tool FOLDER VERSIONS FUNCTION
@@ -46,5 +46,5 @@ tools_conformance() {
     mkdir -p "$1"
     PATH=$IT/node/bin:$PATH NODE_EXTRA_CA_CERTS=$CA_BUNDLE npm install --prefix "$1" \
         --no-audit --no-fund --no-package-lock --registry "$(host_npm_registry)" \
-        "@modelcontextprotocol/conformance@$CONFORMANCE" "node@$CONFORMANCE_NODE"
+        "@modelcontextprotocol/conformance@$CONFORMANCE" "node@$CONFORMANCE_NODE" "oidc-provider@$OIDC_PROVIDER"
 }

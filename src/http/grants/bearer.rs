@@ -49,8 +49,14 @@ impl Grants {
             let Some(token) = token.and_then(|token| std::str::from_utf8(token.expose()).ok()) else {
                 continue;
             };
-            if let Err(why) = self.tell_revoked(&endpoint, &known, (token, kind)).await {
-                return Ok(Some(why));
+            match self.tell_revoked(&endpoint, &known, (token, kind)).await {
+                Ok(true) => {}
+                // What was given for a refresh token that is revoked ends soon (RFC 7009, section 2.1).
+                Ok(false) if kind == "access_token" && tokens.refresh.is_some() => {}
+                Ok(false) => {
+                    return Ok(Some("it revokes no such tokens: this one ends by itself".to_owned()));
+                }
+                Err(why) => return Ok(Some(why)),
             }
         }
         Ok(None)

@@ -87,16 +87,21 @@ impl Grants {
         })
     }
 
-    /// Tells the provider that a token is not to be used any more (RFC 7009).
+    /// Tells the provider that a token is not to be used any more (RFC 7009). False: it revokes none of this
+    /// kind (section 2.2.1).
     pub(super) async fn tell_revoked(
         &self,
         endpoint: &str,
         known: &Known,
         (token, kind): (&str, &str),
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let members = [("token", token), ("token_type_hint", kind)];
         let (status, body) = self.post(endpoint, known, &members).await?;
-        if status.is_success() { Ok(()) } else { Err(refusal(status, &body)) }
+        if status.is_success() {
+            return Ok(true);
+        }
+        let other_kind = error_code(&body).as_deref() == Some("unsupported_token_type");
+        if other_kind { Ok(false) } else { Err(refusal(status, &body)) }
     }
 
     /// Sends a form as a client (RFC 6749, section 2.3.1).

@@ -1,5 +1,7 @@
 //! Servers elsewhere that each user authorizes for themselves. The browser is a client of HTTP with cookies.
 
+mod independent;
+
 use std::fs;
 
 use serde_json::{Value, json};
