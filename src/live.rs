@@ -153,6 +153,13 @@ pub struct Applied {
     pub digest: Digest,
     /// Whether its instances end with the daemon: that none is there at the next start is no drift.
     pub transient: bool,
+    /// How many of it were there at least.
+    #[serde(default = "one")]
+    pub instances: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// Why an instance is of no more use, whatever its runner says of it.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::control::DaemonControl;
 use crate::admin::Control as _;
@@ -17,7 +17,7 @@ use crate::admin::why::WhyQuery;
 use crate::catalog::{Catalog, Entry, List, Route};
 use crate::gateway::{Operations, Refused};
 use crate::live::UpstreamKey;
-use crate::ports::{Offer, PortError, Prober as _};
+use crate::ports::{Offer, PortError, Prober as _, Unmet};
 use crate::probe::Probe;
 use crate::reconcile::Event;
 use crate::resource::{Kind, ResourceId};
@@ -25,6 +25,8 @@ use crate::status::{ConditionStatus, ConditionType, Status, get};
 
 /// How long a server may take to list again what it has.
 const PROBE: Duration = Duration::from_secs(20);
+/// How long a server that does not run may take until it does.
+const START: Duration = Duration::from_mins(2);
 /// How long an answer may take that looks at the repository and asks every runner.
 const PLAN: Duration = Duration::from_mins(2);
 /// Records one answer holds: what a model reads.
@@ -179,10 +181,30 @@ impl Answer<'_> {
         Ok(answer)
     }
 
+    /// Has a server started that does not run, for want of calls.
+    async fn start(&self, any: &UpstreamKey) -> Result<(), Refused> {
+        let (answer, started) = oneshot::channel();
+        let event = Event::Demand { any: any.clone(), answer };
+        let ends = || Refused::Unavailable("the daemon ends".to_owned());
+        self.events.send(event).await.map_err(|_| ends())?;
+        match tokio::time::timeout(START, started).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(Unmet::Failed(error)))) => Err(unavailable(&error)),
+            Ok(Ok(Err(Unmet::Replaced))) => {
+                Err(Refused::Unavailable("it has just been replaced; try again".to_owned()))
+            }
+            Ok(Err(_)) => Err(ends()),
+            Err(_) => Err(Refused::Unavailable(format!("it was not there within {} s", START.as_secs()))),
+        }
+    }
+
     async fn probe(&self, OfServer { server }: &OfServer) -> Result<Value, Refused> {
         let catalog = self.catalog();
-        let connected = self.probes.connected();
         let served = key_of(&catalog, server);
+        if let Some(any) = served.as_ref().filter(|key| key.is_any()) {
+            self.start(any).await?;
+        }
+        let connected = self.probes.connected();
         let key = served.filter(|key| connected.contains(key));
         let Some(key) = key.or_else(|| connected.iter().find(|key| key.server.as_str() == server).cloned())
         else {
@@ -216,7 +238,7 @@ fn not_connected(server: &str, status: &Status) -> String {
     format!("server `{server}` is not connected; it is started again by itself: {why}")
 }
 
-/// The instance of a server that is served.
+/// What the catalog leads to: an instance of a server, or any.
 fn key_of(catalog: &Catalog, server: &str) -> Option<UpstreamKey> {
     let entries = [List::Tools, List::Prompts, List::Resources].map(|list| catalog.entries(list).values());
     entries.into_iter().flatten().find_map(|entry| match &entry.route {

@@ -99,6 +99,12 @@ impl Publisher for Published {
             }
         }
         self.metrics.locks(&standing);
+        let servers = status.resources.iter().filter(|(id, _)| id.kind == crate::resource::Kind::Server);
+        let running = servers.map(|(id, resource)| {
+            let running = resource.instances.iter().filter(|instance| instance.state == "running");
+            (id.name.as_str(), running.count() as u64)
+        });
+        self.metrics.instances(&running.collect());
         self.status.store(status);
         self.changed.send_replace(());
     }

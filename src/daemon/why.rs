@@ -6,7 +6,7 @@ use crate::gateway::{Gateway, Prospect};
 use crate::manifest::suggest::nearest;
 use crate::policy::{Principal, Refusal};
 use crate::resource::{Kind, Name, ResourceId};
-use crate::status::{ConditionStatus, ConditionType, Status};
+use crate::status::{ConditionStatus, ConditionType, Status, get, reason};
 
 /// Facts of one answer: what a person reads.
 const MAX_FACTS: usize = 24;
@@ -86,6 +86,11 @@ impl Asked<'_> {
         let runner =
             prospect.runner.as_ref().map_or_else(String::new, |name| format!(", on runner `{name}`"));
         facts.push(self.fact(&entry.owner, format!("offers it, last changed by {}{runner}", entry.revision)));
+        let ready = self.status.resources.get(&entry.owner);
+        let ready = ready.and_then(|resource| get(&resource.conditions, ConditionType::Ready));
+        if let Some(idle) = ready.filter(|ready| ready.reason == reason::IDLE) {
+            facts.push(self.fact(&entry.owner, format!("does not run now: {}", idle.message)));
+        }
         for toolset in Gateway::toolsets_of(self.catalog, entry) {
             let may = if self.admits(&toolset) { "may" } else { "may not" };
             let says = format!("takes it; `{user}` {may} use /mcp/{}", toolset.id.name);

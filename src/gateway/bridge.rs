@@ -6,6 +6,7 @@
 //! Invariants: servers are told of nothing that this client cannot be asked; whoever asks shares no
 //! connection with another client. Source: MCP 2026-07-28 `basic/patterns/mrtr`.
 
+mod began;
 pub(super) mod core_task;
 mod held;
 pub(super) mod seal;
@@ -20,14 +21,15 @@ use futures::future::join_all;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+pub(super) use self::began::Began;
 use self::held::{Came, Held, Talk};
 use self::seal::{Bound, Seal, State};
 use super::relay::Target;
 use super::session::{Clients, Shared};
 use super::{Gateway, demand, personal, task, wait};
-use crate::catalog::{Route, TASKS};
+use crate::catalog::{Entry, Route, TASKS};
 use crate::desired::Server;
-use crate::live::{InstanceId, UpstreamKey};
+use crate::live::UpstreamKey;
 use crate::mcp::client::{CallError, Upstream, Upstreams};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
@@ -61,16 +63,6 @@ impl Bridge {
         self.clients.lend_from(lender);
         // Said once, when the daemon is put together.
         drop(self.seal.set(Seal::new(key)));
-    }
-
-    /// The instance on which the client began what it goes on with now: where its connection leads.
-    pub(super) fn began_at(
-        &self,
-        request: &Request,
-        server: &Server,
-        _params: &RawValue,
-    ) -> Option<InstanceId> {
-        self.clients.instance_of(request, server)
     }
 
     fn seal(&self) -> &Seal {
@@ -175,12 +167,7 @@ impl Call<'_> {
     }
 
     fn bound<'a>(&'a self, target: &'a Target) -> Bound<'a> {
-        Bound {
-            principal: &self.request.principal,
-            method: self.request.method.as_str(),
-            name: self.request.name.as_deref().unwrap_or_default(),
-            offer: &target.entry.digests().offer,
-        }
+        bound(self.request, &target.entry)
     }
 
     /// The state that the client came back with, if it did.
@@ -194,7 +181,9 @@ impl Call<'_> {
     async fn relayed(&self, connection: &Upstream, target: &Target) -> Result<Box<RawValue>, CallError> {
         let params = match self.state(target)? {
             None => Cow::Borrowed(self.params),
-            Some(State::Relayed(own)) => Cow::Owned(edited(raw::set_str(self.params, "requestState", &own))?),
+            Some(State::Relayed(own) | State::At(_, own)) => {
+                Cow::Owned(edited(raw::set_str(self.params, "requestState", &own))?)
+            }
             Some(State::Held(_)) => return Err(not_ours()),
         };
         let capabilities = Some(told(self.request, Sessions::PerClient));
@@ -205,7 +194,12 @@ impl Call<'_> {
         match own {
             None => Ok(result),
             Some(own) => {
-                let sealed = self.bridge.seal().seal(&State::Relayed(own.into_owned()), self.bound(target));
+                let at = target.at.as_deref().filter(|_| self.server.scale.max > 1);
+                let state = match at {
+                    Some(key) => State::At(task::id::mark(&key.instance), own.into_owned()),
+                    None => State::Relayed(own.into_owned()),
+                };
+                let sealed = self.bridge.seal().seal(&state, self.bound(target));
                 edited(raw::set_str(&result, "requestState", &sealed))
             }
         }
@@ -279,7 +273,7 @@ impl Call<'_> {
     async fn held(&self, main: &Upstream, target: &Target) -> Result<Box<RawValue>, CallError> {
         let talk = match self.state(target)? {
             Some(State::Held(id)) => self.bridge.held.take(id).ok_or_else(not_ours)?,
-            Some(State::Relayed(_)) => return Err(not_ours()),
+            Some(State::Relayed(_) | State::At(..)) => return Err(not_ours()),
             None => {
                 let answers = ["inputResponses", "requestState"];
                 let params = core_task::without(self.params, &answers).map(Cow::into_owned);
@@ -306,6 +300,16 @@ impl Call<'_> {
                 edited(raw::into_raw(text))
             }
         }
+    }
+}
+
+/// What the state of a call is bound to.
+fn bound<'a>(request: &'a Request, entry: &'a Entry) -> Bound<'a> {
+    Bound {
+        principal: &request.principal,
+        method: request.method.as_str(),
+        name: request.name.as_deref().unwrap_or_default(),
+        offer: &entry.digests().offer,
     }
 }
 

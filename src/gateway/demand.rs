@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::bridge::Began;
 use super::relay::Target;
 use super::sight::Sight;
 use super::{Gateway, bridge, task, wait};
@@ -84,7 +85,8 @@ impl Choice<'_> {
         let mut entry = Arc::clone(first);
         for _ in 0..TRIES {
             let Route::Server { server, upstream, .. } = &entry.route else { break };
-            match self.take(server, upstream).await? {
+            let began = self.began(&entry, server);
+            match self.take(server, upstream, began).await? {
                 Some(taken) => return Ok((entry, taken)),
                 None => entry = self.newest(&entry).ok_or_else(replaced)?,
             }
@@ -93,10 +95,14 @@ impl Choice<'_> {
     }
 
     /// An instance of this version; none when another one is served by now.
-    async fn take(&self, server: &Server, any: &UpstreamKey) -> Result<Option<Taken>, CallError> {
+    async fn take(
+        &self,
+        server: &Server,
+        any: &UpstreamKey,
+        began: Option<Began>,
+    ) -> Result<Option<Taken>, CallError> {
         let group = self.gateway.upstreams.group(any);
-        let own = self.own(server);
-        let prefers = |instance: &InstanceId| own.as_ref().is_some_and(|own| own == instance);
+        let prefers = |instance: &InstanceId| began.as_ref().is_some_and(|began| began.is_on(instance));
         let most = server.concurrency.unwrap_or(u32::MAX);
         let until = Instant::now() + server.timeout;
         let mut waiting = None;
@@ -160,11 +166,9 @@ impl Choice<'_> {
     }
 
     /// Where the client went on before.
-    fn own(&self, server: &Server) -> Option<InstanceId> {
-        if server.sessions == Sessions::Shared || server.scale.max == 1 {
-            return None;
-        }
-        self.gateway.bridge.began_at(self.request, server, self.params)
+    fn began(&self, entry: &Entry, server: &Server) -> Option<Began> {
+        let alone = server.sessions == Sessions::Shared || server.scale.max == 1;
+        if alone { None } else { self.gateway.bridge.began(self.request, entry, self.params) }
     }
 
     /// The same entry as the newest catalog routes it; none when that does so no otherwise.

@@ -7,7 +7,7 @@
 //! A task ends in the records when its end is first told, or when it is cancelled: one that nobody asks
 //! for again has the record of its call alone.
 
-mod id;
+pub(super) mod id;
 mod open;
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,19 @@ use super::Input;
 use crate::desired::Server;
 use crate::live::{Fault, Instance, InstanceState};
 
-/// What differs, when no instance of `own` can be used as it is.
-pub(super) fn of(input: &Input<'_>, server: &Server, own: &[&Instance]) -> Option<&'static str> {
+/// What differs, when no instance of `own` can be used as it is, and `there` others can.
+pub(super) fn of(
+    input: &Input<'_>,
+    server: &Server,
+    own: &[&Instance],
+    there: usize,
+) -> Option<&'static str> {
     // Nothing has to be there of what starts on demand.
     let applied = input.inventory.applied.get(&server.id.name).filter(|_| !server.scale.on_demand())?;
+    // More than there were before is a wish; fewer than are wanted now is none.
+    if there >= applied.instances.min(server.scale.min) as usize {
+        return None;
+    }
     if applied.digest != server.digests.workload || input.rebuild.contains(&server.id) {
         return None;
     }

@@ -27,7 +27,7 @@ pub(super) fn start(
     standing: &BTreeMap<&Name, Standing>,
     plan: &mut Plan,
 ) -> Standing {
-    let drift = drift::of(input, server, old).filter(|_| count.there < server.scale.min as usize);
+    let drift = drift::of(input, server, old, count.there);
     if let Some(what) = drift
         && input.desired.sync.drift == Drift::Report
         && !input.correct.contains(&server.id)

@@ -1,5 +1,7 @@
 //! Laws of planning, on generated states, and the cases that have a name.
 
+mod elastic;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +103,7 @@ struct World {
     demand: BTreeMap<UpstreamKey, Demand>,
     ending: BTreeSet<String>,
     former: BTreeMap<Name, Arc<Server>>,
+    held: BTreeMap<ResourceId, String>,
 }
 
 impl World {
@@ -123,7 +126,7 @@ impl World {
             former: &self.former,
             correct: &self.correct,
             routed: &self.routed,
-            held: &BTreeMap::new(),
+            held: &self.held,
             rebuild: &BTreeSet::new(),
             approved,
             errors,
@@ -358,7 +361,7 @@ fn drift_is_reported_or_corrected_and_only_drift_is() {
         let mut world = World::default();
         if let Some(version) = applied {
             let digest = super::tests::server("a", version, Strategy::Surge).digests.workload;
-            world.inventory.applied.insert(name("a"), Applied { digest, transient: false });
+            world.inventory.applied.insert(name("a"), Applied { digest, transient: false, instances: 1 });
         }
         if let Some(state) = state.clone() {
             world.add(&server, "a-1", false, state);

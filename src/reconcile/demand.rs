@@ -79,11 +79,15 @@ impl Reconciler {
     }
 
     fn demand_of(&self, server: &Server) -> Demand {
-        let usage = self.ports.prober.usage(&UpstreamKey::any_of(server));
+        let any = UpstreamKey::any_of(server);
+        let usage = self.ports.prober.usage(&any);
+        let asked = self.wakes.iter().filter(|(wanted, answer)| *wanted == any && !answer.is_closed());
+        let asked = u32::try_from(asked.count()).unwrap_or(u32::MAX);
         let used = usage.idle.iter().filter(|(_, idle)| **idle < server.scale.idle);
         let used = used.map(|(instance, _)| instance.clone()).collect();
         let watched = u32::from(usage.watched && usage.idle.is_empty());
-        let waiting = usage.waiting.max(watched);
+        // Most of those that asked wait there as well.
+        let waiting = usage.waiting.max(asked).max(watched);
         Demand { waiting, calls: usage.calls, unknown: self.is_unknown(server), used }
     }
 
@@ -158,7 +162,10 @@ impl Reconciler {
     /// Servers that start on demand are served without running, where it is known what they offer; and the
     /// catalog leads to any instance of those of which there may be any number.
     pub(super) fn follow_lifecycles(&mut self, desired: &Desired) {
+        let mut forgotten = false;
         for (name, server) in desired.servers.iter().filter(|(_, server)| server.scale.on_demand()) {
+            // Nothing of it has to be there any more: that it is not will be no drift.
+            forgotten |= self.inventory.applied.remove(name).is_some();
             let served = self.serving.get(name).map(|serving| serving.server.digests.workload);
             if served != Some(server.digests.workload)
                 && let Some(offer) = self.known_offer(server)
@@ -168,6 +175,9 @@ impl Reconciler {
                 self.remembered.insert(name.clone(), Arc::clone(&serving.offer));
                 self.serving.insert(name.clone(), serving);
             }
+        }
+        if forgotten {
+            self.save_inventory();
         }
         for serving in self.serving.values_mut() {
             if matches!(serving.server.location, Location::Remote { .. }) {
@@ -323,8 +333,8 @@ impl Reconciler {
         served.map(|(name, serving)| (name.clone(), Arc::clone(&serving.server))).collect()
     }
 
-    /// Whether it is time to look at who has not been used.
-    pub(super) fn idle_due(&self, now: Duration) -> bool {
-        self.idle_until.is_some_and(|until| until <= now)
+    /// Whether it is time to look at who has not been used; once, since the next look says when again.
+    pub(super) fn idle_due(&mut self, now: Duration) -> bool {
+        self.idle_until.take_if(|until| *until <= now).is_some()
     }
 }

@@ -214,7 +214,11 @@ impl Reconciler {
                     tracing::info!(resource = %id, tests = reports.len(), "passed its tests");
                     self.reports.insert(id.clone(), reports);
                 }
-                self.backoff.succeeded(id);
+                // Where it is the version before that was called, the wanted one is not any better for it.
+                let wanted = self.desired.as_ref().and_then(|desired| desired.servers.get(&id.name));
+                if wanted.is_none_or(|wanted| wanted.digests.workload == digest) {
+                    self.backoff.succeeded(id);
+                }
                 self.broken.remove(&proven.key.instance);
                 self.unanswered.answered(&proven.key);
                 if let Some(folder) = proven.folder.clone() {
@@ -267,8 +271,11 @@ impl Reconciler {
             return;
         }
         let kind = self.runners.get(&workload.runner).map(|runner| runner.kind);
-        let applied =
-            Applied { digest: server.digests.workload, transient: kind == Some(RunnerKind::Process) };
+        let applied = Applied {
+            digest: server.digests.workload,
+            transient: kind == Some(RunnerKind::Process),
+            instances: server.scale.min,
+        };
         if self.inventory.applied.insert(server.id.name.clone(), applied) != Some(applied) {
             self.save_inventory();
         }

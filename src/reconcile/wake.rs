@@ -28,7 +28,7 @@ impl Reconciler {
         self.ask_unanswered();
         let checked = self.check_health();
         let now = self.ports.clock.now();
-        if !checked || retry.is_some_and(|until| until <= now) || self.idle_due(now) {
+        if self.idle_due(now) || !checked || retry.is_some_and(|until| until <= now) {
             self.look();
         }
     }

@@ -16,8 +16,11 @@ fn inventory(names: &[&str]) -> Inventory {
         digest: Digest::of_bytes(name.as_bytes()),
         secrets: None,
     };
-    let applied =
-        |name: &str| Applied { digest: Digest::of_bytes(name.as_bytes()), transient: name == "two" };
+    let applied = |name: &str| Applied {
+        digest: Digest::of_bytes(name.as_bytes()),
+        transient: name == "two",
+        instances: 2,
+    };
     let revision = |digit: char| Revision {
         reference: "main".into(),
         commit: digit.to_string().repeat(40),

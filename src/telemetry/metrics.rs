@@ -99,6 +99,7 @@ pub struct Metrics {
     resources: Family<ResourceLabels, Gauge>,
     changed: Family<ServerLabels, Counter>,
     locks: Family<LockLabels, Gauge>,
+    instances: Family<ServerLabels, Gauge>,
     refused: Family<ReasonLabels, Counter>,
     certificate: Gauge,
     certificate_failures: Counter,
@@ -137,6 +138,7 @@ impl Default for Metrics {
             resources: Family::default(),
             changed: Family::default(),
             locks: Family::default(),
+            instances: Family::default(),
             refused: Family::default(),
             certificate: Gauge::default(),
             certificate_failures: Counter::default(),
@@ -178,6 +180,7 @@ impl Default for Metrics {
             "Servers by how they stand to their lock",
             metrics.locks.clone(),
         );
+        registry.register("server_instances", "Instances of each server that run", metrics.instances.clone());
         metrics.register_requests(&mut registry);
         Self { registry, ..metrics }
     }
@@ -280,6 +283,15 @@ impl Metrics {
         for (lock, count) in standing {
             let labels = LockLabels { lock: (*lock).to_owned() };
             self.locks.get_or_create(&labels).set((*count).try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    /// How many instances of each server run.
+    pub fn instances(&self, running: &BTreeMap<&str, u64>) {
+        self.instances.clear();
+        for (server, count) in running {
+            let labels = ServerLabels { server: bounded(&self.servers, server) };
+            self.instances.get_or_create(&labels).inc_by((*count).try_into().unwrap_or(i64::MAX));
         }
     }
 

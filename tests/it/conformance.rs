@@ -197,14 +197,19 @@ fn greet(url: &str) {
 }
 
 fn through(era: &str, place: Place) {
-    let (owned, daemon) = serve(era, place, "  sessions: perClient\n");
+    through_as(era, place, "", 1);
+}
+
+/// `left`: how many containers are there when the daemon has ended.
+fn through_as(era: &str, place: Place, lifecycle: &str, left: usize) {
+    let (owned, daemon) = serve(era, place, &format!("  sessions: perClient\n{lifecycle}"));
     greet(&daemon.mcp);
     both(&daemon.mcp, era, owned.env.home());
     let (ended, log) = daemon.terminate();
     assert!(ended.success(), "{log}");
     assert!(!log.contains("instances of clients are left"), "{log}");
     if !matches!(place, Place::Process) {
-        assert_eq!(count(&owned.owner), 1, "only what everybody shares is left:\n{log}");
+        assert_eq!(count(&owned.owner), left, "only what everybody shares is left:\n{log}");
     }
 }
 
@@ -223,6 +228,26 @@ fn clients_of_both_eras_of_a_modern_process() {
 #[test]
 fn clients_of_both_eras_of_a_legacy_process() {
     through("legacy", Place::Process);
+}
+
+#[test]
+fn clients_of_both_eras_of_a_modern_process_that_runs_on_demand() {
+    through_as("modern", Place::Process, "  lifecycle: {mode: on-demand, idleTimeout: 5s}\n", 1);
+}
+
+#[test]
+fn clients_of_both_eras_of_a_legacy_process_that_runs_on_demand() {
+    through_as("legacy", Place::Process, "  lifecycle: {mode: on-demand, idleTimeout: 5s}\n", 1);
+}
+
+#[test]
+fn clients_of_both_eras_of_two_modern_containers() {
+    through_as("modern", Place::Port, "  lifecycle: {replicas: {min: 2}}\n", 2);
+}
+
+#[test]
+fn clients_of_both_eras_of_two_legacy_containers() {
+    through_as("legacy", Place::Port, "  lifecycle: {replicas: {min: 2}}\n", 2);
 }
 
 #[test]

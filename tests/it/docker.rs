@@ -7,6 +7,7 @@ mod daemon;
 mod health;
 mod egress;
 mod killed;
+mod lifecycle;
 mod lock;
 mod runs;
 mod servers;

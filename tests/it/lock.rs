@@ -1,6 +1,8 @@
 //! Locks on the built program: written, checked, committed, and what a daemon makes of them when a
 //! real server changes by itself.
 
+mod table;
+
 use serde_json::{Value, json};
 
 use crate::follow::{ask, call, greeter, names, resource, server, wait_for_names};

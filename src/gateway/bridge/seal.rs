@@ -39,6 +39,8 @@ pub(super) struct Bound<'a> {
 pub(super) enum State {
     /// The state of a server that keeps nothing.
     Relayed(String),
+    /// The same of an instance of which there are several, with the mark of that one.
+    At(String, String),
     /// The number of a call that is held open.
     Held(u128),
 }
@@ -57,9 +59,14 @@ impl Seal {
 
     fn seal_until(&self, state: &State, to: Bound<'_>, expires: u64) -> String {
         let mut bytes = Vec::new();
-        let held;
+        let (held, at);
         let (kind, inside): (u8, &[u8]) = match state {
             State::Relayed(text) => (b'r', text.as_bytes()),
+            State::At(mark, text) => {
+                // A mark is a digest in hex, without spaces.
+                at = format!("{mark} {text}");
+                (b'a', at.as_bytes())
+            }
             State::Held(id) => {
                 held = id.to_be_bytes();
                 (b'h', &held)
@@ -85,6 +92,10 @@ impl Seal {
         }
         match kind {
             b'r' => Some(State::Relayed(String::from_utf8(inside.to_vec()).ok()?)),
+            b'a' => {
+                let (mark, text) = std::str::from_utf8(inside).ok()?.split_once(' ')?;
+                Some(State::At(mark.to_owned(), text.to_owned()))
+            }
             b'h' => Some(State::Held(u128::from_be_bytes(inside.try_into().ok()?))),
             _ => None,
         }
@@ -133,7 +144,9 @@ mod tests {
         let (me, other) = (super::super::super::authorize::local(), Principal::default());
         let (offer, newer) = (Digest::of_bytes(b"1"), Digest::of_bytes(b"2"));
         let to = Bound { principal: &me, method: "tools/call", name: "t", offer: &offer };
-        for state in [State::Relayed("ä\"".to_owned()), State::Relayed(String::new()), State::Held(9 << 90)]
+        let at = State::At("0f".to_owned(), "of one \"".to_owned());
+        for state in
+            [State::Relayed("ä\"".to_owned()), State::Relayed(String::new()), at, State::Held(9 << 90)]
         {
             let text = seal.seal(&state, to);
             assert_eq!(seal.open(&text, to), Some(state.clone()));

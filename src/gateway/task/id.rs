@@ -34,7 +34,7 @@ pub(super) struct TaskId {
 }
 
 /// An instance, by a digest.
-pub(super) fn mark(instance: &InstanceId) -> String {
+pub(in crate::gateway) fn mark(instance: &InstanceId) -> String {
     Digest::of_bytes(instance.0.as_bytes()).short()
 }
 
