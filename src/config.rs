@@ -37,6 +37,8 @@ pub const DEFAULT_ADMIN: &str = "127.0.0.1:7801";
 pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 /// Below a second, asking would be a load on the forge.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Containers that wait for calls unless said otherwise. Each holds some 10 MiB, most of it its engine's.
+pub const DEFAULT_MAX_WARM: usize = 16;
 /// How far apart daemons of the same interval drift, in percent of it.
 pub const JITTER_PERCENT: u32 = 10;
 /// The name of the socket that takes changes, inside the state directory.
@@ -72,6 +74,8 @@ pub struct Config {
     pub callers: Option<Callers>,
     /// How much each of them may use.
     pub limits: Limits,
+    /// Containers that wait for calls, of all tools together, at most.
+    pub max_warm: usize,
     pub git: GitAccess,
     pub environment: Environment,
     /// Our own binary, for the children that run in a process of their own.
@@ -171,6 +175,7 @@ impl Config {
                 .map(|text| tls::origin(text))
                 .collect::<Result<_, _>>()?,
             limits: limits::limits(settings, callers.is_some())?,
+            max_warm: settings.max_warm.map_or(DEFAULT_MAX_WARM, usize::from),
             callers,
             git: git_access(settings, &environment)?,
             executable: std::env::current_exe()

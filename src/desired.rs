@@ -39,6 +39,7 @@ use crate::resource::policy::{Enforcement, OpaSource, Point, RegoVersion};
 use crate::resource::runner::{BuildSettings, RunnerKind};
 use crate::resource::server::{Instructions, Override, Sessions, Strategy, Transport, Trust, WhenDown};
 use crate::resource::signers::Signers;
+use crate::resource::tool::Isolation;
 use crate::resource::toolset::Access;
 use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Cpu, Digest, EnvValue, Labels, Memory, Name, ResourceId, Revision};
@@ -411,6 +412,10 @@ pub struct Tool {
     pub success_exit_codes: Vec<i64>,
     /// Calls that run at once; none: no limit.
     pub concurrency: Option<u32>,
+    /// Containers that are started ahead of calls.
+    pub warm: u32,
+    /// How far one of these is used again.
+    pub isolation: Isolation,
     /// What it has to answer before it is published.
     pub tests: Arc<[ContractTest]>,
 }

@@ -8,24 +8,29 @@
 mod output;
 mod result;
 mod tell;
+mod warm;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::catalog::ReadyTool;
 use crate::desired::argv::{self, Filled};
 use crate::desired::{Program, Tool};
+use crate::policy::{PolicySet, Principal};
 use crate::ports::{
-    CallContext, Material, PortError, PortResult, Run, RunEvent, Runners, Running, Secrets, ToolExecutor,
+    CallContext, Executed, Material, PortError, PortResult, Run, RunEvent, Runner, Runners, Running, Secrets,
+    Start, ToolCall, ToolExecutor, WarmPool,
 };
+use crate::resource::ResourceId;
 
 use output::Output;
 use result::{End, Report};
 use tell::Teller;
+use warm::{Lease, Warm};
 
 /// Bytes a tool may print in all. What is above `max_output` is read and dropped, so that a tool
 /// that prints a lot can finish; one that prints forever is ended here rather than by its timeout.
@@ -38,38 +43,51 @@ const MARGIN: Duration = Duration::from_secs(5);
 pub struct Executor {
     runners: Arc<dyn Runners>,
     secrets: Arc<dyn Secrets>,
+    warm: Warm,
 }
 
 impl Executor {
-    pub fn new(runners: Arc<dyn Runners>, secrets: Arc<dyn Secrets>) -> Self {
-        Self { runners, secrets }
+    /// `ahead`: containers that wait for calls, of all tools together, at most.
+    pub fn new(runners: Arc<dyn Runners>, secrets: Arc<dyn Secrets>, ahead: usize) -> Self {
+        Self { warm: Warm::new(Arc::clone(&runners), ahead), runners, secrets }
     }
+}
+
+/// A run that goes on, and what it goes on in.
+struct Started {
+    running: Running,
+    /// None: the container is of this run alone.
+    lease: Option<Lease>,
 }
 
 #[async_trait]
 impl ToolExecutor for Executor {
-    async fn execute(
-        &self,
-        ready: &ReadyTool,
-        arguments: &Map<String, Value>,
-        revision: &str,
-        cx: &CallContext,
-    ) -> String {
+    async fn execute(&self, ready: &ReadyTool, call: ToolCall<'_>, cx: &CallContext) -> Executed {
         let tool = &*ready.tool;
         let started = Instant::now();
         let mut output = Output::new(tool.max_output);
         let mut teller = Teller::new(&tool.published, cx.events.clone());
+        let mut start = None;
         let end = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => End::Cancelled,
             () = tokio::time::sleep(tool.timeout) => End::TimedOut,
-            end = self.attempt(ready, arguments, revision, &mut output, &mut teller) => {
+            end = self.attempt(ready, call, &mut output, &mut teller, &mut start) => {
                 end.unwrap_or_else(End::Failed)
             }
         };
         // What was dropped by the select ended with it: a run ends when nobody holds it.
         output.finish();
-        Report { tool, end, output: &output, took: started.elapsed() }.json()
+        let result = Report { tool, end, output: &output, took: started.elapsed() }.json();
+        Executed { result, start }
+    }
+
+    fn keep_warm(&self, tools: &[Arc<Tool>], revision: &str, rules: &Arc<PolicySet>) {
+        self.warm.keep(tools, revision, rules);
+    }
+
+    fn warm(&self) -> BTreeMap<ResourceId, WarmPool> {
+        self.warm.pools()
     }
 }
 
@@ -77,13 +95,13 @@ impl Executor {
     async fn attempt(
         &self,
         ready: &ReadyTool,
-        arguments: &Map<String, Value>,
-        revision: &str,
+        call: ToolCall<'_>,
         output: &mut Output,
         teller: &mut Teller,
+        start: &mut Option<Start>,
     ) -> PortResult<End> {
         let tool = &*ready.tool;
-        let filled = match argv::fill(&tool.command, arguments) {
+        let filled = match argv::fill(&tool.command, call.arguments) {
             Ok(filled) => filled,
             Err(error) => return Ok(End::Refused(error.to_string())),
         };
@@ -97,7 +115,7 @@ impl Executor {
         let run = Run {
             name: unique(tool),
             resource: tool.id.clone(),
-            revision: revision.to_owned(),
+            revision: call.revision.to_owned(),
             digest: tool.digests.workload,
             program: program(ready, argv, fixed),
             stdin: stdin.map(Into::into),
@@ -108,8 +126,36 @@ impl Executor {
             egress: Arc::clone(&tool.egress),
             timeout: tool.timeout + MARGIN,
         };
-        let running = teller.while_waiting("starting", runner.run(run)).await?;
-        follow(running, output, teller).await
+        let begin = self.begin(tool, &*runner, run, call.principal, start);
+        let Started { running, lease } = teller.while_waiting("starting", begin).await?;
+        let end = follow(running, output, teller).await;
+        if let (Some(lease), Ok(End::Exited(_))) = (lease, &end) {
+            lease.finish();
+        }
+        end
+    }
+
+    /// Begins a run in a container that waits for it, else in one of its own.
+    async fn begin(
+        &self,
+        tool: &Tool,
+        runner: &dyn Runner,
+        run: Run,
+        principal: Option<&Principal>,
+        start: &mut Option<Start>,
+    ) -> PortResult<Started> {
+        if self.warm.has(&tool.id) {
+            *start = Some(Start::Cold);
+            let tag = || self.secrets.tag(&run.material);
+            // Those that turn out to be gone are not there the next time.
+            while let Some(lease) = self.warm.take(&run, principal, &tag) {
+                if let Some(running) = lease.run(&run).await? {
+                    *start = Some(Start::Warm);
+                    return Ok(Started { running, lease: Some(lease) });
+                }
+            }
+        }
+        Ok(Started { running: runner.run(run).await?, lease: None })
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Live {
     pub runners: BTreeMap<Name, Observation>,
     /// Volumes of ours, by the runners that were asked for them and answered.
     pub volumes: BTreeMap<Name, BTreeSet<Name>>,
+    /// Workloads of what was started ahead of calls, by the runners that were asked for them and answered.
+    pub ahead: BTreeMap<Name, BTreeSet<Digest>>,
 }
 
 /// What Toolcrib made: written before it is made, dropped after it is seen gone.
@@ -92,6 +94,8 @@ pub struct Inventory {
     pub applied: BTreeMap<Name, Applied>,
     /// Volumes: kept until somebody deletes them, whatever is declared.
     pub volumes: BTreeSet<VolumeId>,
+    /// What containers are started ahead of calls for: of each, any number.
+    pub ahead: BTreeSet<AheadId>,
     /// What guarded prunes in the revision applied last; none before there was one.
     pub guard: Option<Guard>,
     /// The revision that was taken last, and who has to sign the next one.
@@ -102,6 +106,16 @@ pub struct Inventory {
     pub withdrawn: Option<Withdrawn>,
     /// Rebuilt from labels after a loss: prunes ask for approval.
     pub rebuilt: bool,
+}
+
+/// What containers are started ahead of calls for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AheadId {
+    pub runner: Name,
+    pub resource: ResourceId,
+    /// Of its workload.
+    pub digest: Digest,
 }
 
 /// What a repository says against its own prunes. A revision that lifts it is held to it until it

@@ -1,6 +1,7 @@
 //! The traits between the core and the world. Effects implement them; [`crate::reconcile`],
 //! [`crate::execute`] and [`crate::gateway`] use them; tests may stand in for them.
 
+mod execute;
 mod instances;
 mod source;
 
@@ -23,6 +24,7 @@ use crate::resource::policy::Point;
 use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Digest, EnvValue, Name, ResourceId, SecretRef};
 
+pub use execute::{Ahead, Executed, Prepared, Start, ToolCall, ToolExecutor, WarmPool};
 pub use instances::{Lender, Lent, Starter, Unmet};
 pub use source::{Lookup, Source};
 
@@ -332,6 +334,17 @@ pub trait Runner: Send + Sync {
     async fn logs(&self, instance: &InstanceId) -> PortResult<String>;
     /// Runs a command once.
     async fn run(&self, run: Run) -> PortResult<Running>;
+    /// Starts a container that waits for a run; returns when it does.
+    ///
+    /// # Errors
+    /// When it did not start, or the runner starts nothing ahead.
+    async fn prepare(&self, _ahead: Ahead) -> PortResult<Box<dyn Prepared>> {
+        Err(PortError::stalled("this runner starts nothing ahead of calls"))
+    }
+    /// The digests of what was started ahead and is there, or is being made.
+    async fn ahead(&self) -> PortResult<BTreeSet<Digest>> {
+        Ok(BTreeSet::new())
+    }
     /// Volumes of ours on it, by the names they have in the repository. Process runners have none.
     async fn volumes(&self) -> PortResult<BTreeSet<Name>> {
         Ok(BTreeSet::new())
@@ -570,18 +583,4 @@ pub enum CallEvent {
     Waiting { message: String },
     /// `notifications/message`: raw params.
     Log(Arc<str>),
-}
-
-/// Runs a `Tool` for one call. Implemented by [`crate::execute`], used by the gateway.
-#[async_trait]
-pub trait ToolExecutor: Send + Sync {
-    /// The raw JSON of a `CallToolResult`. What goes wrong is in the result (`isError`), as MCP
-    /// wants errors of tools. `revision` is the one served, written on what is started.
-    async fn execute(
-        &self,
-        tool: &crate::catalog::ReadyTool,
-        arguments: &serde_json::Map<String, serde_json::Value>,
-        revision: &str,
-        cx: &CallContext,
-    ) -> String;
 }

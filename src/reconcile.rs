@@ -16,6 +16,7 @@
 //! written before an instance is made and after it is seen gone; an observation during which
 //! something changed is thrown away; the last good catalog is served whatever fails.
 
+mod ahead;
 pub mod backoff;
 mod demand;
 mod down;
@@ -224,6 +225,8 @@ pub struct Reconciler {
     observed_before: bool,
     /// Whether the published status is behind what is known.
     stale: bool,
+    /// Whether containers are started ahead of calls: by whoever stays.
+    ahead: bool,
 }
 
 /// A job under way.
@@ -301,6 +304,7 @@ impl Reconciler {
             surveys: None,
             observed_before: false,
             stale: true,
+            ahead: false,
         };
         this.recall_commits();
         Ok(this)
@@ -308,6 +312,7 @@ impl Reconciler {
 
     /// Runs until `shutdown`; jobs under way are then cancelled and awaited by their owners.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>, shutdown: CancellationToken) {
+        self.ahead = true;
         loop {
             self.publish_status();
             let (wake, retry) = self.next_wake();
@@ -543,6 +548,7 @@ impl Reconciler {
     /// left on them.
     fn watched(&self) -> job::Watched {
         let former = self.inventory.entries.values().map(|entry| &entry.runner);
+        let former = former.chain(self.inventory.ahead.iter().map(|ahead| &ahead.runner));
         let runners = self.runners.keys().chain(former).cloned().collect();
         let desired = self.desired.as_deref();
         let servers = desired.into_iter().flat_map(|desired| desired.servers.values());
@@ -559,7 +565,8 @@ impl Reconciler {
             .filter(|(runner, build)| !self.built.contains(&(runner.clone(), build.digest)))
             .collect();
         let volumes = !self.observed_before || !self.inventory.volumes.is_empty();
-        job::Watched { runners, builds, volumes, epoch: self.epoch }
+        let ahead = !self.inventory.ahead.is_empty();
+        job::Watched { runners, builds, volumes, ahead, epoch: self.epoch }
     }
 
     /// A server said that a list changed, or its connection closed.

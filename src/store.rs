@@ -33,6 +33,8 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 const APPLIED: &str = "applied";
 /// The key of volumes.
 const VOLUMES: &str = "volumes";
+/// The key of what containers are started ahead for.
+const AHEAD: &str = "ahead";
 /// The key of what guards prunes.
 const GUARD: &str = "guard";
 /// The key of the revision taken last, and who signs the next.
@@ -228,6 +230,7 @@ impl Store for Redb {
         }
         inventory.applied = self.json(APPLIED, OPERATION)?.unwrap_or_default();
         inventory.volumes = self.json(VOLUMES, OPERATION)?.unwrap_or_default();
+        inventory.ahead = self.json(AHEAD, OPERATION)?.unwrap_or_default();
         inventory.guard = self.json(GUARD, OPERATION)?.flatten();
         inventory.trusted = self.json(TRUSTED, OPERATION)?.flatten();
         inventory.proven = self.json(PROVEN, OPERATION)?.flatten();
@@ -245,6 +248,7 @@ impl Store for Redb {
         let values = [
             (APPLIED, serde_json::to_vec(&inventory.applied)),
             (VOLUMES, serde_json::to_vec(&inventory.volumes)),
+            (AHEAD, serde_json::to_vec(&inventory.ahead)),
             (GUARD, serde_json::to_vec(&inventory.guard)),
             (TRUSTED, serde_json::to_vec(&inventory.trusted)),
             (PROVEN, serde_json::to_vec(&inventory.proven)),

@@ -47,6 +47,9 @@ pub struct AuditRecord {
     /// `success`, `tool_error`, `invalid`, `refused`, `server_error`, `timeout`, `unavailable`,
     /// `cancelled` or `task`.
     pub outcome: String,
+    /// Of a tool with containers that are started ahead: `warm` when one was there, else `cold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// The same in the record of a call that was answered with a task and in that of its end, which is
     /// written when the end is first told to whoever called, or when the task is cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]

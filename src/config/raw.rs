@@ -21,6 +21,7 @@ pub mod variable {
     pub const ALLOW_PROCESS: &str = "TOOLCRIB_ALLOW_PROCESS";
     pub const ALLOW_PRIVILEGES: &str = "TOOLCRIB_ALLOW_PRIVILEGES";
     pub const ALLOW_LOCAL_GIT: &str = "TOOLCRIB_ALLOW_LOCAL_GIT";
+    pub const MAX_WARM: &str = "TOOLCRIB_MAX_WARM";
     pub const VERIFY_SIGNERS: &str = "TOOLCRIB_VERIFY_SIGNERS";
     pub const PUBLIC_URL: &str = "TOOLCRIB_PUBLIC_URL";
     pub const TLS_CERT: &str = "TOOLCRIB_TLS_CERT";
@@ -152,6 +153,9 @@ pub struct Settings {
     /// Allow Git sources that are local paths.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", env = variable::ALLOW_LOCAL_GIT, hide_env_values = true, help_heading = "What a repository may do")]
     pub allow_local_git: Option<bool>,
+    /// Containers that may wait for calls, of all tools together; 0: none is started ahead [default: 16].
+    #[arg(long, value_name = "N", env = variable::MAX_WARM, hide_env_values = true, help_heading = "What a repository may do")]
+    pub max_warm: Option<u16>,
     /// Follow only commits signed with a key of this file of allowed signers, whatever the repository says.
     #[arg(long, value_name = "FILE", env = variable::VERIFY_SIGNERS, hide_env_values = true, help_heading = "What a repository may do")]
     pub verify_signers: Option<PathBuf>,
@@ -220,7 +224,7 @@ impl ConfigError {
 }
 
 /// The keys of the file, which are the flags of the same name.
-const KEYS: [&str; 36] = [
+const KEYS: [&str; 37] = [
     "repo",
     "ref",
     "path",
@@ -248,6 +252,7 @@ const KEYS: [&str; 36] = [
     "allow-process",
     "allow-privileges",
     "allow-local-git",
+    "max-warm",
     "verify-signers",
     "git-username",
     "git-password-file",
@@ -325,6 +330,7 @@ impl Settings {
             allow_process: self.allow_process.or(under.allow_process),
             allow_privileges: self.allow_privileges.or(under.allow_privileges),
             allow_local_git: self.allow_local_git.or(under.allow_local_git),
+            max_warm: self.max_warm.or(under.max_warm),
             verify_signers: self.verify_signers.or(under.verify_signers),
             git_username: self.git_username.or(under.git_username),
             git_password_file: self.git_password_file.or(under.git_password_file),

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::build::BuildSpec;
 use crate::desired::{Limits, Workload};
 use crate::live::{Instance, InstanceId, InstanceState};
 use crate::ports::{
-    BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running, SecretValue,
+    Ahead, BuildInput, Channel, Identity, Material, PortResult, Prepared, Progress, Run, Runner, Running,
+    SecretValue,
 };
 use crate::resource::workload::Egress;
 use crate::resource::{Cpu, Digest, Name};
@@ -75,6 +77,43 @@ impl Metered {
 
     fn started(&self) {
         self.promised.metrics.started(self.promised.runner.as_str());
+    }
+}
+
+/// Promises what a run may use, for as long as it goes on.
+fn promise(promised: &Arc<Promised>, tasks: &TaskTracker, Cpu(cpu): Cpu, running: Running) -> Running {
+    let Running { events, guard } = running;
+    promised.change(|shares| shares.runs += cpu);
+    let ended = guard.disarm();
+    let (promised, told) = (Arc::clone(promised), ended.clone());
+    // Ends with the run: whoever holds it cancels the token when it lets go.
+    tasks.spawn(async move {
+        told.cancelled().await;
+        promised.change(|shares| shares.runs = shares.runs.saturating_sub(cpu));
+    });
+    Running { events, guard: ended.drop_guard() }
+}
+
+/// A container that waits, of which runs count like others.
+struct Counted {
+    inner: Box<dyn Prepared>,
+    tasks: TaskTracker,
+    promised: Arc<Promised>,
+}
+
+#[async_trait]
+impl Prepared for Counted {
+    async fn run(&self, run: &Run) -> PortResult<Option<Running>> {
+        let running = self.inner.run(run).await?;
+        Ok(running.map(|running| promise(&self.promised, &self.tasks, run.limits.cpu, running)))
+    }
+
+    async fn cleaned(&self) -> bool {
+        self.inner.cleaned().await
+    }
+
+    fn gone(&self) -> &CancellationToken {
+        self.inner.gone()
     }
 }
 
@@ -147,18 +186,20 @@ impl Runner for Metered {
     }
 
     async fn run(&self, run: Run) -> PortResult<Running> {
-        let Cpu(cpu) = run.limits.cpu;
-        let Running { events, guard } = self.inner.run(run).await?;
+        let cpu = run.limits.cpu;
+        let running = self.inner.run(run).await?;
         self.started();
-        self.promised.change(|shares| shares.runs += cpu);
-        let ended = guard.disarm();
-        let (promised, told) = (Arc::clone(&self.promised), ended.clone());
-        // Ends with the run: whoever holds it cancels the token when it lets go.
-        self.tasks.spawn(async move {
-            told.cancelled().await;
-            promised.change(|shares| shares.runs = shares.runs.saturating_sub(cpu));
-        });
-        Ok(Running { events, guard: ended.drop_guard() })
+        Ok(promise(&self.promised, &self.tasks, cpu, running))
+    }
+
+    async fn prepare(&self, ahead: Ahead) -> PortResult<Box<dyn Prepared>> {
+        let inner = self.inner.prepare(ahead).await?;
+        self.started();
+        Ok(Box::new(Counted { inner, tasks: self.tasks.clone(), promised: Arc::clone(&self.promised) }))
+    }
+
+    async fn ahead(&self) -> PortResult<BTreeSet<Digest>> {
+        self.inner.ahead().await
     }
 
     async fn registry_digest(&self, reference: &str) -> PortResult<Option<String>> {

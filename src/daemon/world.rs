@@ -93,7 +93,8 @@ impl World {
         let pool = Arc::new(Pool::new(setting, events, tasks.clone()));
         let upstreams = Arc::new(Upstreams::default());
         let runners: Arc<dyn Runners> = Arc::clone(&pool) as _;
-        let executor: Arc<dyn ToolExecutor> = Arc::new(Executor::new(runners, Arc::clone(&secrets)));
+        let executor: Arc<dyn ToolExecutor> =
+            Arc::new(Executor::new(runners, Arc::clone(&secrets), config.max_warm));
         let first =
             Catalog::empty(Revision { reference: String::new(), commit: String::new(), dirty: false });
         let journal = Journal::open(&config.state.join(JOURNAL)).map_err(|error| {
@@ -107,6 +108,11 @@ impl World {
         gateway.set_mask(known);
         let presented = Arc::new(presented(&config.state, &store, &secrets)?);
         gateway.set_presented(Arc::clone(&presented));
+        let waiting = Arc::downgrade(&executor);
+        metrics.look("warm_containers", "Containers that wait for calls, started ahead of them", move || {
+            let pools = waiting.upgrade().map(|executor| executor.warm()).unwrap_or_default();
+            pools.values().map(|pool| pool.waiting as usize).sum()
+        });
         let published = Published {
             gateway,
             status: ArcSwap::default(),
@@ -137,6 +143,8 @@ impl World {
 
     /// Lets calls under way end, then lets go of every server; containers go on running.
     pub(super) async fn release(&self) {
+        // Nothing is started ahead any more.
+        self.executor.keep_warm(&[], "", &Arc::default());
         let keys = self.probes.connected();
         join_all(keys.iter().map(|key| self.probes.release(key, super::GRACE))).await;
         // Blocks for a moment, when nothing else is to be done any more.
@@ -202,6 +210,9 @@ fn key(store: &Redb) -> PortResult<[u8; 32]> {
 fn observer(metrics: &Arc<Metrics>, journal: &Arc<Journal>) -> Observer {
     let (metrics, journal) = (Arc::clone(metrics), Arc::clone(journal));
     Arc::new(move |call| {
+        if let (Some(entry), Some(start)) = (call.entry, call.start) {
+            metrics.start(&entry.name, start.as_str());
+        }
         // A task is counted when it has ended.
         if let Some(entry) = call.entry.filter(|_| call.outcome != Outcome::Task) {
             metrics.execution(&entry.name, call.outcome == Outcome::Success, call.duration);
@@ -225,6 +236,7 @@ fn record(call: &CallRecord<'_>) -> AuditRecord {
         arguments,
         runner,
         outcome,
+        start,
         task,
         duration,
         request_bytes,
@@ -244,6 +256,7 @@ fn record(call: &CallRecord<'_>) -> AuditRecord {
         rule: rule.map(str::to_owned),
         audited: audited.to_vec(),
         outcome: outcome.as_str().to_owned(),
+        start: start.map(|start| start.as_str().to_owned()),
         task: task.map(str::to_owned),
         duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         request_bytes,

@@ -11,8 +11,8 @@ use super::{Digests, Runner, Tool, argv, egress, limits, needs, pin, schema, vol
 use crate::build::BuildSpec;
 use crate::manifest::{Declared, Diagnostic};
 use crate::resource::runner::RunnerKind;
-use crate::resource::tool::{ArgTemplate, ToolSpec};
-use crate::resource::workload::{Egress, Mounts};
+use crate::resource::tool::{ArgTemplate, Isolation, ToolSpec};
+use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Digest, Memory};
 
 /// Characters of a published name: what every client takes.
@@ -39,6 +39,7 @@ pub(super) fn tool(
     let security = context.security(spec.security.as_ref(), findings);
     let mut limits = context.limits(&spec.resources);
     bounds(spec, limits.memory, findings);
+    ahead(spec, contained, &security, findings);
     let runner = runner?;
     limits::fit(&mut limits, &spec.resources, &runner, &security, findings);
     let (build, image) = image(context, declared, spec, &runner, findings)?;
@@ -94,6 +95,8 @@ pub(super) fn tool(
         max_output: spec.max_output.unwrap_or(MAX_OUTPUT).0,
         success_exit_codes: spec.success_exit_codes.clone().unwrap_or_else(|| vec![0]),
         concurrency: spec.concurrency,
+        warm: spec.warm,
+        isolation: spec.isolation,
         tests: spec.tests.iter().cloned().collect(),
     })
 }
@@ -178,6 +181,49 @@ fn bounds(spec: &ToolSpec, memory: Memory, findings: &mut Findings<'_>) {
             format!("output is held in memory until the call ends, and at most {MOST_OUTPUT} of it");
         findings.error(&["maxOutput"], "invalid-value", message, &format!("write {MOST_OUTPUT} or less"));
     }
+}
+
+/// Whether what is declared of containers that are started ahead can be held.
+fn ahead(spec: &ToolSpec, contained: bool, security: &Security, findings: &mut Findings<'_>) {
+    let again = spec.isolation != Isolation::Call;
+    if !contained && spec.warm > 0 {
+        let message = "nothing is started ahead of calls on a process runner";
+        findings.error(
+            &["warm"],
+            "warm-not-held",
+            message,
+            "give the tool an image or a build, or remove it",
+        );
+    }
+    if !contained && again {
+        let message = "a process is of one call: on a process runner there is nothing to use again";
+        findings.error(
+            &["isolation"],
+            "warm-not-held",
+            message,
+            "give the tool an image or a build, or remove it",
+        );
+    }
+    if !contained || !again {
+        return;
+    }
+    if spec.warm == 0 {
+        let message = "no container is used again: `warm` is 0";
+        findings.error(&["isolation"], "warm-not-held", message, "write `warm: 1` or more, or remove it");
+    }
+    let user = security.user.split(':').next().unwrap_or_default();
+    let why = match (security.read_only_root, user) {
+        (false, _) => "its root can be written (`readOnlyRoot: false`)",
+        (true, "" | "0" | "root") => "its user is root",
+        (true, _) => return,
+    };
+    let message = format!("a container cannot be cleaned between two calls when {why}");
+    findings.error(
+        &["isolation"],
+        "warm-not-held",
+        message,
+        "change that in `security`, or remove `isolation`",
+    );
 }
 
 /// The command, checked against the parameters, and the parameters against the command.

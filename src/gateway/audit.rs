@@ -18,7 +18,7 @@ use crate::manifest::credential;
 use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::raw;
 use crate::policy::{Principal, Recorded};
-use crate::ports::Mask;
+use crate::ports::{Mask, Start};
 use crate::resource::Digest;
 
 /// Characters of one recorded argument; longer ones are cut and say so.
@@ -76,6 +76,8 @@ pub struct CallRecord<'a> {
     pub arguments: Option<&'a Map<String, Value>>,
     pub runner: Option<&'a str>,
     pub outcome: Outcome,
+    /// What a tool with containers that are started ahead ran in.
+    pub start: Option<Start>,
     /// The task that the call began, or whose end this is.
     pub task: Option<&'a str>,
     pub duration: Duration,
@@ -132,6 +134,7 @@ pub(super) struct Timed<'a> {
     audited: Vec<String>,
     arguments: Option<Map<String, Value>>,
     outcome: Outcome,
+    pub(super) start: Option<Start>,
     task: Option<String>,
     response_bytes: usize,
 }
@@ -154,9 +157,15 @@ impl<'a> Timed<'a> {
             audited: Vec::new(),
             arguments: None,
             outcome: if entry.is_some() { Outcome::Cancelled } else { Outcome::Refused },
+            start: None,
             task: None,
             response_bytes: 0,
         }
+    }
+
+    /// Who calls.
+    pub(super) fn principal(&self) -> &'a Principal {
+        self.request.user()
     }
 
     /// A call of a tool of our own: whoever may use the endpoint may call it.
@@ -226,6 +235,7 @@ impl Drop for Timed<'_> {
             arguments: self.arguments.as_ref(),
             runner: self.entry.and_then(runner_of).map(crate::resource::Name::as_str),
             outcome: self.outcome,
+            start: self.start,
             task: self.task.as_deref(),
             duration: self.began.elapsed(),
             request_bytes: self.request.params.as_ref().map_or(0, |params| params.get().len()),
@@ -240,6 +250,7 @@ impl Drop for Timed<'_> {
             principal = record.principal.name,
             decision = record.decision,
             outcome = record.outcome.as_str(),
+            start = record.start.map(Start::as_str),
             task = record.task,
             duration_us = u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
             request_bytes = record.request_bytes,

@@ -14,7 +14,7 @@ use crate::catalog::{Entry, List, ReadyTool, Route};
 use crate::mcp::server::{Request, Scope};
 use crate::mcp::wire::{ErrorObject, raw};
 use crate::policy::limit::{self, Given};
-use crate::ports::CallContext;
+use crate::ports::{CallContext, Executed, ToolCall};
 use crate::resource::{Kind, ResourceId};
 
 /// A result, or what could not be answered with one; and how it ended.
@@ -73,7 +73,7 @@ pub(super) async fn direct(
         Verdict::Allowed => match enter(gateway, &rules, entry, context).await {
             Err(busy) => refused(&busy),
             Ok(leave) => match &entry.route {
-                Route::Tool(tool) => run(gateway, entry, tool, arguments, context).await,
+                Route::Tool(tool) => run(gateway, (entry, tool), arguments, context, &mut timed).await,
                 Route::Server { server, .. } => {
                     let ended = relay::tool(gateway, &target, request, context).await;
                     if let (Ok(Reply::Whole(text)), Outcome::Task) = &ended {
@@ -160,10 +160,10 @@ fn refused(busy: &Busy) -> Ended {
 
 async fn run(
     gateway: &Gateway,
-    entry: &Entry,
-    tool: &ReadyTool,
+    (entry, tool): (&Entry, &ReadyTool),
     arguments: Map<String, Value>,
     context: &CallContext,
+    timed: &mut Timed<'_>,
 ) -> Ended {
     let arguments = Value::Object(arguments);
     if let Some(schema) = entry.input_schema()
@@ -173,7 +173,10 @@ async fn run(
     }
     // It was made from a map above.
     let Value::Object(arguments) = arguments else { return (Err(invalid("no arguments")), Outcome::Invalid) };
-    let result = gateway.executor.execute(tool, &arguments, &entry.revision, context).await;
+    let call =
+        ToolCall { arguments: &arguments, revision: &entry.revision, principal: Some(timed.principal()) };
+    let Executed { result, start } = gateway.executor.execute(tool, call, context).await;
+    timed.start = start;
     let outcome = ended(&result);
     (Ok(Reply::Whole(result.into())), outcome)
 }

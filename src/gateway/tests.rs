@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::task::JoinSet;
 
@@ -16,7 +16,7 @@ use crate::manifest::{Place, RepoPath};
 use crate::mcp::client::Upstream;
 use crate::mcp::wire::{Era, raw};
 use crate::policy::{Module, PolicySet, Source};
-use crate::ports::{Channel, Greeting, Offer};
+use crate::ports::{Channel, Executed, Greeting, Offer, ToolCall};
 use crate::resource::policy::{Enforcement, Point, RegoVersion};
 use crate::resource::{Digest, Kind, Name, ResourceId};
 
@@ -27,16 +27,12 @@ struct Echo;
 
 #[async_trait]
 impl ToolExecutor for Echo {
-    async fn execute(
-        &self,
-        ready: &ReadyTool,
-        arguments: &Map<String, Value>,
-        revision: &str,
-        _: &CallContext,
-    ) -> String {
+    async fn execute(&self, ready: &ReadyTool, call: ToolCall<'_>, _: &CallContext) -> Executed {
+        let ToolCall { arguments, revision, .. } = call;
         let text = format!("{} {} {revision}", ready.tool.published, Value::Object(arguments.clone()));
-        json!({"content": [{"type": "text", "text": text}], "isError": arguments.contains_key("fail")})
-            .to_string()
+        let result =
+            json!({"content": [{"type": "text", "text": text}], "isError": arguments.contains_key("fail")});
+        Executed { result: result.to_string(), start: None }
     }
 }
 
@@ -182,6 +178,8 @@ fn tool(schema: &str) -> ReadyTool {
         max_output: 1024,
         tests: Arc::default(),
         success_exit_codes: vec![0],
+        warm: 0,
+        isolation: crate::resource::tool::Isolation::Call,
         concurrency: None,
     });
     ReadyTool { tool, folder: None }

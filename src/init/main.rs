@@ -24,14 +24,18 @@
 //! With `--egress`, it listens there and hands each connection to a forwarder ([`egress`]), which is
 //! this program again, in a container of its own ([`forward`]): `crib-init forward HOST:PORT...`
 //!
+//! With `wait` instead of `run` it was started ahead of a call, and waits for it ([`wait`]).
+//!
 //! Invariants: a frame that is late, cut or too large starts nothing; nothing of a frame is ever
 //! printed. Codes of its own: 125 for a bad frame or usage, 126 not executable, 127 not found.
 
+mod clean;
 mod egress;
 #[path = "../outgoing/forbidden.rs"]
 mod forbidden;
 mod forward;
 mod sys;
+mod wait;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -64,7 +68,6 @@ mod c {
     unsafe extern "C" {
         pub fn signal(signal: i32, handler: usize) -> usize;
         pub fn kill(pid: i32, signal: i32) -> i32;
-        pub fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
         pub fn alarm(seconds: u32) -> u32;
         pub fn _exit(code: i32) -> !;
     }
@@ -116,16 +119,21 @@ fn read_frame() -> Result<Frame, Error> {
 }
 
 fn parse(mut body: &[u8]) -> Option<Frame> {
+    let frame = tables(&mut body)?;
+    body.is_empty().then_some(frame)
+}
+
+fn tables(body: &mut &[u8]) -> Option<Frame> {
     let mut frame = Frame::default();
-    for _ in 0..number(&mut body)? {
-        let (name, value) = (bytes(&mut body)?, bytes(&mut body)?);
+    for _ in 0..number(body)? {
+        let (name, value) = (bytes(body)?, bytes(body)?);
         frame.env.push((String::from_utf8(name).ok()?, String::from_utf8(value).ok()?));
     }
-    for _ in 0..number(&mut body)? {
-        let (path, contents) = (bytes(&mut body)?, bytes(&mut body)?);
+    for _ in 0..number(body)? {
+        let (path, contents) = (bytes(body)?, bytes(body)?);
         frame.files.push((String::from_utf8(path).ok()?, contents));
     }
-    body.is_empty().then_some(frame)
+    Some(frame)
 }
 
 fn number(body: &mut &[u8]) -> Option<u32> {
@@ -157,14 +165,10 @@ fn fail(code: i32, what: &str, cause: &Error) -> ! {
 /// Reaps until the child has ended; its code.
 fn wait(child: i32) -> i32 {
     loop {
-        let mut status = 0;
-        // SAFETY: `status` outlives the call.
-        let ended = unsafe { c::waitpid(-1, &mut status, 0) };
-        let (signal, code) = (status & 0x7f, (status >> 8) & 0xff);
-        match ended {
-            pid if pid == child => return if signal == 0 { code } else { 128 + signal },
-            -1 if Error::last_os_error().kind() != ErrorKind::Interrupted => return BAD_START,
-            _ => {}
+        match sys::reap(true) {
+            Some((pid, code)) if pid == child => return code,
+            Some(_) => {}
+            None => return BAD_START,
         }
     }
 }
@@ -176,6 +180,22 @@ fn addresses(args: &mut std::iter::Peekable<impl Iterator<Item = OsString>>) -> 
         addresses.push(args.next()?.to_str()?.parse().ok()?);
     }
     Some(addresses)
+}
+
+/// Listens for what may be reached.
+fn listen(egress: Vec<SocketAddrV4>) {
+    if !egress.is_empty() {
+        egress::listen(&egress)
+            .unwrap_or_else(|error| fail(BAD_START, "cannot listen where hosts are reached", &error));
+    }
+}
+
+fn misused() -> ! {
+    fail(
+        BAD_START,
+        "usage: crib-init run [--frame] [--egress ADDRESS:PORT]... -- PROGRAM [ARG...]",
+        &ErrorKind::InvalidInput.into(),
+    )
 }
 
 extern "C" fn end(_: i32) {
@@ -193,6 +213,11 @@ fn main() {
         }
         return;
     }
+    if args.next_if(|arg| arg == "wait").is_some() {
+        let reuse = args.next_if(|arg| arg == "--reuse").is_some();
+        listen(addresses(&mut args).filter(|_| args.next().is_none()).unwrap_or_else(|| misused()));
+        wait::wait(reuse);
+    }
     for signal in FORWARDED {
         on(signal, hand_on);
     }
@@ -201,16 +226,9 @@ fn main() {
     let egress = addresses(&mut args);
     let separated = args.next().is_some_and(|arg| arg == "--");
     let (true, Some(egress), true, Some(program)) = (run, egress, separated, args.next()) else {
-        fail(
-            BAD_START,
-            "usage: crib-init run [--frame] [--egress ADDRESS:PORT]... -- PROGRAM [ARG...]",
-            &ErrorKind::InvalidInput.into(),
-        );
+        misused();
     };
-    if !egress.is_empty() {
-        egress::listen(&egress)
-            .unwrap_or_else(|error| fail(BAD_START, "cannot listen where hosts are reached", &error));
-    }
+    listen(egress);
     let mut command = Command::new(&program);
     command.args(args);
     if framed {

@@ -1,9 +1,11 @@
-//! What the C library gives and `std` does not, for sockets.
+//! What the C library gives and `std` does not: for sockets, processes, and what processes share.
 
-use std::io::{Error, ErrorKind};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::null;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 const SOL_SOCKET: i32 = 1;
 const SO_KEEPALIVE: i32 = 9;
@@ -13,7 +15,11 @@ const TCP_KEEPIDLE: i32 = 4;
 const SCM_RIGHTS: i32 = 1;
 const MSG_NOSIGNAL: i32 = 0x4000;
 const MSG_CMSG_CLOEXEC: i32 = 0x4000_0000;
-const POLLIN: i16 = 1;
+pub const POLLIN: i16 = 1;
+pub const POLLOUT: i16 = 4;
+const WNOHANG: i32 = 1;
+const PR_SET_DUMPABLE: i32 = 4;
+const IPC_RMID: i32 = 0;
 
 #[repr(C)]
 struct IoVec {
@@ -59,6 +65,15 @@ mod c {
         pub fn sendmsg(fd: i32, message: *const Message, flags: i32) -> isize;
         pub fn recvmsg(fd: i32, message: *mut Message, flags: i32) -> isize;
         pub fn setsockopt(fd: i32, level: i32, name: i32, value: *const i32, length: u32) -> i32;
+        pub fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
+        pub fn kill(pid: i32, signal: i32) -> i32;
+        pub fn signal(signal: i32, handler: usize) -> usize;
+        pub fn write(fd: i32, bytes: *const u8, count: usize) -> isize;
+        pub fn geteuid() -> u32;
+        pub fn prctl(operation: i32, ...) -> i32;
+        pub fn shmctl(id: i32, command: i32, buffer: *const u8) -> i32;
+        pub fn semctl(id: i32, which: i32, command: i32, ...) -> i32;
+        pub fn msgctl(id: i32, command: i32, buffer: *const u8) -> i32;
         pub fn poll(polled: *mut Polled, count: core::ffi::c_ulong, timeout: i32) -> i32;
     }
 }
@@ -129,9 +144,91 @@ pub fn reset_on_close(socket: &impl AsRawFd) {
 
 /// Waits until one of these can be read from, or is over; which.
 pub fn readable(sockets: &[RawFd]) -> Vec<bool> {
+    poll(&sockets.iter().map(|fd| (*fd, POLLIN)).collect::<Vec<_>>())
+}
+
+/// Waits until one of these is ready for what is asked of it, or is over; which.
+pub fn poll(watched: &[(RawFd, i16)]) -> Vec<bool> {
     let mut polled: Vec<Polled> =
-        sockets.iter().map(|fd| Polled { fd: *fd, events: POLLIN, happened: 0 }).collect();
+        watched.iter().map(|(fd, events)| Polled { fd: *fd, events: *events, happened: 0 }).collect();
     // SAFETY: the list outlives the call. An interrupted call says that nothing happened.
     unsafe { c::poll(polled.as_mut_ptr(), polled.len() as core::ffi::c_ulong, -1) };
     polled.iter().map(|one| one.happened != 0).collect()
+}
+
+/// Reaps a process that has ended: its id and its code, 128 + signal when one ended it. None: there is none,
+/// or with `patient` no process at all.
+pub fn reap(patient: bool) -> Option<(i32, i32)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        let ended = unsafe { c::waitpid(-1, &mut status, if patient { 0 } else { WNOHANG }) };
+        let (signal, code) = (status & 0x7f, (status >> 8) & 0xff);
+        match ended {
+            1.. => return Some((ended, if signal == 0 { code } else { 128 + signal })),
+            -1 if Error::last_os_error().kind() == ErrorKind::Interrupted => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Sends a signal to every process there is, but the first, which calls this.
+pub fn kill_all(signal: i32) {
+    // SAFETY: no preconditions.
+    unsafe { c::kill(-1, signal) };
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: no preconditions.
+    unsafe { c::geteuid() == 0 }
+}
+
+/// From now on no other process of the same user reads this one's memory or descriptors.
+pub fn hide() {
+    // SAFETY: a number alone.
+    unsafe { c::prctl(PR_SET_DUMPABLE, 0_u64, 0_u64, 0_u64, 0_u64) };
+}
+
+/// What processes leave to each other (System V).
+#[derive(Clone, Copy)]
+pub enum Ipc {
+    Memory,
+    Semaphores,
+    Queue,
+}
+
+pub fn remove(kind: Ipc, id: i32) -> Result<(), Error> {
+    // SAFETY: removing takes nothing but the id.
+    let removed = unsafe {
+        match kind {
+            Ipc::Memory => c::shmctl(id, IPC_RMID, null()),
+            Ipc::Semaphores => c::semctl(id, 0, IPC_RMID),
+            Ipc::Queue => c::msgctl(id, IPC_RMID, null()),
+        }
+    };
+    if removed == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Where the end of a child is told.
+static TOLD: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn tell(_: i32) {
+    // SAFETY: `write` may be called in a signal handler. A full socket has told already.
+    unsafe { c::write(TOLD.load(Ordering::SeqCst), [0].as_ptr(), 1) };
+}
+
+/// What can be read from when a child has ended, after `signal`, which says so.
+pub fn on_child(signal: i32) -> Result<File, Error> {
+    let (reader, writer) = UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    writer.set_nonblocking(true)?;
+    TOLD.store(writer.into_raw_fd(), Ordering::SeqCst);
+    // SAFETY: the handler calls an async-signal-safe function and reads one atomic.
+    unsafe { c::signal(signal, tell as extern "C" fn(i32) as *const () as usize) };
+    Ok(File::from(OwnedFd::from(reader)))
+}
+
+/// Reads whatever there is to be read.
+pub fn drain(mut from: &File) {
+    while matches!(from.read(&mut [0; 64]), Ok(1..)) {}
 }

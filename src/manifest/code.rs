@@ -323,6 +323,11 @@ pub const CODES: &[Code] = &[
         "Put `${name}` in `args` or `stdin`, or remove the parameter.",
     ),
     code(
+        "warm-not-held",
+        "Containers are to wait for calls, or to be used again, where there are none or where that is not safe.",
+        "Run the tool in a container with a read-only root, as a user that is not root, and say how many wait (`warm`).",
+    ),
+    code(
         "which-runner",
         "More than one runner could run this.",
         "Name one in `spec.runner`, or in `defaults.runner` of the `Crib`.",

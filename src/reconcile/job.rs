@@ -163,12 +163,14 @@ pub struct Watched {
     pub builds: Vec<(Name, Arc<BuildSpec>)>,
     /// Whether there may be volumes.
     pub volumes: bool,
+    /// Whether there may be containers that were started ahead.
+    pub ahead: bool,
     pub epoch: u64,
 }
 
 /// Asks every runner what runs, and which images are there.
 pub async fn observe(ports: Ports, watched: Watched) -> Done {
-    let Watched { runners, builds, volumes, epoch } = watched;
+    let Watched { runners, builds, volumes, ahead, epoch } = watched;
     let holders = runners.iter().filter(|_| volumes).map(|name| {
         let (name, runner) = (name.clone(), ports.runners.get(name));
         async move {
@@ -179,6 +181,16 @@ pub async fn observe(ports: Ports, watched: Watched) -> Done {
         }
     });
     let held = join_all(holders.collect::<Vec<_>>());
+    let starters = runners.iter().filter(|_| ahead).map(|name| {
+        let (name, runner) = (name.clone(), ports.runners.get(name));
+        async move {
+            match timeout(OBSERVE_LIMIT, runner?.ahead()).await {
+                Ok(Ok(digests)) => Some((name, digests)),
+                Ok(Err(_)) | Err(_) => None,
+            }
+        }
+    });
+    let ahead = join_all(starters.collect::<Vec<_>>());
     let asked = runners.into_iter().map(|name| {
         let runner = ports.runners.get(&name);
         async move {
@@ -200,9 +212,9 @@ pub async fn observe(ports: Ports, watched: Watched) -> Done {
             matches!(there, Ok(Ok(true))).then_some((name, build.digest))
         }
     });
-    let (runners, built, held) = futures::join!(join_all(asked), join_all(images), held);
-    let volumes = held.into_iter().flatten().collect();
-    let live = Live { runners: runners.into_iter().collect(), volumes };
+    let (runners, built, held, ahead) = futures::join!(join_all(asked), join_all(images), held, ahead);
+    let (volumes, ahead) = (held.into_iter().flatten().collect(), ahead.into_iter().flatten().collect());
+    let live = Live { runners: runners.into_iter().collect(), volumes, ahead };
     Done::Observed { epoch, live, built: built.into_iter().flatten().collect() }
 }
 

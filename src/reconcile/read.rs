@@ -149,6 +149,7 @@ impl Reconciler {
 
     fn accept(&mut self, desired: Desired) {
         let mut used: BTreeSet<&Name> = self.inventory.entries.values().map(|entry| &entry.runner).collect();
+        used.extend(self.inventory.ahead.iter().map(|ahead| &ahead.runner));
         // Their tools may be called on until another catalog is served.
         used.extend(
             self.published.iter().flat_map(|published| &published.tools).map(|ready| &ready.tool.runner),

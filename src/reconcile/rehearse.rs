@@ -21,7 +21,7 @@ use crate::contract::{self, Failed, Report};
 use crate::desired::{Desired, Location, Server};
 use crate::live::UpstreamKey;
 use crate::manifest::Manifest;
-use crate::ports::{CallContext, Offer, PortError, PortResult};
+use crate::ports::{CallContext, Offer, PortError, PortResult, ToolCall};
 use crate::resource::contract::ContractTest;
 use crate::resource::{Digest, EnvValue, Kind, ResourceId, Spec};
 use crate::schema::Schemas;
@@ -206,8 +206,9 @@ async fn run(
     }
     let limit = contract::limit(test);
     let context = CallContext::default();
-    let called = ports.executor.execute(ready, &test.arguments, revision, &context);
-    tokio::time::timeout(limit, called).await.map_err(|_| format!("no answer within {} s", limit.as_secs()))
+    let call = ToolCall { arguments: &test.arguments, revision, principal: None };
+    let called = tokio::time::timeout(limit, ports.executor.execute(ready, call, &context)).await;
+    called.map(|done| done.result).map_err(|_| format!("no answer within {} s", limit.as_secs()))
 }
 
 impl Reconciler {

@@ -61,6 +61,7 @@ impl Reconciler {
         self.tell(previous.as_deref(), &catalog);
         self.ports.publisher.register(&desired.register);
         self.ports.publisher.publish(catalog, Arc::clone(&self.policies), &desired.runners);
+        self.keep_ahead(&published);
         self.published = Some(published);
         self.pass_gate();
     }

@@ -54,7 +54,7 @@ impl Reconciler {
         self.rebuild_volumes();
         self.note_crashes();
         self.follow_members();
-        let gone = self.forget_gone() | self.forget_volumes();
+        let gone = self.forget_gone() | self.forget_volumes() | self.forget_ahead();
         let plan = self.plan_for_drift();
         let guarded = plan.guard.is_some() && self.inventory.guard != plan.guard;
         if guarded {

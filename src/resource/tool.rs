@@ -129,12 +129,17 @@ pub struct ToolSpec {
     /// Exit codes that are no failure. Default: `[0]`. Example: `[0, 1]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success_exit_codes: Option<Vec<i64>>,
-    /// How far a container is used again for another call. Default: call, not at all.
+    /// How far a container that was started ahead (`warm`) is used again for another call.
     ///
-    /// `principal` and `tool` are not supported by this version.
+    /// Between two calls every process in it is killed and its file systems in memory are emptied, and one
+    /// whose call was cancelled or ran out of time is not used again. It needs a read-only root and a user
+    /// that is not root. Default: call, not at all. Example: `principal`.
     #[serde(default, skip_serializing_if = "Isolation::is_call")]
     pub isolation: Isolation,
-    /// Containers kept started ahead of calls. Default: 0. More are not supported by this version.
+    /// Containers that are started ahead and wait for calls, on Docker runners: a call then begins in
+    /// milliseconds. They hold no secrets while they wait. A call that finds none starts its own.
+    ///
+    /// All tools together have at most as many as the daemon's `max-warm` says. Default: 0. Example: `2`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warm: u32,
     /// Calls that run at once; further ones wait. Default: no limit. Example: `2`.
@@ -162,9 +167,9 @@ pub enum Isolation {
     /// Each call has its own.
     #[default]
     Call,
-    /// Calls of one principal may share one.
+    /// Calls of one principal may share one; it is removed after five minutes without a call.
     Principal,
-    /// All calls of the tool may share one.
+    /// All calls of the tool may share one, and `warm` is how many there are.
     Tool,
 }
 

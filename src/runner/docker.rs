@@ -19,6 +19,7 @@ mod disk;
 mod egress;
 mod engine;
 mod frame;
+mod framed;
 mod image;
 mod init;
 mod labels;
@@ -29,6 +30,7 @@ mod serve;
 mod session;
 mod tail;
 mod volume;
+mod warm;
 mod watch;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -45,7 +47,8 @@ use crate::build::BuildSpec;
 use crate::desired::Workload;
 use crate::live::{Instance, InstanceId};
 use crate::ports::{
-    BuildInput, Channel, Identity, Material, PortResult, Progress, Run, Runner, Running, SecretValue,
+    Ahead, BuildInput, Channel, Identity, Material, PortResult, Prepared, Progress, Run, Runner, Running,
+    SecretValue,
 };
 use crate::resource::workload::Egress;
 use crate::resource::{Digest, Name};
@@ -88,6 +91,8 @@ struct Inner {
     revealed: Mutex<HashMap<InstanceId, Vec<SecretValue>>>,
     /// Containers that this process is starting, by name and id.
     starting: Mutex<HashSet<String>>,
+    /// Containers that wait for runs, with their digests: from before they exist until they are gone.
+    ahead: Mutex<HashMap<String, Digest>>,
     /// Containers that this process is ending, by id.
     leaving: Mutex<HashSet<String>>,
     builds: build::Builds,
@@ -112,6 +117,7 @@ impl DockerRunner {
             sessions: Mutex::default(),
             revealed: Mutex::default(),
             starting: Mutex::default(),
+            ahead: Mutex::default(),
             leaving: Mutex::default(),
             builds: build::Builds::default(),
             news: Notify::new(),
@@ -238,6 +244,14 @@ impl Runner for DockerRunner {
 
     async fn run(&self, run: Run) -> PortResult<Running> {
         run::run(&self.inner, run).await
+    }
+
+    async fn prepare(&self, ahead: Ahead) -> PortResult<Box<dyn Prepared>> {
+        warm::prepare(&self.inner, ahead).await
+    }
+
+    async fn ahead(&self) -> PortResult<BTreeSet<Digest>> {
+        warm::there(&self.inner).await
     }
 
     async fn volumes(&self) -> PortResult<BTreeSet<Name>> {

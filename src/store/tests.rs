@@ -30,6 +30,11 @@ fn inventory(names: &[&str]) -> Inventory {
         entries: names.iter().map(|name| ((*name).to_owned(), entry(name))).collect(),
         applied: names.iter().map(|name| (Name::parse(name).unwrap(), applied(name))).collect(),
         volumes: BTreeSet::from([VolumeId::parse("local/data").unwrap()]),
+        ahead: BTreeSet::from([crate::live::AheadId {
+            runner: Name::parse("local").unwrap(),
+            resource: ResourceId::parse("Tool/hello").unwrap(),
+            digest: Digest::of_bytes(b"hello"),
+        }]),
         guard: Some(crate::live::Guard { protect: vec![crate::resource::Kind::Server], budget: 10 }),
         trusted: Some(Trusted {
             revision: revision('a'),

@@ -37,6 +37,12 @@ struct ExecutionLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StartLabels {
+    tool: String,
+    start: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RunnerLabels {
     runner: String,
 }
@@ -91,6 +97,7 @@ pub struct Metrics {
     durations: Histograms,
     utilization: Family<RunnerLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     starts: Family<RunnerLabels, Counter>,
+    warm: Family<StartLabels, Counter>,
     passes: Family<ResultLabels, Counter>,
     pass_duration: Histogram,
     generation: Gauge,
@@ -130,6 +137,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(seconds as fn() -> Histogram),
             utilization: Family::default(),
             starts: Family::default(),
+            warm: Family::default(),
             passes: Family::default(),
             pass_duration: seconds(),
             generation: Gauge::default(),
@@ -189,6 +197,11 @@ impl Default for Metrics {
 impl Metrics {
     fn register_requests(&self, registry: &mut Registry) {
         registry.register(
+            "tool_starts",
+            "Calls of tools with containers that are started ahead, by whether one was there",
+            self.warm.clone(),
+        );
+        registry.register(
             "requests_refused",
             "Requests that were refused before anybody looked at what they ask, by reason",
             self.refused.clone(),
@@ -223,6 +236,11 @@ impl Metrics {
         let tool = bounded(&self.tools, tool);
         self.durations.get_or_create(&ToolLabels { tool: tool.clone() }).observe(duration.as_secs_f64());
         self.executions.get_or_create(&ExecutionLabels { tool, success: success.to_string() }).inc();
+    }
+
+    /// A call of a tool with containers that are started ahead: `warm` when one was there, else `cold`.
+    pub fn start(&self, tool: &str, start: &'static str) {
+        self.warm.get_or_create(&StartLabels { tool: bounded(&self.tools, tool), start }).inc();
     }
 
     /// A container or process was started on a runner.
@@ -344,6 +362,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.execution("time_now", true, Duration::from_millis(20));
         metrics.started("local");
+        metrics.start("time_now", "warm");
         metrics.utilization("local", 0.25);
         metrics.pass("applied", Duration::from_millis(7));
         metrics.resources("Server", None, 2);
@@ -357,6 +376,7 @@ mod tests {
             "execution_duration_seconds_bucket{le=\"0.05\",tool=\"time_now\"} 1",
             "runner_utilization{runner=\"local\"} 0.25",
             "container_starts_total{runner=\"local\"} 1",
+            "tool_starts_total{tool=\"time_now\",start=\"warm\"} 1",
             "reconcile_passes_total{result=\"applied\"} 1",
             "reconcile_duration_seconds_count 1",
             "catalog_generation 2",

@@ -14,6 +14,8 @@ mod servers;
 mod strangers;
 mod update;
 mod volumes;
+mod warm;
+mod warm_daemon;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

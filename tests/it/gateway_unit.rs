@@ -11,7 +11,7 @@ use rmcp::service::{
 };
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::{ClientHandler, ServiceError};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use toolcrib::http::{self, Allowed};
 use toolcrib::manifest::{Place, RepoPath};
 use toolcrib::mcp::client::Upstreams;
 use toolcrib::mcp::server::Endpoint;
-use toolcrib::ports::{CallContext, ToolExecutor};
+use toolcrib::ports::{CallContext, Executed, ToolCall, ToolExecutor};
 use toolcrib::resource::{Digest, Kind, Name, ResourceId, Revision};
 
 /// An endpoint that serves these tools, and answers calls with their arguments.
@@ -50,19 +50,15 @@ impl Drop for Dropped {
 
 #[async_trait]
 impl ToolExecutor for Echo {
-    async fn execute(
-        &self,
-        _: &ReadyTool,
-        arguments: &Map<String, Value>,
-        _: &str,
-        context: &CallContext,
-    ) -> String {
+    async fn execute(&self, _: &ReadyTool, call: ToolCall<'_>, context: &CallContext) -> Executed {
+        let arguments = call.arguments;
         if arguments.contains_key("wait") {
             let _dropped = Dropped(Arc::clone(&self.cancelled));
             context.cancel.cancelled().await;
         }
-        json!({"content": [{"type": "text", "text": Value::Object(arguments.clone()).to_string()}]})
-            .to_string()
+        let text = Value::Object(arguments.clone()).to_string();
+        let result = json!({"content": [{"type": "text", "text": text}]}).to_string();
+        Executed { result, start: None }
     }
 }
 
@@ -102,6 +98,8 @@ fn with_schema(name: &str, n: u32, schema: &Value) -> ReadyTool {
         max_output: 1024,
         tests: Arc::default(),
         success_exit_codes: vec![0],
+        warm: 0,
+        isolation: toolcrib::resource::tool::Isolation::Call,
         concurrency: None,
     });
     ReadyTool { tool, folder: None }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::mcp::client::Upstreams;
 use crate::mcp::server::{Handler as _, Meta, Reply, SessionOf};
 use crate::mcp::wire::Id;
 use crate::policy::Principal;
-use crate::ports::{Channel, Greeting, Lent, PortResult, ToolExecutor};
+use crate::ports::{Channel, Executed, Greeting, Lent, PortResult, ToolCall, ToolExecutor};
 use crate::resource::{Digest, Name};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -26,8 +26,8 @@ struct Nothing;
 
 #[async_trait]
 impl ToolExecutor for Nothing {
-    async fn execute(&self, _: &ReadyTool, _: &Map<String, Value>, _: &str, _: &CallContext) -> String {
-        String::new()
+    async fn execute(&self, _: &ReadyTool, _: ToolCall<'_>, _: &CallContext) -> Executed {
+        Executed::default()
     }
 }
 

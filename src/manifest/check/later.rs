@@ -5,7 +5,6 @@
 use super::Check;
 use crate::resource::Spec;
 use crate::resource::runner::RunnerSpec;
-use crate::resource::tool::{Isolation, ToolSpec};
 
 /// The code of all of these.
 const CODE: &str = "not-supported";
@@ -13,8 +12,12 @@ const CODE: &str = "not-supported";
 pub(super) fn refuse(check: &mut Check<'_, '_>, spec: &Spec) {
     match spec {
         Spec::Runner(spec) => runner(check, spec),
-        Spec::Tool(spec) => tool(check, spec),
-        Spec::Crib(_) | Spec::Integration(_) | Spec::Policy(_) | Spec::Server(_) | Spec::Toolset(_) => {}
+        Spec::Crib(_)
+        | Spec::Integration(_)
+        | Spec::Policy(_)
+        | Spec::Server(_)
+        | Spec::Tool(_)
+        | Spec::Toolset(_) => {}
     }
 }
 
@@ -32,19 +35,4 @@ fn runner(check: &mut Check<'_, '_>, spec: &RunnerSpec) {
         let what = format!("runners of kind `{kind}`");
         check.later(true, &[kind], &what, "use `docker: {}` or `process: {}`");
     }
-}
-
-fn tool(check: &mut Check<'_, '_>, spec: &ToolSpec) {
-    check.later(
-        spec.isolation != Isolation::Call,
-        &["isolation"],
-        "containers used again",
-        "remove it: each call has a container of its own",
-    );
-    check.later(
-        spec.warm > 0,
-        &["warm"],
-        "containers started ahead",
-        "remove it: a container starts when it is called",
-    );
 }

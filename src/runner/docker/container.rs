@@ -47,18 +47,25 @@ pub(super) enum Stdin {
     Open,
 }
 
+/// What crib-init does first.
+#[derive(Clone, Copy)]
+pub(super) enum First<'a> {
+    /// Starts the program, after a frame where it has to wait for one.
+    Run { program: &'a Program, framed: bool },
+    /// Waits for what is to be run; for more of it afterwards.
+    Wait { reuse: bool },
+}
+
 /// One container to create.
 pub(super) struct Container<'a> {
     pub(super) image: &'a Image,
-    pub(super) program: &'a Program,
+    pub(super) first: First<'a>,
     pub(super) limits: &'a Limits,
     pub(super) security: &'a Security,
     /// Variables that are no secrets.
     pub(super) env: BTreeMap<&'a str, &'a str>,
     /// Absolute paths of the files crib-init will write.
     pub(super) files: Vec<&'a str>,
-    /// Whether crib-init has to wait for a frame.
-    pub(super) framed: bool,
     pub(super) stdin: Stdin,
     /// None: no network.
     pub(super) network: Option<String>,
@@ -71,12 +78,22 @@ pub(super) struct Container<'a> {
 
 impl Container<'_> {
     pub(super) fn body(&self) -> PortResult<ContainerCreateBody> {
-        let mut entrypoint = vec![init::PATH.to_owned(), "run".to_owned()];
-        entrypoint.extend(self.framed.then(|| "--frame".to_owned()));
+        let (verb, flag) = match self.first {
+            First::Run { framed, .. } => ("run", framed.then_some("--frame")),
+            First::Wait { reuse } => ("wait", reuse.then_some("--reuse")),
+        };
+        let mut entrypoint = vec![init::PATH.to_owned(), verb.to_owned()];
+        entrypoint.extend(flag.map(str::to_owned));
         for address in self.egress.iter().flat_map(|egress| &egress.addresses) {
             entrypoint.extend(["--egress".to_owned(), address.to_string()]);
         }
-        entrypoint.push("--".to_owned());
+        let cmd = match self.first {
+            First::Run { program, .. } => {
+                entrypoint.push("--".to_owned());
+                command(self.image, program)?
+            }
+            First::Wait { .. } => Vec::new(),
+        };
         let mut env: Vec<_> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if !self.image.home && !self.env.contains_key("HOME") && self.security.tmpfs.contains_key("/tmp") {
             env.push("HOME=/tmp".to_owned());
@@ -85,7 +102,7 @@ impl Container<'_> {
         Ok(ContainerCreateBody {
             image: Some(self.image.id.clone()),
             entrypoint: Some(entrypoint),
-            cmd: Some(command(self.image, self.program)?),
+            cmd: Some(cmd),
             env: Some(env),
             user: Some(self.security.user.clone()),
             labels: Some(self.labels.clone()),
@@ -226,7 +243,7 @@ fn owner(user: &str) -> String {
 }
 
 /// What crib-init starts: as Docker reads entry points, an own one drops the image's command.
-fn command(image: &Image, program: &Program) -> PortResult<Vec<String>> {
+pub(super) fn command(image: &Image, program: &Program) -> PortResult<Vec<String>> {
     let Program::Image { reference, entrypoint, args, .. } = program else {
         return Err(PortError::stalled("cannot run a command in a container without an image")
             .hint("give `image` or `build`, or choose a `process` runner"));
@@ -302,12 +319,11 @@ mod tests {
     ) -> Container<'a> {
         Container {
             image,
-            program,
+            first: First::Run { program, framed: true },
             limits,
             security,
             env: BTreeMap::new(),
             files,
-            framed: true,
             stdin: Stdin::Open,
             network: None,
             mounts: Vec::new(),

@@ -11,10 +11,17 @@ const MAX_VARIABLE: usize = 128 << 10;
 
 /// Encodes environment and files; `None` when there are none.
 pub(super) fn encode(material: &Material) -> PortResult<Option<Vec<u8>>> {
-    let Material { env, files, secrets: _ } = material;
-    if env.is_empty() && files.is_empty() {
+    if material.env.is_empty() && material.files.is_empty() {
         return Ok(None);
     }
+    let mut frame = b"TCF1".to_vec();
+    bytes(&mut frame, &tables(material)?);
+    Ok(Some(frame))
+}
+
+/// Both tables.
+pub(super) fn tables(material: &Material) -> PortResult<Vec<u8>> {
+    let Material { env, files, secrets: _ } = material;
     for (name, value) in env {
         let value = value.expose();
         let fits = !value.contains(&0) && std::str::from_utf8(value).is_ok();
@@ -31,9 +38,7 @@ pub(super) fn encode(material: &Material) -> PortResult<Option<Vec<u8>>> {
         return Err(PortError::stalled("cannot give the environment and files")
             .caused_by(format!("they have {} bytes, at most {MAX_FRAME} are taken", body.len())));
     }
-    let mut frame = b"TCF1".to_vec();
-    bytes(&mut frame, &body);
-    Ok(Some(frame))
+    Ok(body)
 }
 
 fn table<'a>(body: &mut Vec<u8>, entries: impl ExactSizeIterator<Item = (&'a String, &'a SecretValue)>) {
@@ -44,13 +49,13 @@ fn table<'a>(body: &mut Vec<u8>, entries: impl ExactSizeIterator<Item = (&'a Str
     }
 }
 
-fn bytes(body: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn bytes(body: &mut Vec<u8>, bytes: &[u8]) {
     number(body, bytes.len());
     body.extend_from_slice(bytes);
 }
 
 /// What does not fit is over [`MAX_FRAME`] and never sent.
-fn number(body: &mut Vec<u8>, number: usize) {
+pub(super) fn number(body: &mut Vec<u8>, number: usize) {
     body.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
 }
 

@@ -12,7 +12,7 @@ use crate::resource::workload::Egress;
 use crate::resource::{Digest, Name, ResourceId};
 
 pub(super) const OWNER: &str = "dev.toolcrib/owner";
-/// `server`, `run`, `init`, `egress` or, on volumes, `volume`.
+/// `server`, `run`, `warm`, `init`, `egress` or, on volumes, `volume`.
 pub(super) const ROLE: &str = "dev.toolcrib/role";
 /// The runner's name: two runners may be the same engine.
 pub(super) const RUNNER: &str = "dev.toolcrib/runner";
@@ -141,6 +141,11 @@ pub(super) fn http(labels: &Labels) -> Option<Place<'_>> {
     let (sse, place) = endpoint.strip_prefix(SSE).map_or((false, endpoint.as_str()), |rest| (true, rest));
     let (port, path) = place.split_at_checked(place.find('/')?)?;
     Some(Place { sse, port: port.parse().ok()?, path })
+}
+
+/// The workload it was made for.
+pub(super) fn digest(labels: &Labels) -> Option<Digest> {
+    Digest::parse(labels.get(DIGEST)?)
 }
 
 /// The name the inventory has for it.

@@ -14,18 +14,21 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::container::{Container, Stdin, file_path};
+use super::container::{Container, First, Stdin, file_path};
 use super::engine::{ask, fault};
+use super::image::Image;
 use super::serve::program_image;
 use super::{Inner, disk, egress, frame, labels, launch, lock, session};
+use crate::desired::{Limits, Program};
 use crate::ports::{Identity, Material, PortError, PortResult, Run, RunEvent, Running};
+use crate::resource::workload::{Egress, Mounts, Security};
 
 /// Events between a run and its listener: 32 pieces of at most 32 KiB. Then the program waits.
-const EVENTS: usize = 32;
+pub(super) const EVENTS: usize = 32;
 /// The code of a killed process, as engines and shells write it.
 const KILLED: i64 = 137;
 
-type Events = mpsc::Sender<PortResult<RunEvent>>;
+pub(super) type Events = mpsc::Sender<PortResult<RunEvent>>;
 
 pub(super) async fn run(inner: &Arc<Inner>, run: Run) -> PortResult<Running> {
     let (events, receiver) = mpsc::channel(EVENTS);
@@ -77,7 +80,7 @@ async fn own(
     lock(&inner.starting).remove(&run.name);
 }
 
-async fn clean(docker: &Docker, id: &str) {
+pub(super) async fn clean(docker: &Docker, id: &str) {
     if let Err(error) = launch::remove(docker, id).await {
         tracing::warn!(error = error.chain(), "a container of a run is left; the next start removes it");
     }
@@ -88,16 +91,8 @@ type Launched = (Docker, String, AttachContainerResults, Vec<u8>);
 /// Creates, attaches and starts; the bytes for standard input.
 async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
     let docker = inner.engine.client().await?;
-    let mut material = Material { env: run.material.env.clone(), ..Material::default() };
-    for (path, contents) in &run.material.files {
-        material.files.insert(file_path(path)?, contents.clone());
-    }
+    let material = given(run)?;
     let frame = frame::encode(&material)?;
-    inner.init.ensure(&docker, &inner.owner).await?;
-    let egress = egress::ensure(inner, &docker, &run.egress).await?;
-    let image = program_image(&docker, &run.program).await?;
-    disk::check(&docker, &run.limits, &run.security).await?;
-    let mounts = inner.mounts(&docker, &run.volumes, &run.security.user).await?;
     let open = frame.is_some() || run.stdin.is_some();
     let identity = Identity {
         name: run.name.clone(),
@@ -105,29 +100,76 @@ async fn launch(inner: &Inner, run: &Run) -> PortResult<Launched> {
         digest: run.digest,
         revision: run.revision.clone(),
     };
-    let body = Container {
-        image: &image,
+    let wanted = Wanted {
+        identity: &identity,
         program: &run.program,
+        files: material.files.keys().map(String::as_str).collect(),
         limits: &run.limits,
         security: &run.security,
-        env: std::collections::BTreeMap::new(),
-        files: material.files.keys().map(String::as_str).collect(),
-        framed: frame.is_some(),
-        stdin: if open { Stdin::Once } else { Stdin::Empty },
-        network: None,
-        mounts,
-        egress,
-        labels: labels::of((&inner.owner, &inner.name), "run", &identity),
-    }
-    .body()?;
-    let id = launch::create(&docker, &inner.owner, &labels::container(&inner.owner, &run.name), body)
-        .await
-        .map_err(disk::explained)?;
+        volumes: &run.volumes,
+        egress: &run.egress,
+    };
+    let first = First::Run { program: &run.program, framed: frame.is_some() };
+    let stdin = if open { Stdin::Once } else { Stdin::Empty };
+    let (id, _) = create(inner, &docker, &wanted, ("run", first, stdin)).await?;
     let attached = launch::attach(&docker, &id, open).await?;
     launch::start(&docker, &inner.init, &id).await?;
     let mut input = frame.unwrap_or_default();
     input.extend_from_slice(run.stdin.as_deref().unwrap_or_default());
     Ok((docker, id, attached, input))
+}
+
+/// Variables and files, these by absolute paths.
+pub(super) fn given(run: &Run) -> PortResult<Material> {
+    let mut material = Material { env: run.material.env.clone(), ..Material::default() };
+    for (path, contents) in &run.material.files {
+        material.files.insert(file_path(path)?, contents.clone());
+    }
+    Ok(material)
+}
+
+/// What the container of one run is, whenever it is started.
+pub(super) struct Wanted<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) program: &'a Program,
+    /// Absolute paths.
+    pub(super) files: Vec<&'a str>,
+    pub(super) limits: &'a Limits,
+    pub(super) security: &'a Security,
+    pub(super) volumes: &'a Mounts,
+    pub(super) egress: &'a [Egress],
+}
+
+/// Creates a container and all it needs before; its id, and its image.
+pub(super) async fn create(
+    inner: &Inner,
+    docker: &Docker,
+    wanted: &Wanted<'_>,
+    (role, first, stdin): (&str, First<'_>, Stdin),
+) -> PortResult<(String, Image)> {
+    let Wanted { identity, program, files, limits, security, volumes, egress } = wanted;
+    inner.init.ensure(docker, &inner.owner).await?;
+    let egress = egress::ensure(inner, docker, egress).await?;
+    let image = program_image(docker, program).await?;
+    disk::check(docker, limits, security).await?;
+    let mounts = inner.mounts(docker, volumes, &security.user).await?;
+    let body = Container {
+        image: &image,
+        first,
+        limits,
+        security,
+        env: std::collections::BTreeMap::new(),
+        files: files.clone(),
+        stdin,
+        network: None,
+        mounts,
+        egress,
+        labels: labels::of((&inner.owner, &inner.name), role, identity),
+    }
+    .body()?;
+    let name = labels::container(&inner.owner, &identity.name);
+    let id = launch::create(docker, &inner.owner, &name, body).await.map_err(disk::explained)?;
+    Ok((id, image))
 }
 
 /// Feeds and reads until the container has ended; its exit code. `None`: nobody listens.
@@ -191,20 +233,26 @@ async fn conclude(docker: &Docker, id: &str, run: &Run, outcome: Option<Outcome>
         None | Some(Ok(Ok(None))) => return,
         Some(Ok(Ok(Some(code)))) => {
             if code == KILLED && out_of_memory(docker, id).await {
-                let note = format!(
-                    "toolcrib: killed because it used more than its {} bytes of memory\n",
-                    run.limits.memory.0
-                );
-                let _ = events.send(Ok(RunEvent::Stderr(note.into()))).await;
+                let _ = events.send(Ok(RunEvent::Stderr(memory_note(run)))).await;
             }
             Ok(RunEvent::Exit(code))
         }
         Some(Ok(Err(error))) => Err(error),
-        Some(Err(_)) => Err(PortError::stalled(format!("run `{}` was ended", run.name))
-            .caused_by(format!("it took longer than {} s", run.timeout.as_secs_f64()))
-            .hint("raise its `timeout`")),
+        Some(Err(_)) => Err(took_too_long(run)),
     };
     let _ = events.send(last).await;
+}
+
+/// What is said of a program that the kernel killed for want of memory.
+pub(super) fn memory_note(run: &Run) -> bytes::Bytes {
+    let most = run.limits.memory.0;
+    format!("toolcrib: killed because it used more than its {most} bytes of memory\n").into()
+}
+
+pub(super) fn took_too_long(run: &Run) -> PortError {
+    PortError::stalled(format!("run `{}` was ended", run.name))
+        .caused_by(format!("it took longer than {} s", run.timeout.as_secs_f64()))
+        .hint("raise its `timeout`")
 }
 
 async fn out_of_memory(docker: &Docker, id: &str) -> bool {

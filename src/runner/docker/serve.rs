@@ -9,7 +9,7 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use tokio::io::AsyncWriteExt;
 
-use super::container::{Container, Stdin, file_path};
+use super::container::{Container, First, Stdin, file_path};
 use super::engine::{ask, found};
 use super::network::Which;
 use super::session::Session;
@@ -113,12 +113,11 @@ impl Inner {
         labels::endpoint(&mut labels, &workload.transport, !hidden.secrets.is_empty());
         let body = Container {
             image: &image,
-            program: &workload.program,
+            first: First::Run { program: &workload.program, framed: frame.is_some() },
             limits: &workload.limits,
             security: &workload.security,
             env: plain,
             files: hidden.files.keys().map(String::as_str).collect(),
-            framed: frame.is_some(),
             stdin: input,
             network,
             mounts,
@@ -260,10 +259,12 @@ impl Inner {
         let docker = self.engine.client().await?;
         // What fills a volume has no name of its own: none of this process is there meanwhile.
         let _filling = init::FILLING.lock().await;
-        for role in ["run", "init"] {
+        for role in ["run", "warm", "init"] {
             for container in self.list(role).await? {
                 let name = container.labels.as_ref().and_then(labels::name);
-                let running = name.is_some_and(|name| lock(&self.starting).contains(name));
+                let running = name.is_some_and(|name| {
+                    lock(&self.starting).contains(name) || lock(&self.ahead).contains_key(name)
+                });
                 if let (Some(id), false) = (container.id, running) {
                     launch::remove(&docker, &id).await?;
                 }

@@ -70,6 +70,12 @@ impl Crib {
         container.state.unwrap().pid.unwrap()
     }
 
+    /// Ends a container behind the daemon's back.
+    pub(super) fn kill(&self, container: &str) {
+        let none = None::<bollard::query_parameters::KillContainerOptions>;
+        self.runtime.block_on(self.engine.kill_container(container, none)).unwrap();
+    }
+
     /// How many volumes there are of owners whose names begin so.
     pub(super) fn volumes(&self, owners: &str) -> usize {
         let none = None::<bollard::query_parameters::ListVolumesOptions>;
@@ -89,9 +95,14 @@ impl Crib {
 
     /// Container ids of forwarders.
     pub(super) fn forwarders(&self) -> Vec<String> {
+        self.of_role("egress")
+    }
+
+    /// Container ids of what has a role.
+    pub(super) fn of_role(&self, wanted: &str) -> Vec<String> {
         let is = |one: &bollard::models::ContainerSummary| {
             let role = one.labels.as_ref().and_then(|labels| labels.get("dev.toolcrib/role"));
-            role.is_some_and(|role| role == "egress")
+            role.is_some_and(|role| role == wanted)
         };
         self.listed().into_iter().filter(is).map(|one| one.id.unwrap()).collect()
     }

@@ -11,7 +11,8 @@ use toolcrib::desired::{Digests, Limits, Tool, argv};
 use toolcrib::execute::Executor;
 use toolcrib::manifest::{Place, RepoPath};
 use toolcrib::ports::{
-    CallContext, CallEvent, PortError, PortResult, Runner, Runners, SecretValue, Secrets, ToolExecutor as _,
+    CallContext, CallEvent, Executed, PortError, PortResult, Runner, Runners, SecretValue, Secrets, ToolCall,
+    ToolExecutor as _,
 };
 use toolcrib::resource::{Digest, EnvValue, Kind, Name, ResourceId, SecretRef};
 
@@ -51,7 +52,7 @@ impl Calls {
     fn new() -> Self {
         let bench = Bench::new();
         let runner: Arc<dyn Runner> = bench.runner.clone();
-        let executor = Executor::new(Arc::new(OneRunner(runner)), Arc::new(OneSecret));
+        let executor = Executor::new(Arc::new(OneRunner(runner)), Arc::new(OneSecret), 0);
         Self { bench, executor }
     }
 
@@ -87,6 +88,8 @@ impl Calls {
             max_output: 1 << 20,
             tests: Arc::default(),
             success_exit_codes: vec![0],
+            warm: 0,
+            isolation: toolcrib::resource::tool::Isolation::Call,
             concurrency: None,
         }
     }
@@ -99,7 +102,9 @@ impl Calls {
         let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
         let arguments: Map<String, Value> = arguments;
         let ready = ReadyTool { tool: Arc::new(tool), folder: None };
-        let result = self.executor.execute(&ready, &arguments, "main@sha1:0", cx).await;
+        let call = ToolCall { arguments: &arguments, revision: "main@sha1:0", principal: None };
+        let Executed { result, start } = self.executor.execute(&ready, call, cx).await;
+        assert_eq!(start, None);
         assert!(!result.contains(CANARY), "the secret is in the result");
         serde_json::from_str(&result).unwrap()
     }
