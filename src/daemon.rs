@@ -11,6 +11,7 @@ mod operations;
 mod pool;
 pub mod probe;
 mod publish;
+mod record;
 pub mod rehearse;
 mod register;
 pub mod source;

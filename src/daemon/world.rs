@@ -9,19 +9,19 @@ use tokio_util::task::TaskTracker;
 
 use super::pool::{Pool, Setting};
 use super::publish::{Published, SystemClock};
-use crate::admin::audit::AuditRecord;
+use super::record::observer;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::execute::Executor;
-use crate::gateway::{CallRecord, Gateway, Observer, Outcome};
+use crate::gateway::Gateway;
 use crate::http::Presented;
 use crate::http::grants::Grants;
 use crate::http::opa::Opa;
 use crate::mcp::client::Upstreams;
 use crate::outgoing;
 use crate::ports::{
-    Clock as _, Identities, Lookup, PortError, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets,
-    Source, Store, ToolExecutor,
+    Identities, Lookup, PortError, PortResult, Prober, Publisher, RunnerPool, Runners, Secrets, Source,
+    Store, ToolExecutor,
 };
 use crate::probe::Probe;
 use crate::reconcile::{Event, Ports};
@@ -204,64 +204,4 @@ fn key(store: &Redb) -> PortResult<[u8; 32]> {
     let key: [u8; 32] = rand::random();
     store.put(KEY, &key)?;
     Ok(key)
-}
-
-/// Calls as metrics and as records.
-fn observer(metrics: &Arc<Metrics>, journal: &Arc<Journal>) -> Observer {
-    let (metrics, journal) = (Arc::clone(metrics), Arc::clone(journal));
-    Arc::new(move |call| {
-        if let (Some(entry), Some(start)) = (call.entry, call.start) {
-            metrics.start(&entry.name, start.as_str());
-        }
-        // A task is counted when it has ended.
-        if let Some(entry) = call.entry.filter(|_| call.outcome != Outcome::Task) {
-            metrics.execution(&entry.name, call.outcome == Outcome::Success, call.duration);
-        }
-        // A record is JSON whatever it says.
-        if let Ok(line) = serde_json::to_string(&record(call)) {
-            journal.keep(line);
-        }
-    })
-}
-
-fn record(call: &CallRecord<'_>) -> AuditRecord {
-    let CallRecord {
-        principal,
-        scope,
-        tool,
-        entry,
-        decision,
-        rule,
-        audited,
-        arguments,
-        runner,
-        outcome,
-        start,
-        task,
-        duration,
-        request_bytes,
-        response_bytes,
-    } = *call;
-    AuditRecord {
-        time: SystemClock.now().into(),
-        user: principal.name.clone(),
-        groups: principal.groups.clone(),
-        endpoint: scope.to_string(),
-        tool: tool.to_owned(),
-        resource: entry.map(|entry| entry.owner.to_string()),
-        revision: entry.map(|entry| entry.revision.to_string()),
-        digest: entry.map(|entry| entry.digests().workload.to_string()),
-        runner: runner.map(str::to_owned),
-        decision: decision.to_owned(),
-        rule: rule.map(str::to_owned),
-        audited: audited.to_vec(),
-        outcome: outcome.as_str().to_owned(),
-        start: start.map(|start| start.as_str().to_owned()),
-        task: task.map(str::to_owned),
-        duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        request_bytes,
-        response_bytes,
-        arguments: arguments.cloned(),
-        lost: None,
-    }
 }

@@ -59,7 +59,11 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        let mut written = [0; 64];
+        // Two digits for each of its bytes.
+        hex::encode_to_slice(self.0, &mut written).map_err(|_| fmt::Error)?;
+        f.write_str("sha256:")?;
+        f.write_str(std::str::from_utf8(&written).map_err(|_| fmt::Error)?)
     }
 }
 

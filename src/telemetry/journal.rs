@@ -37,7 +37,8 @@ pub struct Journal {
 }
 
 enum Message {
-    Line(String),
+    /// JSON, without its end.
+    Line(Vec<u8>),
     /// Answered when everything before it is written.
     Written(SyncSender<()>),
 }
@@ -61,9 +62,9 @@ impl Journal {
 
     /// Keeps a line, without its end. Never waits: when the disk does not keep up, the record is lost
     /// and counted.
-    pub fn keep(&self, line: String) {
+    pub fn keep(&self, line: impl Into<Vec<u8>>) {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.sender.try_send(Message::Line(line))
+            self.sender.try_send(Message::Line(line.into()))
         {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -130,14 +131,17 @@ impl Writer {
                 std::thread::sleep(GATHER);
             }
             let missing = lost.swap(0, Ordering::Relaxed);
-            let mut lines = if missing > 0 { format!("{{\"lost\":{missing}}}\n") } else { String::new() };
+            let mut lines = Vec::new();
+            if missing > 0 {
+                lines.extend_from_slice(format!("{{\"lost\":{missing}}}\n").as_bytes());
+            }
             let (mut count, mut waiting) = (0, Vec::new());
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
                     Message::Line(line) => {
-                        lines.push_str(&line);
-                        lines.push('\n');
+                        lines.extend_from_slice(&line);
+                        lines.push(b'\n');
                         count += 1;
                     }
                     Message::Written(sender) => waiting.push(sender),
@@ -157,7 +161,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, lines: &str) -> io::Result<()> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.bytes > 0 && self.bytes + lines.len() as u64 > FILE_BYTES {
             for at in (0..FILES - 1).rev() {
                 match fs::rename(path(&self.folder, at), path(&self.folder, at + 1)) {
@@ -167,7 +171,7 @@ impl Writer {
             }
             *self = Self::open(&self.folder)?;
         }
-        self.file.write_all(lines.as_bytes())?;
+        self.file.write_all(lines)?;
         self.bytes += lines.len() as u64;
         Ok(())
     }

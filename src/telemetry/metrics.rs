@@ -4,7 +4,7 @@
 //! a caller typed, and beyond [`MAX_SERIES`] values everything counts as `other`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -27,18 +27,18 @@ const OTHER: &str = "other";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ToolLabels {
-    tool: String,
+    tool: Arc<str>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ExecutionLabels {
-    tool: String,
-    success: String,
+    tool: Arc<str>,
+    success: bool,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StartLabels {
-    tool: String,
+    tool: Arc<str>,
     start: &'static str,
 }
 
@@ -75,7 +75,7 @@ struct RevisionLabels {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ServerLabels {
-    server: String,
+    server: Arc<str>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -110,8 +110,8 @@ pub struct Metrics {
     refused: Family<ReasonLabels, Counter>,
     certificate: Gauge,
     certificate_failures: Counter,
-    tools: Mutex<BTreeSet<String>>,
-    servers: Mutex<BTreeSet<String>>,
+    tools: Mutex<BTreeSet<Arc<str>>>,
+    servers: Mutex<BTreeSet<Arc<str>>>,
     last: Mutex<Option<RevisionLabels>>,
     looks: Mutex<Vec<Look>>,
 }
@@ -234,8 +234,8 @@ impl Metrics {
     /// A call of a tool ended. `tool` is the published name of an entry of the catalog.
     pub fn execution(&self, tool: &str, success: bool, duration: Duration) {
         let tool = bounded(&self.tools, tool);
-        self.durations.get_or_create(&ToolLabels { tool: tool.clone() }).observe(duration.as_secs_f64());
-        self.executions.get_or_create(&ExecutionLabels { tool, success: success.to_string() }).inc();
+        self.durations.get_or_create(&ToolLabels { tool: Arc::clone(&tool) }).observe(duration.as_secs_f64());
+        self.executions.get_or_create(&ExecutionLabels { tool, success }).inc();
     }
 
     /// A call of a tool with containers that are started ahead: `warm` when one was there, else `cold`.
@@ -342,15 +342,17 @@ impl Metrics {
 }
 
 /// The value of a label, of which there are at most [`MAX_SERIES`].
-fn bounded(known: &Mutex<BTreeSet<String>>, value: &str) -> String {
+fn bounded(known: &Mutex<BTreeSet<Arc<str>>>, value: &str) -> Arc<str> {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    if !known.contains(value) {
-        if known.len() >= MAX_SERIES {
-            return OTHER.to_owned();
-        }
-        known.insert(value.to_owned());
+    if let Some(value) = known.get(value) {
+        return Arc::clone(value);
     }
-    value.to_owned()
+    if known.len() >= MAX_SERIES {
+        return OTHER.into();
+    }
+    let value = Arc::<str>::from(value);
+    known.insert(Arc::clone(&value));
+    value
 }
 
 #[cfg(test)]
