@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{Catalog, Cursor, List, ParamHeader};
 use crate::desired::Toolset;
 use crate::http::discovery::Directory;
-use crate::http::{self, Answer, At, Body};
+use crate::http::{self, Answer, At, Body, Peer};
 use crate::mcp::client::{Updated, Upstreams, Watch};
 use crate::mcp::server::{
     About, Changes, Endpoint, Handler, Method, OnExcess, Quotas, Reply, Request, Scope, Unserved,
@@ -196,7 +196,7 @@ pub struct Served {
 }
 
 impl Answer for Served {
-    async fn answer(&self, request: ::http::Request<Body>) -> ::http::Response<Body> {
+    async fn answer(&self, request: ::http::Request<Body>, _: Peer) -> ::http::Response<Body> {
         let known = request.extensions().get::<Arc<Principal>>();
         let principal = Arc::clone(known.unwrap_or(&self.local));
         self.endpoint.handle(request, principal).await.map(Body::new)

@@ -126,9 +126,9 @@ impl Listener {
     }
 }
 
-/// Who is at the other end of a connection; an extension of its requests.
+/// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
-struct Peer(IpAddr);
+pub struct Peer(pub IpAddr);
 
 /// Serves connections until `shutdown`; then requests under way get some seconds to end.
 pub async fn serve(listener: impl Into<Listener>, answer: impl Answer, shutdown: CancellationToken) {
@@ -184,11 +184,12 @@ async fn connection(stream: TcpStream, tls: Option<Arc<Tls>>, answer: Arc<impl A
     };
     // Cancel-safe: a handshake that is not over is given up.
     let shaken = tokio::select! {
-        shaken = tls.accept(stream, seat.leave()) => shaken,
+        shaken = Box::pin(tls.accept(stream, seat.leave())) => shaken,
         () = seat.leave().cancelled() => None,
     };
     if let Some(stream) = shaken {
-        requests(stream, peer, answer, seat).await;
+        // Apart, so that a connection that is not encrypted has no room for it.
+        Box::pin(requests(stream, peer, answer, seat)).await;
     }
 }
 
@@ -199,13 +200,13 @@ async fn requests(
     seat: Arc<Seat>,
 ) {
     let at_work = Arc::clone(&seat);
-    let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (answer, work) = (Arc::clone(&answer), at_work.work());
-        async move {
-            let response = answer.answer(request.map(Body::new)).await;
+        // A connection keeps room for this as long as it lives: for some KiB, unless they are elsewhere.
+        Box::pin(async move {
+            let response = answer.answer(request.map(Body::new), peer).await;
             Ok::<_, Infallible>(response.map(|body| Given::new(body, work)))
-        }
+        })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

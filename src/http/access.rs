@@ -217,8 +217,8 @@ pub struct Authenticated<A> {
 }
 
 impl<A: Answer> Answer for Authenticated<A> {
-    async fn answer(&self, mut request: Request) -> Response {
-        let Some(access) = &self.access else { return self.next.answer(request).await };
+    async fn answer(&self, mut request: Request, peer: Peer) -> Response {
+        let Some(access) = &self.access else { return self.next.answer(request, peer).await };
         let path = request.uri().path();
         if let Some(of) = path.strip_prefix(WELL_KNOWN)
             && request.method() == Method::GET
@@ -226,11 +226,10 @@ impl<A: Answer> Answer for Authenticated<A> {
         {
             return json(StatusCode::OK, access.metadata(of));
         }
-        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
-        match access.principal(request.headers(), path, peer).await {
+        match access.principal(request.headers(), path, Some(peer.0)).await {
             Ok(principal) => {
                 request.extensions_mut().insert(principal);
-                self.next.answer(request).await
+                self.next.answer(request, peer).await
             }
             Err(denied) => access.refuse(request.uri().path(), &denied),
         }

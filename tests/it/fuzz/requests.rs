@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use toolcrib::http::access::Tokens;
-use toolcrib::http::{Access, Answer as _, Body, Router, any, authenticated};
+use toolcrib::http::{Access, Answer as _, Body, Peer, Router, any, authenticated};
 use toolcrib::mcp::server::{Endpoint, Payload};
 use toolcrib::mcp::wire::raw;
 use toolcrib::policy::Principal;
@@ -247,7 +247,8 @@ pub(super) fn bearers() -> Target {
             }
         }
         let request = request.body(Body::empty()).unwrap();
-        let status = runtime.block_on(answer.answer(request)).status();
+        let status =
+            runtime.block_on(answer.answer(request, Peer(std::net::Ipv4Addr::LOCALHOST.into()))).status();
         if status == http::StatusCode::OK {
             let [shown] = shown[..] else { panic!("more than one token was shown") };
             let token = shown.rsplit(|byte| *byte == b' ').find(|word| !word.is_empty()).unwrap();
