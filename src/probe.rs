@@ -22,7 +22,7 @@ pub use self::record::Record;
 
 use self::list::ListError;
 use crate::live::{UpstreamKey, Usage};
-use crate::mcp::client::{CallError, GreetError, Upstream, Upstreams};
+use crate::mcp::client::{CallError, GreetError, Params, Upstream, Upstreams};
 use crate::ports::{CallContext, Channel, Greeting, Offer, PortError, PortResult, Prober};
 
 /// The prober of the daemon: its connections are those that calls use.
@@ -111,7 +111,7 @@ impl Prober for Probe {
             return Err(PortError::retry(format!("there is no connection to {}", name(key))));
         };
         let context = CallContext { cancel: cancel.clone(), ..CallContext::default() };
-        match upstream.call("tools/call", params, deadline, &context).await {
+        match upstream.call("tools/call", Params::of(params), deadline, &context).await {
             Ok(result) => Ok(result.get().to_owned()),
             Err(CallError::Server(error)) => {
                 let text = serde_json::json!({"type": "text", "text": error.message});

@@ -14,7 +14,7 @@ pub(super) mod seal;
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -30,7 +30,7 @@ use super::{Gateway, demand, personal, task, wait};
 use crate::catalog::{Entry, Route, TASKS};
 use crate::desired::Server;
 use crate::live::UpstreamKey;
-use crate::mcp::client::{CallError, Upstream, Upstreams};
+use crate::mcp::client::{CallError, Params, Upstream, Upstreams};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::{CallContext, ClientRequest, Lender};
@@ -81,14 +81,15 @@ pub(super) async fn send(
     gateway: &Gateway,
     target: &Target,
     request: &Request,
-    params: &RawValue,
+    params: Params<'_>,
     context: &CallContext,
 ) -> Result<Box<RawValue>, CallError> {
     if let Route::Server { server, .. } = &target.entry.route
         && let Some(wanted) = personal::wanted(server)
     {
         let entry = (&*target.entry, &**server, &wanted);
-        return Box::pin(personal::send(gateway, entry, request, params, context)).await;
+        let params = edited(params.whole().map(Cow::into_owned))?;
+        return Box::pin(personal::send(gateway, entry, request, &params, context)).await;
     }
     if target.connection.is_none() && target.upstream().is_some_and(UpstreamKey::is_any) {
         return Box::pin(demand::send(gateway, target, request, params, context)).await;
@@ -102,7 +103,7 @@ pub(super) async fn sent(
     gateway: &Gateway,
     target: &Target,
     request: &Request,
-    params: &RawValue,
+    params: Params<'_>,
     context: &CallContext,
 ) -> Result<Box<RawValue>, CallError> {
     let (Route::Server { server, .. }, Some(upstream), Some(connection)) =
@@ -112,11 +113,12 @@ pub(super) async fn sent(
     };
     let method = request.method.as_str();
     let legacy = connection.era() == Era::Legacy && request.method == Method::ToolsCall;
-    let params = &*if legacy {
-        core_task::without(params, &["task"]).map_err(|error| unusable(&error))?
+    let given = if legacy {
+        core_task::without(params.given(), &["task"]).map_err(|error| unusable(&error))?
     } else {
-        Cow::Borrowed(params)
+        Cow::Borrowed(params.given())
     };
+    let params = params.with(&given);
     let as_task = legacy && core_task::is_needed(&target.entry, connection);
     if server.sessions == Sessions::Shared || !request.method.may_ask() {
         let capabilities = Some(told(request, Sessions::Shared));
@@ -124,9 +126,10 @@ pub(super) async fn sent(
         return core_task::call(connection, method, params, server.timeout, &context, as_task).await;
     }
     let (bridge, upstreams) = (&gateway.bridge, &*gateway.upstreams);
-    let call = Call { bridge, upstreams, server, upstream, request, params, context, as_task };
     // Apart: calls of shared servers, which are most, need no room for any of these.
     let asking = async {
+        let whole = params.whole().map_err(|error| unusable(&error))?;
+        let call = Call { bridge, upstreams, server, upstream, request, params: &whole, context, as_task };
         match (connection.era(), request.era) {
             (Era::Modern, Era::Modern) => call.relayed(connection, target).await,
             (Era::Modern, Era::Legacy) => call.in_rounds(connection).await,
@@ -189,7 +192,7 @@ impl Call<'_> {
         let capabilities = Some(told(self.request, Sessions::PerClient));
         let context = CallContext { capabilities, ..self.context.clone() };
         let method = self.request.method.as_str();
-        let result = connection.call(method, &params, self.server.timeout, &context).await?;
+        let result = connection.call(method, Params::of(&params), self.server.timeout, &context).await?;
         let own = asks(&result).then(|| raw::get_str(&result, "requestState")).flatten();
         match own {
             None => Ok(result),
@@ -214,19 +217,19 @@ impl Call<'_> {
         let method = self.request.method.as_str();
         let mut params = Cow::Borrowed(self.params);
         for _ in 0..ROUNDS {
-            let result = connection.call(method, &params, self.server.timeout, &context).await?;
+            let result = connection.call(method, Params::of(&params), self.server.timeout, &context).await?;
             if !asks(&result) {
                 return Ok(result);
             }
             let asked = raw::get(&result, "inputRequests").map_or(Ok(Vec::new()), |all| {
-                raw::members(all, "`inputRequests`").map_err(|error| unusable(&error))
+                raw::pairs(all, "`inputRequests`").map_err(|error| unusable(&error))
             })?;
             if asked.len() > ASKED_AT_ONCE {
                 return Err(CallError::Unusable(format!(
                     "it asks for more than {ASKED_AT_ONCE} things at once"
                 )));
             }
-            let answers = asked.iter().map(|member| self.ask(&member.key, member.value));
+            let answers = asked.iter().map(|(key, asked)| self.ask(key, asked));
             let answers: Vec<(String, String)> = tokio::select! {
                 answers = join_all(answers) => answers.into_iter().collect::<Result<_, _>>()?,
                 () = context.cancel.cancelled() => return Err(CallError::Cancelled),
@@ -322,12 +325,23 @@ fn offered(request: &Request) -> Arc<str> {
 /// The same for a modern server, which is also told whether this client takes tasks. One that all share
 /// is told of nothing that it could ask.
 pub(super) fn told(request: &Request, sessions: Sessions) -> Arc<str> {
-    let tasks = format!("{{\"{TASKS}\":{{}}}}");
-    let mut entries = if sessions == Sessions::Shared { Vec::new() } else { asked_for(request) };
+    if sessions == Sessions::Shared {
+        return Arc::clone(if request.takes_tasks() { &SHARED.1 } else { &SHARED.0 });
+    }
+    let tasks = tasks();
+    let mut entries = asked_for(request);
     if request.takes_tasks() {
         entries.push(("extensions", &tasks));
     }
     raw::object_of(&entries).into()
+}
+
+/// What a shared server is told: of nothing, or of tasks alone.
+static SHARED: LazyLock<(Arc<str>, Arc<str>)> =
+    LazyLock::new(|| ("{}".into(), raw::object_of(&[("extensions", &tasks())]).into()));
+
+fn tasks() -> String {
+    format!("{{\"{TASKS}\":{{}}}}")
 }
 
 fn asked_for(request: &Request) -> Vec<(&'static str, &str)> {

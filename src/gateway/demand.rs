@@ -18,7 +18,7 @@ use super::{Gateway, bridge, task, wait};
 use crate::catalog::{Entry, List, Route};
 use crate::desired::{Scale, Server};
 use crate::live::{InstanceId, UpstreamKey};
-use crate::mcp::client::{CallError, Group, Lacking, Taken};
+use crate::mcp::client::{CallError, Group, Lacking, Params, Taken};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{ErrorObject, code};
 use crate::ports::{CallContext, Unmet};
@@ -37,7 +37,7 @@ pub(super) async fn send(
     gateway: &Gateway,
     target: &Target,
     request: &Request,
-    params: &RawValue,
+    params: Params<'_>,
     context: &CallContext,
 ) -> Result<Box<RawValue>, CallError> {
     let what = format!("waiting for {} to have an instance for this call", target.entry.owner);
@@ -76,7 +76,7 @@ pub(super) fn wake(gateway: &Gateway) {
 struct Choice<'a> {
     gateway: &'a Gateway,
     request: &'a Request,
-    params: &'a RawValue,
+    params: Params<'a>,
 }
 
 impl Choice<'_> {
@@ -168,7 +168,7 @@ impl Choice<'_> {
     /// Where the client went on before.
     fn began(&self, entry: &Entry, server: &Server) -> Option<Began> {
         let alone = server.sessions == Sessions::Shared || server.scale.max == 1;
-        if alone { None } else { self.gateway.bridge.began(self.request, entry, self.params) }
+        if alone { None } else { self.gateway.bridge.began(self.request, entry, self.params.given()) }
     }
 
     /// The same entry as the newest catalog routes it; none when that does so no otherwise.

@@ -18,7 +18,7 @@ use crate::catalog::Entry;
 use crate::desired::{Location, Server};
 use crate::http::Presented;
 use crate::http::grants::Wanted;
-use crate::mcp::client::{CallError, GreetError, Upstream};
+use crate::mcp::client::{CallError, GreetError, Params, Upstream};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{Era, ErrorObject, code, raw};
 use crate::ports::{CallContext, Channel, Greeting};
@@ -123,7 +123,9 @@ pub(super) async fn send(
         let params = core_task::without(params, &["inputResponses", "requestState", "task"]);
         let params = params.map_err(|error| unusable(error.to_string()))?;
         let method = request.method.as_str();
-        let result = core_task::call(&connection, method, &params, server.timeout, &context, as_task).await?;
+        let result =
+            core_task::call(&connection, method, Params::of(&params), server.timeout, &context, as_task)
+                .await?;
         if task::is_task(&result) {
             return Err(unusable("it answered with a task, which it was not told of".to_owned()));
         }

@@ -1,6 +1,5 @@
 //! Requests that a server answers: sent on under the server's own names, answered as it answers.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -11,7 +10,7 @@ use super::sight::Sight;
 use super::{Gateway, Reply, bridge, call, demand, invalid, personal, task, tool_error};
 use crate::catalog::{Entry, List, Route};
 use crate::live::UpstreamKey;
-use crate::mcp::client::{CallError, Held, Watch};
+use crate::mcp::client::{CallError, Held, Params, Watch};
 use crate::mcp::server::Request;
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
 use crate::ports::CallContext;
@@ -71,11 +70,8 @@ pub(super) async fn tool(
     context: &CallContext,
 ) -> (Result<Reply, ErrorObject>, Outcome) {
     let entry = &target.entry;
-    let params = match renamed(entry, request) {
-        Ok(params) => params,
-        Err(error) => return (Err(error), Outcome::Invalid),
-    };
-    match bridge::send(gateway, target, request, params.as_ref(), context).await {
+    let params = renamed(entry, request);
+    match bridge::send(gateway, target, request, params, context).await {
         Ok(result) => {
             let result = published(gateway, entry, request, &result).unwrap_or(result);
             let outcome = if task::is_task(&result) { Outcome::Task } else { call::ended(result.get()) };
@@ -102,8 +98,7 @@ pub(super) async fn prompt(
     if gateway.rules.load().hides(List::Prompts, &target.entry, request.user()) {
         return Err(unknown());
     }
-    let params = renamed(&target.entry, request)?;
-    relayed(gateway, &target, request, params.as_ref(), context).await
+    relayed(gateway, &target, request, renamed(&target.entry, request), context).await
 }
 
 pub(super) async fn resource(
@@ -114,12 +109,10 @@ pub(super) async fn resource(
     let uri = request.name.as_deref().ok_or_else(|| invalid("`params.uri` is no string"))?;
     let target = resource_of(gateway, request, uri)?;
     let params = match own(&target.entry, uri) {
-        Some(own) => {
-            Cow::Owned(raw::set_str(given(request), "uri", own).map_err(|error| unreadable(&error))?)
-        }
-        None => Cow::Borrowed(given(request)),
+        Some(own) => Params::renamed_to(given(request), "uri", own),
+        None => Params::of(given(request)),
     };
-    relayed(gateway, &target, request, &params, context).await
+    relayed(gateway, &target, request, params, context).await
 }
 
 /// Who answers for a resource, to this principal.
@@ -202,7 +195,7 @@ pub(super) async fn complete(
             let reference = raw::set_str(reference, "name", own).map_err(|error| unreadable(&error))?;
             let text = raw::set(params, &[("ref", reference.get())]).map_err(|error| unreadable(&error))?;
             let params = raw::into_raw(text).map_err(|error| unreadable(&error))?;
-            relayed(gateway, &target, request, &params, context).await
+            relayed(gateway, &target, request, Params::of(&params), context).await
         }
         "ref/resource" => {
             let uri = raw::get_str(reference, "uri").ok_or_else(|| invalid("`ref.uri` is no string"))?;
@@ -213,12 +206,12 @@ pub(super) async fn complete(
             });
             let target = target.ok_or_else(|| unknown(&uri))?;
             let Some(own) = own(&target.entry, &uri) else {
-                return relayed(gateway, &target, request, params, context).await;
+                return relayed(gateway, &target, request, Params::of(params), context).await;
             };
             let reference = raw::set_str(reference, "uri", own).map_err(|error| unreadable(&error))?;
             let text = raw::set(params, &[("ref", reference.get())]).map_err(|error| unreadable(&error))?;
             let params = raw::into_raw(text).map_err(|error| unreadable(&error))?;
-            relayed(gateway, &target, request, &params, context).await
+            relayed(gateway, &target, request, Params::of(&params), context).await
         }
         other => Err(invalid(format!("`ref.type` is `{other}`, not `ref/prompt` or `ref/resource`"))),
     }
@@ -228,7 +221,7 @@ async fn relayed(
     gateway: &Gateway,
     target: &Target,
     request: &Request,
-    params: &RawValue,
+    params: Params<'_>,
     context: &CallContext,
 ) -> Result<Reply, ErrorObject> {
     match bridge::send(gateway, target, request, params, context).await {
@@ -241,12 +234,10 @@ async fn relayed(
 }
 
 /// The parameters under the server's own name, otherwise as they came.
-fn renamed<'a>(entry: &Entry, request: &'a Request) -> Result<Cow<'a, RawValue>, ErrorObject> {
+fn renamed<'a>(entry: &'a Entry, request: &'a Request) -> Params<'a> {
     match &entry.route {
-        Route::Server { name, .. } if *name != entry.name => {
-            raw::set_str(given(request), "name", name).map(Cow::Owned).map_err(|error| unreadable(&error))
-        }
-        _ => Ok(Cow::Borrowed(given(request))),
+        Route::Server { name, .. } if *name != entry.name => Params::renamed_to(given(request), "name", name),
+        _ => Params::of(given(request)),
     }
 }
 

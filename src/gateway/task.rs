@@ -27,7 +27,7 @@ use super::{Gateway, Reply, bridge, call, invalid};
 use crate::catalog::{Entry, List, Route, TASKS};
 use crate::desired::Server;
 use crate::live::UpstreamKey;
-use crate::mcp::client::{CallError, Held};
+use crate::mcp::client::{CallError, Held, Params};
 use crate::mcp::server::{Method, Request};
 use crate::mcp::wire::{Era, ErrorObject, WireError, code, raw};
 use crate::ports::CallContext;
@@ -126,7 +126,8 @@ pub(super) async fn request(
     let own = raw::set_str(given(request), "taskId", &id.own).map_err(|error| unreadable(&error))?;
     let capabilities = Some(bridge::told(request, task.server.sessions));
     let context = CallContext { capabilities, ..context.clone() };
-    let answered = task.connection.call(request.method.as_str(), &own, task.server.timeout, &context).await;
+    let answered =
+        task.connection.call(request.method.as_str(), Params::of(&own), task.server.timeout, &context).await;
     match answered {
         Ok(result) if request.method == Method::TasksGet => {
             let told = task.told(gateway, request, text, &id, &result).map_err(|error| unreadable(&error))?;

@@ -18,6 +18,7 @@ mod lines;
 mod link;
 mod listen;
 mod mirror;
+mod params;
 mod post;
 mod registry;
 mod stdio;
@@ -39,6 +40,7 @@ pub use self::forward::{ForwardError, forward};
 pub use self::group::{Group, Lacking, Stay, Taken, Waiting};
 pub use self::held::Held;
 pub use self::inbox::{Notice, Owner};
+pub use self::params::Params;
 pub use self::post::{Answer, PostError, Poster};
 pub use self::registry::Upstreams;
 pub use self::watched::{Updated, Watch};
@@ -49,7 +51,6 @@ use self::http::headers::Mirrored;
 use self::inbox::{Events, Inbox};
 use self::link::Link;
 use self::mirror::Mirrors;
-use super::wire::raw;
 use super::wire::{self, Era, ErrorObject};
 use crate::ports::{CallContext, Channel, Greeting, Handshake};
 
@@ -252,7 +253,7 @@ impl Upstream {
         self.inbox.notices()
     }
 
-    /// Sends a request and waits for its result. `params` is the JSON object of the client's
+    /// Sends a request and waits for its result. `params` are the JSON object of the client's
     /// parameters; what the protocol wants in `_meta` towards this server is put in here.
     ///
     /// # Errors
@@ -260,11 +261,11 @@ impl Upstream {
     pub async fn call(
         &self,
         method: &str,
-        params: &RawValue,
+        params: Params<'_>,
         timeout: Duration,
         context: &CallContext,
     ) -> Result<Box<RawValue>, CallError> {
-        let params = Some(params).filter(|params| params.get() != "null");
+        let params = Some(params).filter(|params| params.given().get() != "null");
         let _in_flight = InFlight::enter(self);
         let answer = async {
             if let Some(told) = self.set_level(context.level) {
@@ -309,7 +310,7 @@ impl Upstream {
     async fn exchange(
         &self,
         method: &str,
-        params: Option<&RawValue>,
+        params: Option<Params<'_>>,
         context: &CallContext,
     ) -> Result<Box<RawValue>, Failure> {
         let id = self.inbox.next_id();
@@ -326,13 +327,13 @@ impl Upstream {
         self.link.exchange(Outgoing { id, body, mirrored, events, standing: false, cancellable: true }).await
     }
 
-    fn mirrored(&self, method: &str, params: Option<&RawValue>) -> Mirrored {
+    fn mirrored(&self, method: &str, params: Option<Params<'_>>) -> Mirrored {
         let mut mirrored = Mirrored::of(method, params);
         let mirrors = self.mirrors.load();
         if method == "tools/call" && !mirrors.is_empty() {
-            let name = params.and_then(|params| raw::get_str(params, "name"));
+            let name = params.and_then(|params| params.text("name"));
             if let Some(mirrors) = name.and_then(|name| mirrors.get(name.as_ref())) {
-                mirror::add(&mut mirrored, mirrors, params);
+                mirror::add(&mut mirrored, mirrors, params.map(|params| params.given()));
             }
         }
         mirrored

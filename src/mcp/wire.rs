@@ -6,10 +6,11 @@
 pub mod raw;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use smol_str::{SmolStr, format_smolstr};
 
 /// The newest protocol version of each era that we speak, and all that we accept.
 pub const MODERN: &str = "2026-07-28";
@@ -117,11 +118,11 @@ const MAX_ID: usize = 1024;
 
 /// The id of a request, as it was written: a JSON number or string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id(Arc<str>);
+pub struct Id(SmolStr);
 
 impl Id {
     pub fn number(id: u64) -> Self {
-        Self(id.to_string().into())
+        Self(format_smolstr!("{id}"))
     }
 
     pub fn text(id: &str) -> Self {
@@ -132,7 +133,7 @@ impl Id {
     /// long.
     pub fn from_raw(raw: &RawValue) -> Option<Self> {
         let first = raw.get().as_bytes().first().filter(|_| raw.get().len() <= MAX_ID)?;
-        matches!(first, b'"' | b'-' | b'0'..=b'9').then(|| Self(raw.get().into()))
+        matches!(first, b'"' | b'-' | b'0'..=b'9').then(|| Self(SmolStr::new(raw.get())))
     }
 
     /// The number, when it is one that [`Id::number`] could have written.
@@ -168,11 +169,11 @@ pub enum Message<'a> {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    jsonrpc: Option<Cow<'a, str>>,
+    jsonrpc: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
+    method: Option<Text<'a>>,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -180,6 +181,10 @@ struct Envelope<'a> {
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
+
+/// A string, borrowed where it has no escapes: within an option, serde would copy it.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Tells `null` from absent.
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -198,7 +203,7 @@ pub fn parse(bytes: &[u8], max: usize) -> Result<Message<'_>, WireError> {
         serde_json::error::Category::Data => WireError::Invalid("a member has the wrong type"),
         _ => WireError::Json(error),
     })?;
-    if envelope.jsonrpc.as_deref() != Some("2.0") {
+    if envelope.jsonrpc.is_none_or(|Text(version)| version != "2.0") {
         return Err(WireError::Invalid("`jsonrpc` is not \"2.0\""));
     }
     let id = envelope.id.filter(|id| id.get() != "null");
@@ -208,7 +213,7 @@ pub fn parse(bytes: &[u8], max: usize) -> Result<Message<'_>, WireError> {
         Some(id) => Some(id?),
         None => None,
     };
-    match (envelope.method, envelope.error, envelope.result) {
+    match (envelope.method.map(|Text(method)| method), envelope.error, envelope.result) {
         (Some(method), None, None) => Ok(match (id, envelope.id) {
             (Some(id), _) => Message::Request { id, method, params: envelope.params },
             (None, None) => Message::Notification { method, params: envelope.params },
@@ -222,7 +227,12 @@ pub fn parse(bytes: &[u8], max: usize) -> Result<Message<'_>, WireError> {
 
 /// Writes a request. `params` is JSON text; it is put in as it is, as below.
 pub fn request(id: &Id, method: &str, params: Option<&str>) -> String {
-    message(Some(id.as_json()), &[("method", &quote(method))], ("params", params))
+    let mut text = open_request(id, method, params.map_or(0, str::len));
+    if let Some(params) = params {
+        push_member(&mut text, "params", params);
+    }
+    text.push('}');
+    text
 }
 
 /// Writes a notification.
@@ -240,6 +250,16 @@ pub fn failure(id: Option<&Id>, error: &ErrorObject) -> String {
     message(Some(id.map_or("null", Id::as_json)), &[], ("error", Some(&error.to_json())))
 }
 
+/// Begins a request whose `params` come last: an object still open, with room for `room` bytes more.
+pub(super) fn open_request(id: &Id, method: &str, room: usize) -> String {
+    let mut text = String::with_capacity(64 + method.len() + room);
+    text.push_str("{\"jsonrpc\":\"2.0\"");
+    push_member(&mut text, "id", id.as_json());
+    push_key(&mut text, "method");
+    push_quoted(&mut text, method);
+    text
+}
+
 fn message(id: Option<&str>, members: &[(&str, &str)], last: (&str, Option<&str>)) -> String {
     let mut text = String::with_capacity(96 + last.1.map_or(0, str::len));
     text.push_str("{\"jsonrpc\":\"2.0\"");
@@ -255,18 +275,36 @@ fn message(id: Option<&str>, members: &[(&str, &str)], last: (&str, Option<&str>
 
 /// `text` is an object still open; `key` needs no escapes.
 fn push_member(text: &mut String, key: &str, value: &str) {
+    push_key(text, key);
+    text.push_str(value);
+}
+
+/// The same, before its value is written.
+pub(super) fn push_key(text: &mut String, key: &str) {
     if !text.ends_with('{') {
         text.push(',');
     }
     text.push('"');
     text.push_str(key);
     text.push_str("\":");
-    text.push_str(value);
 }
 
 /// A string as JSON.
 pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut quoted = String::with_capacity(text.len() + 2);
+    push_quoted(&mut quoted, text);
+    quoted
+}
+
+/// Writes a string as JSON.
+fn push_quoted(out: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        let _ = write!(out, "{}", serde_json::Value::from(text));
+        return;
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::mcp::client::{CallError, Upstream};
+use crate::mcp::client::{CallError, Params, Upstream};
 use crate::mcp::wire::{code, quote, raw};
 use crate::ports::{CallContext, Offer};
 
@@ -105,7 +105,7 @@ async fn items(
     for _ in 0..PAGES {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let context = CallContext::default();
-        let page = match Box::pin(upstream.call(method, &params, left, &context)).await {
+        let page = match Box::pin(upstream.call(method, Params::of(&params), left, &context)).await {
             Ok(page) => page,
             // The capability was said, or not denied, but there is no such list.
             Err(CallError::Server(error)) if error.code == code::METHOD_NOT_FOUND && items.is_empty() => {

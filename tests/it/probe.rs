@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use toolcrib::live::{InstanceId, UpstreamKey};
-use toolcrib::mcp::client::{CallError, Upstream, Upstreams};
+use toolcrib::mcp::client::{CallError, Params, Upstream, Upstreams};
 use toolcrib::ports::{CallContext, CallEvent, Channel, Greeting, Offer, Prober as _};
 use toolcrib::probe::Probe;
 use toolcrib::resource::Name;
@@ -118,7 +118,7 @@ impl Bench {
 
     async fn call(&self, tool: &str, arguments: Value, context: &CallContext) -> Result<Value, CallError> {
         let params = params(tool, &arguments);
-        let result = self.upstream().call("tools/call", &params, LONG, context).await?;
+        let result = self.upstream().call("tools/call", Params::of(&params), LONG, context).await?;
         Ok(serde_json::from_str(result.get()).expect("JSON"))
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{edited, object};
 use crate::catalog::Entry;
-use crate::mcp::client::{CallError, Upstream};
+use crate::mcp::client::{CallError, Params, Upstream};
 use crate::mcp::wire::{Era, WireError, quote, raw};
 use crate::ports::CallContext;
 
@@ -42,12 +42,12 @@ pub(in crate::gateway) fn without<'a>(
     if params.get() == "null" {
         return Ok(Cow::Borrowed(params));
     }
-    let members = raw::members(params, "`params`")?;
-    if !members.iter().any(|member| keys.contains(&member.key.as_ref())) {
+    if !keys.iter().any(|key| raw::get(params, key).is_some()) {
         return Ok(Cow::Borrowed(params));
     }
-    let kept = members.iter().filter(|member| !keys.contains(&member.key.as_ref()));
-    let kept: Vec<_> = kept.map(|member| (member.key.to_string(), member.value.get().to_owned())).collect();
+    let members = raw::pairs(params, "`params`")?;
+    let kept = members.iter().filter(|(key, _)| !keys.contains(&key.as_ref()));
+    let kept: Vec<_> = kept.map(|(key, value)| (key.to_string(), value.get().to_owned())).collect();
     raw::into_raw(object(&kept)).map(Cow::Owned)
 }
 
@@ -55,7 +55,7 @@ pub(in crate::gateway) fn without<'a>(
 pub(in crate::gateway) async fn call(
     connection: &Upstream,
     method: &str,
-    params: &RawValue,
+    params: Params<'_>,
     timeout: Duration,
     context: &CallContext,
     as_task: bool,
@@ -63,7 +63,8 @@ pub(in crate::gateway) async fn call(
     if !as_task {
         return connection.call(method, params, timeout, context).await;
     }
-    Box::pin(waited(connection, method, params, timeout, context)).await
+    let params = edited(params.whole().map(Cow::into_owned))?;
+    Box::pin(waited(connection, method, &params, timeout, context)).await
 }
 
 /// Makes the call a task, and waits for its result.
@@ -78,14 +79,14 @@ async fn waited(
     // Should nobody wait any more, it is over when this is.
     let task = format!("{{\"ttl\":{}}}", timeout.as_millis());
     let params = edited(raw::set(params, &[("task", &task)]).and_then(raw::into_raw))?;
-    let begun = connection.call(method, &params, timeout, context).await?;
+    let begun = connection.call(method, Params::of(&params), timeout, context).await?;
     let id = raw::get(&begun, "task").and_then(|task| raw::get_str(task, "taskId"));
     let Some(id) = id else { return Ok(begun) };
     let about = edited(raw::into_raw(raw::object_of(&[("taskId", &quote(&id))])))?;
     let left = until.saturating_duration_since(Instant::now());
-    let result = connection.call("tasks/result", &about, left, context).await;
+    let result = connection.call("tasks/result", Params::of(&about), left, context).await;
     if matches!(result, Err(CallError::Cancelled | CallError::Timeout(_))) {
-        let told = connection.call("tasks/cancel", &about, CANCEL, &CallContext::default()).await;
+        let told = connection.call("tasks/cancel", Params::of(&about), CANCEL, &CallContext::default()).await;
         if let Err(error) = told {
             tracing::debug!(%error, "the server does not take that a task is cancelled");
         }

@@ -19,7 +19,7 @@ use super::super::audit::Outcome;
 use super::super::session::Lease;
 use super::core_task;
 use super::seal::LIFE;
-use crate::mcp::client::CallError;
+use crate::mcp::client::{CallError, Params};
 use crate::mcp::wire::{ErrorObject, code, raw};
 use crate::ports::{CallContext, CallEvent, ClientRequest};
 
@@ -70,7 +70,8 @@ impl Talk {
         };
         let call = async move {
             // Time without the client is counted where the call is carried on.
-            let outcome = core_task::call(&lease, method, &params, LIFE * 8, &context, as_task).await;
+            let outcome =
+                core_task::call(&lease, method, Params::of(&params), LIFE * 8, &context, as_task).await;
             if matches!(outcome, Ok(_) | Err(CallError::Server(_))) {
                 lease.done();
             }

@@ -1,7 +1,6 @@
 //! Writing messages to a server, as its era wants them.
 
-use serde_json::value::RawValue;
-
+use super::params::Params;
 use crate::mcp::wire::raw;
 use crate::mcp::wire::{self, Era, meta};
 
@@ -17,7 +16,7 @@ pub(super) fn compose(
     era: Era,
     id: u64,
     method: &str,
-    params: Option<&RawValue>,
+    params: Option<Params<'_>>,
     progress: bool,
     capabilities: &str,
 ) -> Result<String, wire::WireError> {
@@ -29,7 +28,7 @@ pub(super) fn compose(
         (meta::CLIENT_INFO, CLIENT_INFO),
         (meta::CLIENT_CAPABILITIES, capabilities),
     ];
-    let written = wire::Id::number(id);
+    let id = wire::Id::number(id);
     let mut entries = Vec::with_capacity(4);
     let mut remove: &[&str] = &[TOKEN];
     match era {
@@ -37,13 +36,25 @@ pub(super) fn compose(
         Era::Legacy => remove = &FOREIGN,
     }
     if progress {
-        entries.push((TOKEN, written.as_json()));
+        entries.push((TOKEN, id.as_json()));
     }
-    let params = match (params, entries.is_empty()) {
-        (None, true) => None,
-        (params, _) => Some(raw::edit_meta(params, &entries, remove)?),
+    let Some(params) = params else {
+        let made = (!entries.is_empty()).then(|| raw::edit_meta(None, &entries, remove)).transpose()?;
+        return Ok(wire::request(&id, method, made.as_deref()));
     };
-    Ok(wire::request(&written, method, params.as_deref()))
+    let meta = raw::edited_meta(params.given(), &entries, remove)?;
+    let renamed = params.renamed().map(|(key, own)| (key, wire::quote(own)));
+    let changes: &[(&str, &str)] = match (&renamed, &meta) {
+        (Some((key, own)), Some(meta)) => &[(key, own), ("_meta", meta)],
+        (Some((key, own)), None) => &[(key, own)],
+        (None, Some(meta)) => &[("_meta", meta)],
+        (None, None) => return Ok(wire::request(&id, method, Some(params.given().get()))),
+    };
+    let mut text = wire::open_request(&id, method, raw::room(params.given(), changes));
+    wire::push_key(&mut text, "params");
+    raw::write(&mut text, params.given(), changes, "`params`")?;
+    text.push('}');
+    Ok(text)
 }
 
 /// `notifications/cancelled` for a request of ours.

@@ -25,7 +25,7 @@ use self::requests::Requests;
 use self::sender::Body;
 use super::http_sse::HttpSse;
 use super::inbox::{Asked, Events, Inbox, Incoming};
-use super::{Failure, Outgoing};
+use super::{Failure, Outgoing, Params};
 use crate::mcp::wire::{self, MAX_MESSAGE, Message};
 use crate::ports::{Channel, Credentials};
 
@@ -147,7 +147,7 @@ impl Http {
     /// Sends a message that has no answer.
     pub(super) async fn send(&self, message: String) -> Result<(), Failure> {
         let method = match wire::parse(message.as_bytes(), MAX_MESSAGE) {
-            Ok(Message::Notification { method, params }) => Mirrored::of(&method, params),
+            Ok(Message::Notification { method, params }) => Mirrored::of(&method, params.map(Params::of)),
             _ => Mirrored::default(),
         };
         let headers = headers::post(self.spoken.load().as_deref(), method);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
-use super::{CallError, Upstream};
+use super::{CallError, Params, Upstream};
 use crate::mcp::wire::{Era, raw};
 use crate::ports::CallContext;
 
@@ -35,7 +35,7 @@ impl Upstream {
         let params = raw::into_raw(format!("{{\"level\":\"{level}\"}}")).ok()?;
         Some(Box::pin(async move {
             let alone = CallContext::default();
-            let told = self.exchange("logging/setLevel", Some(&params), &alone);
+            let told = self.exchange("logging/setLevel", Some(Params::of(&params)), &alone);
             // A server that does not answer it may well answer the call.
             if let Ok(Err(failure)) = tokio::time::timeout(SET_LEVEL, told).await {
                 tracing::debug!(error = %CallError::from(failure), "the server does not take a log level");

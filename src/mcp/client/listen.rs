@@ -14,7 +14,7 @@ use super::http::Http;
 use super::http::headers::Mirrored;
 use super::inbox::Inbox;
 use super::link::Link;
-use super::{Failure, Outgoing, Upstream};
+use super::{Failure, Outgoing, Params, Upstream};
 use crate::mcp::wire::{Era, quote, raw};
 
 /// Between the end of a stream and the next attempt: from the first to the last. Servers that restart
@@ -104,8 +104,10 @@ async fn subscribe(
             continue;
         };
         let id = inbox.next_id();
-        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(&filter), false, "{}") else { return };
-        let mirrored = Mirrored::of(LISTEN, Some(&filter));
+        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(Params::of(&filter)), false, "{}") else {
+            return;
+        };
+        let mirrored = Mirrored::of(LISTEN, Some(Params::of(&filter)));
         let request = Outgoing { id, body, mirrored, events: None, standing: true, cancellable: true };
         tokio::select! {
             // Cancel-safe: dropping the exchange ends the subscription.

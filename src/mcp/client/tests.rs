@@ -66,7 +66,10 @@ fn params(value: &Value) -> Box<RawValue> {
 
 async fn call(upstream: &Upstream, context: &CallContext) -> Result<String, CallError> {
     let params = params(&json!({"name": "t", "_meta": {"progressToken": "theirs", "traceparent": "00-1"}}));
-    upstream.call("tools/call", &params, LONG, context).await.map(|result| result.get().to_owned())
+    upstream
+        .call("tools/call", Params::of(&params), LONG, context)
+        .await
+        .map(|result| result.get().to_owned())
 }
 
 #[tokio::test]
@@ -125,7 +128,7 @@ async fn a_call_that_goes_away_is_told_to_the_server_and_its_late_answer_dropped
     let never = CallContext::default();
     let limit = Duration::from_millis(20);
     for kind in ["cancelled", "late", "dropped"] {
-        let call = upstream.call("tools/call", RawValue::TRUE, limit, &never);
+        let call = upstream.call("tools/call", Params::of(RawValue::TRUE), limit, &never);
         assert!(matches!(call.await, Err(CallError::Server(_))), "parameters must be an object");
         let empty = params(&json!({}));
         let server = async {
@@ -140,7 +143,7 @@ async fn a_call_that_goes_away_is_told_to_the_server_and_its_late_answer_dropped
                 "cancelled" => {
                     let token = tokio_util::sync::CancellationToken::new();
                     let context = CallContext { cancel: token.clone(), ..CallContext::default() };
-                    let call = upstream.call("tools/call", &empty, LONG, &context);
+                    let call = upstream.call("tools/call", Params::of(&empty), LONG, &context);
                     let (outcome, ()) = tokio::join!(call, async {
                         tokio::task::yield_now().await;
                         token.cancel();
@@ -148,11 +151,11 @@ async fn a_call_that_goes_away_is_told_to_the_server_and_its_late_answer_dropped
                     assert!(matches!(outcome, Err(CallError::Cancelled)));
                 }
                 "late" => {
-                    let outcome = upstream.call("tools/call", &empty, limit, &never).await;
+                    let outcome = upstream.call("tools/call", Params::of(&empty), limit, &never).await;
                     assert!(matches!(outcome, Err(CallError::Timeout(_))));
                 }
                 _ => {
-                    let call = upstream.call("tools/call", &empty, LONG, &never);
+                    let call = upstream.call("tools/call", Params::of(&empty), LONG, &never);
                     assert!(tokio::time::timeout(limit, call).await.is_err());
                 }
             }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
-use super::{Upstream, Upstreams};
+use super::{Params, Upstream, Upstreams};
 use crate::mcp::wire::{Era, quote, raw};
 use crate::ports::CallContext;
 use crate::resource::Name;
@@ -208,7 +208,7 @@ impl Upstream {
         ] {
             for uri in uris {
                 let Ok(params) = raw::into_raw(format!("{{\"uri\":{}}}", quote(&uri))) else { continue };
-                let told = self.call(method, &params, SUBSCRIBE, &CallContext::default()).await;
+                let told = self.call(method, Params::of(&params), SUBSCRIBE, &CallContext::default()).await;
                 if let Err(error) = told {
                     tracing::debug!(method, %error, "the server does not take it");
                 }

@@ -13,11 +13,16 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::Refusal;
 
+/// Below this, parts of a response are joined: one copy costs less than several writes.
+pub(super) const JOINED: usize = 16 << 10;
+
 /// The body of a response.
 #[derive(Default)]
 pub enum Payload {
     #[default]
     Empty,
+    /// In one piece.
+    Whole(Bytes),
     /// Of known length; parts are sent as they are, without joining them.
     Parts(VecDeque<Bytes>),
     /// As it comes.
@@ -26,7 +31,30 @@ pub enum Payload {
 
 impl Payload {
     pub(super) fn full(text: impl Into<Bytes>) -> Self {
-        Self::Parts(VecDeque::from([text.into()]))
+        Self::Whole(text.into())
+    }
+
+    /// Parts, which are joined when one copy costs less than several writes.
+    pub(super) fn parts<const N: usize>(parts: [Bytes; N]) -> Self {
+        let size: usize = parts.iter().map(Bytes::len).sum();
+        if size > JOINED {
+            return Self::Parts(parts.into());
+        }
+        let mut joined = Vec::with_capacity(size);
+        for part in &parts {
+            joined.extend_from_slice(part);
+        }
+        Self::full(joined)
+    }
+
+    /// Those of known length.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (whole, parts) = match self {
+            Self::Whole(whole) => (Some(whole), None),
+            Self::Parts(parts) => (None, Some(parts)),
+            Self::Empty | Self::Stream(_) => (None, None),
+        };
+        whole.into_iter().chain(parts.into_iter().flatten()).map(AsRef::as_ref)
     }
 
     pub(super) fn stream(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
@@ -44,6 +72,10 @@ impl Body for Payload {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Whole(whole) => {
+                let whole = std::mem::take(whole);
+                Poll::Ready((!whole.is_empty()).then(|| Ok(Frame::data(whole))))
+            }
             Self::Parts(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
             Self::Stream(stream) => {
                 stream.as_mut().poll_next(context).map(|part| part.map(|part| Ok(Frame::data(part))))
@@ -54,6 +86,7 @@ impl Body for Payload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(whole) => whole.is_empty(),
             Self::Parts(parts) => parts.is_empty(),
             Self::Stream(_) => false,
         }
@@ -62,6 +95,7 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(whole) => SizeHint::with_exact(whole.len() as u64),
             Self::Parts(parts) => SizeHint::with_exact(parts.iter().map(|part| part.len() as u64).sum()),
             Self::Stream(_) => SizeHint::default(),
         }

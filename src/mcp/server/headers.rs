@@ -1,12 +1,14 @@
 //! The rules for headers: which era they speak of, and that they agree with the body.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
 use super::Refusal;
-use super::request::{Method, Request};
+use super::request::{Method, Request, Stated};
 use crate::catalog::ParamHeader;
 use crate::mcp::wire::{self, code, raw};
 
@@ -72,10 +74,7 @@ pub(super) fn agree(headers: &HeaderMap, request: &Request) -> Result<(), Refusa
     let mismatch =
         |fault: String| Refusal::bad(id, code::HEADER_MISMATCH, format!("header mismatch: {fault}"));
     let meta = &request.meta;
-    let text = |raw: &Option<Box<serde_json::value::RawValue>>| {
-        raw.as_deref().and_then(raw::text_of).map(std::borrow::Cow::into_owned)
-    };
-    let Some(stated) = text(&meta.protocol_version) else {
+    let Some(stated) = meta.protocol_version.as_ref().and_then(Stated::as_str) else {
         return Err(missing(id, wire::meta::PROTOCOL_VERSION));
     };
     match single(headers, VERSION).map_err(mismatch)? {
@@ -86,7 +85,7 @@ pub(super) fn agree(headers: &HeaderMap, request: &Request) -> Result<(), Refusa
         Some(_) => {}
     }
     if stated != wire::MODERN {
-        return Err(unsupported(id, &stated));
+        return Err(unsupported(id, stated));
     }
     if !meta.client_capabilities.as_ref().is_some_and(|value| value.get().starts_with('{')) {
         return Err(missing(id, wire::meta::CLIENT_CAPABILITIES));
@@ -191,9 +190,9 @@ pub(super) fn session(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 }
 
 /// Plain, or `=?base64?…?=`.
-fn decode(value: &str) -> Option<String> {
+fn decode(value: &str) -> Option<Cow<'_, str>> {
     match value.strip_prefix("=?base64?").and_then(|value| value.strip_suffix("?=")) {
-        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok(),
-        None => Some(value.to_owned()),
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned),
+        None => Some(Cow::Borrowed(value)),
     }
 }

@@ -113,7 +113,7 @@ async fn call(
 
 fn answer(request: &Request, result: Result<Reply, wire::ErrorObject>) -> Response<Payload> {
     match result.and_then(|reply| reply::success(request, reply)) {
-        Ok(parts) => respond::json(StatusCode::OK, Payload::Parts(parts)),
+        Ok(payload) => respond::json(StatusCode::OK, payload),
         Err(error) => respond::failed(request, &error),
     }
 }

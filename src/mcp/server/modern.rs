@@ -26,7 +26,7 @@ pub(super) async fn request(
             let answered =
                 reply::success(&request, reply::discovered(&endpoint.handler.about(&request.scope)));
             return Ok(match answered {
-                Ok(parts) => respond::json(StatusCode::OK, Payload::Parts(parts)),
+                Ok(payload) => respond::json(StatusCode::OK, payload),
                 Err(error) => respond::failed(&request, &error),
             });
         }

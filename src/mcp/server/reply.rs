@@ -1,26 +1,32 @@
 //! Results as each era wants them, around what came from elsewhere as it came.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::About;
+use super::body::JOINED;
 use super::request::Request;
+use super::{About, Payload};
 use crate::catalog::TASKS;
-use crate::mcp::wire::{self, Era, ErrorObject, Id, code, meta};
+use crate::mcp::wire::{self, Era, ErrorObject, Id, code, meta, raw};
+
+macro_rules! server_info {
+    () => {
+        concat!(
+            "{\"name\":\"toolcrib\",\"title\":\"Toolcrib\",\"version\":\"",
+            env!("CARGO_PKG_VERSION"),
+            "\"}"
+        )
+    };
+}
 
 /// Who we are.
-const SERVER_INFO: &str =
-    concat!("{\"name\":\"toolcrib\",\"title\":\"Toolcrib\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+const SERVER_INFO: &str = server_info!();
+/// The same as the member of `_meta` that says who answers ([`meta::SERVER_INFO`]).
+const TAG: &str = concat!("\"io.modelcontextprotocol/serverInfo\":", server_info!());
 /// How long a client may keep a list. Not at all: the next commit can change it, and asking again is
 /// answered from memory.
 const LIST_TTL_MS: u32 = 0;
-/// Below this, parts of a response are joined: one copy costs less than several writes.
-const JOINED: usize = 16 << 10;
-
 /// What a [`super::Handler`] answers.
 #[derive(Clone, Debug)]
 pub enum Reply {
@@ -41,17 +47,17 @@ pub enum Reply {
 ///
 /// # Errors
 /// When what came is no result that a client of this era can be given.
-pub(super) fn success(request: &Request, reply: Reply) -> Result<VecDeque<Bytes>, ErrorObject> {
-    let opening = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":", request.id.as_json());
+pub(super) fn success(request: &Request, reply: Reply) -> Result<Payload, ErrorObject> {
     let modern = request.era == Era::Modern;
-    let parts = match reply {
+    let [open, id, begin] = opening(&request.id);
+    Ok(match reply {
         Reply::Empty if modern => {
-            vec![format!("{opening}{{\"resultType\":\"complete\",{}}}}}", our_meta()).into()]
+            let meta = our_meta();
+            Payload::full([open, id, begin, "{\"resultType\":\"complete\",", &meta, "}}"].concat())
         }
-        Reply::Empty => vec![format!("{opening}{{}}}}").into()],
+        Reply::Empty => Payload::full([open, id, begin, "{}}"].concat()),
         Reply::List { member, items, next, private } => {
-            let mut head = opening;
-            head.push('{');
+            let mut head = [open, id, begin, "{"].concat();
             if modern {
                 let scope = if private { "private" } else { "public" };
                 let _ = write!(
@@ -64,100 +70,82 @@ pub(super) fn success(request: &Request, reply: Reply) -> Result<VecDeque<Bytes>
                 let _ = write!(head, "\"nextCursor\":{},", wire::quote(&next));
             }
             let _ = write!(head, "\"{member}\":");
-            vec![head.into(), items, Bytes::from_static(b"}}")]
+            Payload::parts([head.into(), items, Bytes::from_static(b"}}")])
         }
-        Reply::Whole(text) => whole(opening, text, request)?,
-    };
-    Ok(join(parts))
+        Reply::Whole(text) => whole(text, request)?,
+    })
 }
 
-fn join(parts: Vec<Bytes>) -> VecDeque<Bytes> {
-    let size: usize = parts.iter().map(Bytes::len).sum();
-    if parts.len() > 1 && size <= JOINED {
-        let mut joined = Vec::with_capacity(size);
-        for part in &parts {
-            joined.extend_from_slice(part);
-        }
-        return VecDeque::from([joined.into()]);
-    }
-    parts.into()
+/// A response up to its result.
+fn opening(id: &Id) -> [&str; 3] {
+    ["{\"jsonrpc\":\"2.0\",\"id\":", id.as_json(), ",\"result\":"]
 }
 
 fn our_meta() -> String {
-    format!("\"_meta\":{{\"{}\":{SERVER_INFO}}}", meta::SERVER_INFO)
-}
-
-/// What has to be known of a result.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Fields<'a> {
-    #[serde(borrow)]
-    result_type: Option<&'a RawValue>,
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ttl_ms: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_scope: Option<&'a RawValue>,
+    format!("\"_meta\":{{{TAG}}}")
 }
 
 /// A result from elsewhere: what 2026-07-28 requires is put in where it is missing.
-fn whole(opening: String, text: Box<str>, request: &Request) -> Result<Vec<Bytes>, ErrorObject> {
+fn whole(text: Box<str>, request: &Request) -> Result<Payload, ErrorObject> {
     let unusable = || ErrorObject::new(code::INTERNAL_ERROR, "the result is not a JSON object");
     if !text.starts_with('{') {
         return Err(unusable());
     }
-    let fields: Fields<'_> = serde_json::from_str(&text).map_err(|_| unusable())?;
-    let complete = fields.result_type.is_none_or(|kind| kind.get() == "\"complete\"");
+    let [kind, own_meta, ttl, scope] =
+        raw::unique(&text, ["resultType", "_meta", "ttlMs", "cacheScope"]).map_err(|_| unusable())?;
+    let [open, id, begin] = opening(&request.id);
     if request.era == Era::Legacy {
-        if fields.result_type.is_some_and(|kind| kind.get() == "\"input_required\"") {
+        if kind == Some("\"input_required\"") {
             let message = "the server asks for input that a client of this protocol version cannot give";
             return Err(ErrorObject::new(code::INTERNAL_ERROR, message));
         }
-        return Ok(vec![opening.into(), text.into_boxed_bytes().into(), Bytes::from_static(b"}")]);
+        return Ok(put(&[open, id, begin], text, 0, None));
     }
-    let mut members = String::new();
-    if fields.result_type.is_none() {
-        members.push_str("\"resultType\":\"complete\",");
-    }
-    if request.method.is_cacheable() && complete {
-        if fields.ttl_ms.is_none() {
-            members.push_str("\"ttlMs\":0,");
-        }
-        if fields.cache_scope.is_none() {
-            members.push_str("\"cacheScope\":\"private\",");
-        }
+    let complete = kind.is_none_or(|kind| kind == "\"complete\"");
+    let kept = request.method.is_cacheable() && complete;
+    let missing = |is: bool, member: &'static str| if is { member } else { "" };
+    let mut members = [
+        missing(kind.is_none(), "\"resultType\":\"complete\","),
+        missing(kept && ttl.is_none(), "\"ttlMs\":0,"),
+        missing(kept && scope.is_none(), "\"cacheScope\":\"private\","),
+        missing(own_meta.is_none(), "\"_meta\":{"),
+        missing(own_meta.is_none(), TAG),
+        missing(own_meta.is_none(), "},"),
+    ];
+    if is_empty(&text)
+        && let Some(last) = members.iter_mut().rfind(|member| !member.is_empty())
+    {
+        *last = last.trim_end_matches(',');
     }
     // Where the inside of `_meta` begins, when it is there and does not say who answers.
-    let mut tagged = None;
-    match fields.meta {
-        None => {
-            let _ = write!(members, "{},", our_meta());
-        }
-        Some(object)
-            if object.get().starts_with('{') && wire::raw::get(object, meta::SERVER_INFO).is_none() =>
-        {
-            tagged =
-                Some((object.get().as_ptr() as usize - text.as_ptr() as usize + 1, is_empty(object.get())));
-        }
-        Some(_) => {}
-    }
-    if is_empty(&text) && members.ends_with(',') {
-        members.pop();
+    let untagged = own_meta.filter(|own| {
+        own.starts_with('{') && raw::unique(own, [meta::SERVER_INFO]).is_ok_and(|[said]| said.is_none())
+    });
+    let inside = untagged.map(|own| (own.as_ptr() as usize - text.as_ptr() as usize + 1, is_empty(own)));
+    let [kind, ttl, scope, meta, tag, end] = members;
+    Ok(put(&[open, id, begin, "{", kind, ttl, scope, meta, tag, end], text, 1, inside))
+}
+
+/// A response out of its beginning and a result, which is written from the byte `from` on. `inside` is
+/// where its `_meta` begins, and whether that is empty: there is written who answers.
+fn put(before: &[&str], text: Box<str>, from: usize, inside: Option<(usize, bool)>) -> Payload {
+    let (at, tag, comma) = match inside {
+        Some((at, true)) => (at, TAG, ""),
+        Some((at, false)) => (at, TAG, ","),
+        None => (text.len(), "", ""),
+    };
+    let slice = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+    if text.len() <= JOINED {
+        let rest = [slice(from, at), tag, comma, slice(at, text.len()), "}"];
+        let size = before.iter().chain(&rest).map(|part| part.len()).sum();
+        let mut whole = String::with_capacity(size);
+        whole.extend(before.iter().chain(&rest).copied());
+        return Payload::full(whole);
     }
     let body = Bytes::from(text.into_boxed_bytes());
-    let mut parts = vec![format!("{opening}{{{members}").into()];
-    match tagged {
-        Some((at, empty)) => {
-            let comma = if empty { "" } else { "," };
-            parts.push(body.slice(1..at));
-            parts.push(format!("\"{}\":{SERVER_INFO}{comma}", meta::SERVER_INFO).into());
-            parts.push(body.slice(at..));
-        }
-        None => parts.push(body.slice(1..)),
-    }
-    parts.push(Bytes::from_static(b"}"));
-    Ok(parts)
+    let tag = Bytes::from([tag, comma].concat());
+    let (head, tail) = (body.slice(from..at), body.slice(at..));
+    Payload::parts([before.concat().into(), head, tag, tail, Bytes::from_static(b"}")])
 }
 
 fn is_empty(object: &str) -> bool {
@@ -221,5 +209,16 @@ pub(super) fn status(error: &ErrorObject) -> http::StatusCode {
             http::StatusCode::BAD_REQUEST
         }
         _ => http::StatusCode::OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_are_named_under_the_key_of_the_protocol() {
+        let object = format!("{{{TAG}}}");
+        assert_eq!(raw::unique(&object, [meta::SERVER_INFO]), Ok([Some(SERVER_INFO)]));
     }
 }

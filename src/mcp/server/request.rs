@@ -1,15 +1,15 @@
 //! One request, read as far as the transport and routing need.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use super::{Asked, Held, Refusal, Scope};
 use crate::catalog::TASKS;
-use crate::mcp::wire::{Era, Id, code, raw};
+use crate::mcp::wire::{self, Era, Id, code, meta, raw};
 use crate::policy::Principal;
 use crate::ports::ClientLine;
 
@@ -54,13 +54,41 @@ impl std::fmt::Debug for SessionOf {
 /// What `_meta` of the parameters says to the transport; each as it came.
 #[derive(Clone, Debug, Default)]
 pub struct Meta {
-    pub protocol_version: Option<Box<RawValue>>,
+    pub protocol_version: Option<Stated>,
     /// Of a legacy client: what its `initialize` said.
     pub client_capabilities: Option<Box<RawValue>>,
-    pub client_info: Option<Box<RawValue>>,
     pub log_level: Option<Box<RawValue>>,
     /// A string or an integer.
     pub progress_token: Option<Box<RawValue>>,
+}
+
+/// A protocol version as a request states it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stated {
+    Modern,
+    Other(String),
+    /// It is no string.
+    Nothing,
+}
+
+impl Stated {
+    /// Out of its raw JSON.
+    fn of(written: &str) -> Self {
+        match raw::string(written) {
+            Some(version) if version == wire::MODERN => Self::Modern,
+            Some(version) => Self::Other(version.into_owned()),
+            None => Self::Nothing,
+        }
+    }
+
+    /// The version; none when it is no string.
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Modern => Some(wire::MODERN),
+            Self::Other(version) => Some(version),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// The methods that are told apart.
@@ -218,36 +246,6 @@ impl Level {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Params<'a> {
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    uri: Option<&'a RawValue>,
-    #[serde(borrow, rename = "taskId")]
-    task_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cursor: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct MetaParams<'a> {
-    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-    protocol_version: Option<&'a RawValue>,
-    #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
-    client_capabilities: Option<&'a RawValue>,
-    #[serde(borrow, rename = "io.modelcontextprotocol/clientInfo")]
-    client_info: Option<&'a RawValue>,
-    #[serde(borrow, rename = "io.modelcontextprotocol/logLevel")]
-    log_level: Option<&'a RawValue>,
-    #[serde(borrow, rename = "progressToken")]
-    progress_token: Option<&'a RawValue>,
-}
-
 /// Bytes of a progress token, which every message about a call repeats.
 const MAX_TOKEN: usize = 1024;
 
@@ -261,34 +259,37 @@ pub(super) fn read(
     let malformed =
         |what: &str| Refusal::error(StatusCode::BAD_REQUEST, Some(&id), code::INVALID_PARAMS, what);
     let method = Method::parse(method);
-    // serde would take an array for a struct.
-    if params.is_some_and(|params| !params.get().starts_with('{')) {
+    let params_text = params.map_or("{}", RawValue::get);
+    if !params_text.starts_with('{') {
         return Err(malformed("`params` is not an object"));
     }
-    let read: Params<'_> = match params {
-        Some(params) => serde_json::from_str(params.get())
-            .map_err(|error| malformed(&format!("`params` cannot be read: {error}")))?,
-        None => Params::default(),
-    };
-    let meta = match read.meta {
-        Some(meta) if !meta.get().starts_with('{') => return Err(malformed("`_meta` is not an object")),
-        Some(meta) => serde_json::from_str(meta.get())
-            .map_err(|error| malformed(&format!("`_meta` cannot be read: {error}")))?,
-        None => MetaParams::default(),
-    };
-    if meta.progress_token.is_some_and(|token| token.get().len() > MAX_TOKEN) {
+    let twice = |object: &str, key: &str| malformed(&format!("`{object}` has `{key}` twice"));
+    let [meta, name, uri, task_id, cursor] =
+        raw::unique(params_text, ["_meta", "name", "uri", "taskId", "cursor"])
+            .map(given)
+            .map_err(|key| twice("params", key))?;
+    if meta.is_some_and(|meta| !meta.starts_with('{')) {
+        return Err(malformed("`_meta` is not an object"));
+    }
+    let [protocol_version, client_capabilities, log_level, progress_token] = raw::unique(
+        meta.unwrap_or("{}"),
+        [meta::PROTOCOL_VERSION, meta::CLIENT_CAPABILITIES, meta::LOG_LEVEL, "progressToken"],
+    )
+    .map(given)
+    .map_err(|key| twice("_meta", key))?;
+    if progress_token.is_some_and(|token| token.len() > MAX_TOKEN) {
         return Err(malformed(&format!("`progressToken` has more than {MAX_TOKEN} bytes")));
     }
     let about_uri = matches!(method, Method::ResourcesRead | Method::Subscribe | Method::Unsubscribe);
     let named = match &method {
-        _ if about_uri => read.uri,
-        method if method.is_of_task() => read.task_id,
-        _ => read.name,
+        _ if about_uri => uri,
+        method if method.is_of_task() => task_id,
+        _ => name,
     };
-    let text = |value: Option<&RawValue>| value.and_then(raw::text_of).map(std::borrow::Cow::into_owned);
+    let text = |value: Option<&str>| value.and_then(raw::string).map(Cow::into_owned);
     // A cursor that is no string is as good as one nobody made.
-    let cursor = read.cursor.map(|cursor| text(Some(cursor)).unwrap_or_default());
-    let own = |value: Option<&RawValue>| value.map(RawValue::to_owned);
+    let cursor = cursor.map(|cursor| text(Some(cursor)).unwrap_or_default());
+    let own = |value: Option<&str>| value.and_then(|value| RawValue::from_string(value.to_owned()).ok());
     Ok(Request {
         era: Era::Legacy,
         name: text(named),
@@ -297,11 +298,10 @@ pub(super) fn read(
         scope: asked.scope.clone(),
         params: params.map(RawValue::to_owned),
         meta: Meta {
-            protocol_version: own(meta.protocol_version),
-            client_capabilities: own(meta.client_capabilities),
-            client_info: own(meta.client_info),
-            log_level: own(meta.log_level),
-            progress_token: own(meta.progress_token.filter(|token| is_token(token))),
+            protocol_version: protocol_version.map(Stated::of),
+            client_capabilities: own(client_capabilities),
+            log_level: own(log_level),
+            progress_token: own(progress_token.filter(|token| is_token(token))),
         },
         session: None,
         held: Held::default(),
@@ -310,7 +310,12 @@ pub(super) fn read(
     })
 }
 
+/// What is null is as good as absent.
+fn given<const N: usize>(values: [Option<&str>; N]) -> [Option<&str>; N] {
+    values.map(|value| value.filter(|written| *written != "null"))
+}
+
 /// A progress token is a string or an integer.
-fn is_token(raw: &RawValue) -> bool {
-    raw.get().starts_with('"') || raw.get().parse::<i64>().is_ok()
+fn is_token(written: &str) -> bool {
+    written.starts_with('"') || written.parse::<i64>().is_ok()
 }

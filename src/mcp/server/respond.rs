@@ -214,7 +214,7 @@ async fn ask(asked: &mut Option<(Arc<Session>, mpsc::Receiver<ClientRequest>)>) 
 fn whole(request: &Request, outcome: Outcome) -> Response<Payload> {
     let outcome = outcome.unwrap_or_else(|| Err(cancelled()));
     match outcome.and_then(|reply| reply::success(request, reply)) {
-        Ok(parts) => json(StatusCode::OK, Payload::Parts(parts)),
+        Ok(payload) => json(StatusCode::OK, payload),
         Err(error) => failed(request, &error),
     }
 }
@@ -295,7 +295,7 @@ impl Telling {
         // A cancelled request gets no response.
         let Some(outcome) = outcome else { return };
         self.queue.push(match outcome.and_then(|reply| reply::success(request, reply)) {
-            Ok(parts) => sse::event(parts.iter().map(AsRef::as_ref)),
+            Ok(payload) => sse::event(payload.pieces()),
             Err(error) => sse::event([reply::failure(Some(&request.id), &error).as_bytes()]),
         });
     }

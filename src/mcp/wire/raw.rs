@@ -3,70 +3,61 @@
 //! Input: the raw object. Output: its text with members of it, or of its `_meta`, put in, replaced or
 //! taken out. Invariant: every byte outside the members named is kept. Not here: reading messages.
 
+mod scan;
+
 use std::borrow::Cow;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{WireError, quote};
+use self::scan::{Member, members, unescaped};
+use super::WireError;
 
-/// One member of an object, with where its value stands in the text.
-pub struct Member<'a> {
-    pub key: Cow<'a, str>,
-    pub value: &'a RawValue,
-    /// Key and value as written, without the comma.
-    written: &'a str,
-    start: usize,
+/// The members of an object, in order: keys and values. Fails when `raw` is something else.
+pub fn pairs<'a>(
+    raw: &'a RawValue,
+    what: &'static str,
+) -> Result<Vec<(Cow<'a, str>, &'a RawValue)>, WireError> {
+    let members = members(raw.get()).ok_or(WireError::NotObject(what))?;
+    Ok(members.filter_map(|member| Some((member.key, raw_of(member.value)?))).collect())
 }
-
-/// The members of an object, in order. Fails when `raw` is something else.
-pub fn members<'a>(raw: &'a RawValue, what: &'static str) -> Result<Vec<Member<'a>>, WireError> {
-    let text = raw.get();
-    let pairs = serde_json::Deserializer::from_str(text)
-        .deserialize_map(Pairs)
-        .map_err(|_| WireError::NotObject(what))?;
-    let mut before = 1;
-    let member = |(key, value): (Cow<'a, str>, &'a RawValue)| {
-        // Both are slices of `text`.
-        let start = value.get().as_ptr() as usize - text.as_ptr() as usize;
-        let end = start + value.get().len();
-        let written = text.get(before..end).unwrap_or_default();
-        before = end;
-        let written = written.trim_start_matches([',', ' ', '\t', '\r', '\n']);
-        Member { key, value, written, start }
-    };
-    Ok(pairs.into_iter().map(member).collect())
-}
-
-struct Pairs;
-
-impl<'de> Visitor<'de> for Pairs {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(Key(key)) = map.next_key()? {
-            pairs.push((key, map.next_value()?));
-        }
-        Ok(pairs)
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The value of a member. Of a key that is there twice it is the last, as most parsers have it.
 pub fn get<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
-    members(object, "").ok()?.into_iter().rev().find(|member| member.key == key).map(|member| member.value)
+    raw_of(text_at(object.get(), key)?)
+}
+
+/// The text of a value of an object that is known to be JSON.
+fn text_at<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    members(object)?.filter(|member| member.key == key).last().map(|member| member.value)
+}
+
+/// The values of `keys` in an object that is known to be JSON, as they are written.
+///
+/// # Errors
+/// The key that is there twice: whoever looks at it elsewhere may take the other value.
+pub(in crate::mcp) fn unique<'a, const N: usize>(
+    object: &'a str,
+    keys: [&'static str; N],
+) -> Result<[Option<&'a str>; N], &'static str> {
+    let mut found = [None; N];
+    for member in members(object).into_iter().flatten() {
+        for (key, value) in keys.into_iter().zip(&mut found).filter(|(key, _)| member.key == *key) {
+            if value.replace(member.value).is_some() {
+                return Err(key);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What is a slice of JSON, as a value.
+fn raw_of(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
 }
 
 /// The value of a member that is a string.
 pub fn get_str<'a>(object: &'a RawValue, key: &str) -> Option<Cow<'a, str>> {
-    text_of(get(object, key)?)
+    string(text_at(object.get(), key)?)
 }
 
 /// The value of a member of the object's `_meta`.
@@ -76,18 +67,25 @@ pub fn get_meta<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
 
 /// A JSON string's text; none when it is something else.
 pub fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Key<'_>>(raw.get()).ok().map(|Key(text)| text)
+    string(raw.get())
+}
+
+/// The text of a string as it is written in JSON; none when it is something else.
+pub(in crate::mcp) fn string(written: &str) -> Option<Cow<'_, str>> {
+    written.starts_with('"').then(|| unescaped(written)).flatten()
 }
 
 /// Replaces (or adds) members of the top level. `entries`: keys that need no escapes, values as JSON
 /// text. Every occurrence of a key that is there twice goes.
 pub fn set(object: &RawValue, entries: &[(&str, &str)]) -> Result<String, WireError> {
-    edit(object, entries, "the value")
+    let mut out = String::with_capacity(room(object, entries));
+    write(&mut out, object, entries, "the value")?;
+    Ok(out)
 }
 
 /// Replaces (or adds) one member that is a string, such as the `name` of a call.
 pub fn set_str(object: &RawValue, key: &str, value: &str) -> Result<Box<RawValue>, WireError> {
-    into_raw(set(object, &[(key, &quote(value))])?)
+    into_raw(set(object, &[(key, &super::quote(value))])?)
 }
 
 /// Replaces (or adds) members of the `_meta` of `params`, and takes those named in `remove` out of
@@ -98,23 +96,40 @@ pub fn edit_meta<'a>(
     remove: &[&str],
 ) -> Result<Cow<'a, str>, WireError> {
     let Some(params) = params else { return Ok(format!("{{\"_meta\":{}}}", object_of(entries)).into()) };
-    let meta = get(params, "_meta").filter(|meta| meta.get() != "null");
-    let present = meta.map_or(Ok(Vec::new()), |meta| members(meta, "`_meta`"))?;
+    match edited_meta(params, entries, remove)? {
+        Some(meta) => set(params, &[("_meta", &meta)]).map(Cow::Owned),
+        None => Ok(Cow::Borrowed(params.get())),
+    }
+}
+
+/// The `_meta` of `params` with `entries`, and without what `remove` names. None: it stays as it is.
+pub(in crate::mcp) fn edited_meta(
+    params: &RawValue,
+    entries: &[(&str, &str)],
+    remove: &[&str],
+) -> Result<Option<String>, WireError> {
+    let object = members(params.get()).ok_or(WireError::NotObject("`params`"))?;
+    let meta = object.filter(|member| member.key == "_meta").last().map_or("{}", |member| member.value);
+    let meta = if meta == "null" { "{}" } else { meta };
+    let present = || members(meta).ok_or(WireError::NotObject("`_meta`"));
     let removed = |member: &Member<'_>| remove.contains(&member.key.as_ref());
-    if entries.is_empty() && !present.iter().any(removed) {
-        return Ok(params.get().into());
+    if entries.is_empty() && !present()?.any(|member| removed(&member)) {
+        return Ok(None);
     }
     let is = |member: &Member<'_>| entries.iter().any(|(key, _)| member.key == *key);
-    let mut text = object_of(entries);
-    text.pop();
-    for member in present.iter().filter(|member| !removed(member) && !is(member)) {
+    let mut text = String::with_capacity(meta.len() + size(entries));
+    text.push('{');
+    for (key, value) in entries {
+        super::push_member(&mut text, key, value);
+    }
+    for member in present()?.filter(|member| !removed(member) && !is(member)) {
         if text.len() > 1 {
             text.push(',');
         }
         text.push_str(member.written);
     }
     text.push('}');
-    edit(params, &[("_meta", &text)], "`params`").map(Cow::Owned)
+    Ok(Some(text))
 }
 
 /// Text that is known to be JSON, as a value.
@@ -124,7 +139,8 @@ pub fn into_raw(text: String) -> Result<Box<RawValue>, WireError> {
 
 /// An object of nothing but `entries`.
 pub fn object_of(entries: &[(&str, &str)]) -> String {
-    let mut text = "{".to_owned();
+    let mut text = String::with_capacity(2 + size(entries));
+    text.push('{');
     for (key, value) in entries {
         super::push_member(&mut text, key, value);
     }
@@ -132,45 +148,59 @@ pub fn object_of(entries: &[(&str, &str)]) -> String {
     text
 }
 
-/// The first occurrence of a key is replaced where it stands, later ones are dropped, and keys that
-/// are not there come first.
-fn edit(object: &RawValue, entries: &[(&str, &str)], what: &'static str) -> Result<String, WireError> {
-    let members = members(object, what)?;
+/// Bytes that an object with these members more may have.
+pub(in crate::mcp) fn room(object: &RawValue, entries: &[(&str, &str)]) -> usize {
+    object.get().len() + size(entries)
+}
+
+fn size(entries: &[(&str, &str)]) -> usize {
+    entries.iter().map(|(key, value)| key.len() + value.len() + 4).sum()
+}
+
+/// Writes an object with members changed, as [`set`] has it. The first occurrence of a key is replaced
+/// where it stands, later ones are dropped, and keys that are not there come first.
+pub(in crate::mcp) fn write(
+    out: &mut String,
+    object: &RawValue,
+    entries: &[(&str, &str)],
+    what: &'static str,
+) -> Result<(), WireError> {
     let text = object.get();
-    let added: usize = entries.iter().map(|(key, value)| key.len() + value.len() + 4).sum();
-    let mut out = String::with_capacity(text.len() + added);
+    let all = || members(text).ok_or(WireError::NotObject(what));
     out.push('{');
+    let mut added = false;
     for (key, value) in entries {
-        if !members.iter().any(|member| member.key == *key) {
-            super::push_member(&mut out, key, value);
+        if !all()?.any(|member| member.key == *key) {
+            super::push_member(out, key, value);
+            added = true;
         }
     }
-    if out.len() > 1 && !members.is_empty() {
+    if added && all()?.next().is_some() {
         out.push(',');
     }
     let mut copied = 1;
-    let mut seen: Vec<&str> = Vec::new();
-    for member in &members {
+    for member in all()? {
         let Some((key, value)) = entries.iter().find(|(key, _)| member.key == *key) else { continue };
-        let end = member.start + member.value.get().len();
-        if seen.contains(key) {
+        let end = member.start + member.value.len();
+        let again = all()?.take_while(|other| other.start < member.start).any(|other| other.key == *key);
+        if again {
             // The comma before it goes with it.
             let from = end - member.written.len();
             let kept = text.get(copied..from).unwrap_or_default();
             out.push_str(kept.trim_end().strip_suffix(',').unwrap_or(kept));
         } else {
-            seen.push(key);
             out.push_str(text.get(copied..member.start).unwrap_or_default());
             out.push_str(value);
         }
         copied = end;
     }
     out.push_str(text.get(copied..).unwrap_or_default());
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::quote;
     use super::*;
 
     fn raw(text: &str) -> Box<RawValue> {
@@ -282,6 +312,6 @@ mod tests {
     }
 
     fn members_of(object: &RawValue) -> Vec<String> {
-        members(object, "").expect("an object").iter().map(|m| m.written.to_owned()).collect()
+        members(object.get()).expect("an object").map(|member| member.written.to_owned()).collect()
     }
 }

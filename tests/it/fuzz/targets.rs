@@ -365,7 +365,7 @@ pub(super) fn wire() -> Target {
             };
             let Ok(text) = std::str::from_utf8(bytes) else { return said };
             let Ok(value) = raw::into_raw(text.to_owned()) else { return said };
-            let members = raw::members(&value, "an object").map_or(0, |members| members.len());
+            let members = raw::pairs(&value, "an object").map_or(0, |members| members.len());
             let _ = (raw::get(&value, "params"), raw::get_str(&value, "method"), raw::text_of(&value));
             let _ = raw::get_meta(&value, "progressToken");
             // Text that no string holds (a lone surrogate) passes through us, and is read by nobody here.

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, Method, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use toolcrib::mcp::client::{CallError, Upstream};
+use toolcrib::mcp::client::{CallError, Params, Upstream};
 use toolcrib::ports::{CallContext, Channel, Greeting};
 
 use super::{LONG, params};
@@ -104,8 +104,9 @@ async fn connect(url: String) -> Arc<Upstream> {
 }
 
 async fn call(upstream: &Upstream, tool: &str) -> Result<Value, CallError> {
-    let result =
-        upstream.call("tools/call", &params(tool, &json!({})), LONG, &CallContext::default()).await?;
+    let result = upstream
+        .call("tools/call", Params::of(&params(tool, &json!({}))), LONG, &CallContext::default())
+        .await?;
     Ok(serde_json::from_str(result.get()).expect("JSON"))
 }
 
@@ -171,7 +172,10 @@ async fn a_session_in_the_place_of_a_lost_one_hears_the_log_level_before_the_rep
     .await;
     let upstream = connect(url).await;
     let context = CallContext { level: Some("warning"), ..CallContext::default() };
-    upstream.call("tools/call", &params("t", &json!({})), LONG, &context).await.expect("answered");
+    upstream
+        .call("tools/call", Params::of(&params("t", &json!({}))), LONG, &context)
+        .await
+        .expect("answered");
     let heard = heard.lock().unwrap();
     assert_eq!(*heard, ["1 logging/setLevel", "1 tools/call", "2 logging/setLevel", "2 tools/call"]);
 }
@@ -338,7 +342,7 @@ async fn a_legacy_server_is_told_of_a_cancelled_call() {
     let cancel = CancellationToken::new();
     let context = CallContext { cancel: cancel.clone(), ..CallContext::default() };
     let empty = params("t", &json!({}));
-    let call = upstream.call("tools/call", &empty, LONG, &context);
+    let call = upstream.call("tools/call", Params::of(&empty), LONG, &context);
     let server = async {
         let request = heard.recv().await.expect("a call");
         cancel.cancel();

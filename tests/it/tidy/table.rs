@@ -148,6 +148,7 @@ pub(super) const CRATES: &[(&str, &[&str])] = &[
     ("serde_yaml", &["manifest", "reference", "convert", "config"]),
     ("sha2", &["resource", "secret", "gateway"]),
     ("similar", &["review"]),
+    ("smol_str", &["mcp"]),
     ("ssh_key", &["git"]),
     ("tar", &["runner", "git"]),
     // The server's side; clients are made in `outgoing`.

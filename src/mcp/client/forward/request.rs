@@ -12,7 +12,7 @@ use super::{Forward, PATIENCE, RETRY, is_modern, may_return};
 use crate::mcp::client::http::headers::{self, Mirrored, Spoken};
 use crate::mcp::client::http::sender::Body;
 use crate::mcp::client::http::{Kind, lost_session, sse};
-use crate::mcp::client::{CallError, Failure, mirror};
+use crate::mcp::client::{CallError, Failure, Params, mirror};
 use crate::mcp::wire::{self, Id, MAX_MESSAGE, Message, code, raw};
 
 const LISTEN: &str = "subscriptions/listen";
@@ -99,7 +99,7 @@ impl Forward {
 
     /// One attempt; what is not its failure has been written. `again` is a subscription begun anew.
     async fn attempt(&self, asked: &Asked<'_>, spoken: Option<&Spoken>, again: bool) -> Result<(), Failure> {
-        let mut mirrored = Mirrored::of(asked.method, asked.params);
+        let mut mirrored = Mirrored::of(asked.method, asked.params.map(Params::of));
         if asked.method == "tools/call" {
             let mirrors = self.mirrors.load();
             let name = asked.params.and_then(|params| raw::get_str(params, "name"));
@@ -191,7 +191,7 @@ impl Forward {
             else {
                 return;
             };
-            let headers = headers::post(Some(&spoken), Mirrored::of(&method, params));
+            let headers = headers::post(Some(&spoken), Mirrored::of(&method, params.map(Params::of)));
             match self.post(headers, line.clone()).await {
                 // What it meant ended with the session.
                 Err(failure) if may_return(&failure) && Instant::now() < deadline => {}

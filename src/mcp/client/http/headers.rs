@@ -8,9 +8,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::value::RawValue;
 
-use crate::mcp::wire::raw;
+use crate::mcp::client::Params;
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -42,16 +41,20 @@ pub(in crate::mcp::client) struct Mirrored(Vec<(HeaderName, HeaderValue)>);
 
 impl Mirrored {
     /// The method, and what of `params` the method is about.
-    pub(in crate::mcp::client) fn of(method: &str, params: Option<&RawValue>) -> Self {
+    pub(in crate::mcp::client) fn of(method: &str, params: Option<Params<'_>>) -> Self {
         let mut headers = Vec::with_capacity(2);
-        headers.extend(HeaderValue::from_str(method).ok().map(|method| (METHOD, method)));
+        let written = match method {
+            "tools/call" => Some(HeaderValue::from_static("tools/call")),
+            other => HeaderValue::from_str(other).ok(),
+        };
+        headers.extend(written.map(|method| (METHOD, method)));
         let key = match method {
             "tools/call" | "prompts/get" => Some("name"),
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
             "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
             _ => None,
         };
-        let name = key.zip(params).and_then(|(key, params)| raw::get_str(params, key));
+        let name = key.zip(params).and_then(|(key, params)| params.text(key));
         headers.extend(name.and_then(|name| encode(&name)).map(|name| (NAME, name)));
         Self(headers)
     }
@@ -138,8 +141,10 @@ mod tests {
         ];
         for (name, header) in cases {
             let params =
-                raw::into_raw(format!("{{\"name\":{}}}", crate::mcp::wire::quote(name))).expect("JSON");
-            let headers = post(Some(&Spoken::modern()), Mirrored::of("tools/call", Some(&params)));
+                crate::mcp::wire::raw::into_raw(format!("{{\"name\":{}}}", crate::mcp::wire::quote(name)))
+                    .expect("JSON");
+            let headers =
+                post(Some(&Spoken::modern()), Mirrored::of("tools/call", Some(Params::of(&params))));
             assert_eq!(headers["mcp-name"], header);
             assert_eq!(headers["mcp-method"], "tools/call");
         }

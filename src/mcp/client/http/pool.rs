@@ -55,11 +55,12 @@ struct Idle {
 #[derive(Default)]
 struct Waiting {
     /// The one that was used last comes last, and is used next.
-    connections: Vec<(Instant, Connection)>,
+    connections: Vec<(Instant, Box<Connection>)>,
     /// Whether somebody closes those that are kept for too long.
     watched: bool,
 }
 
+/// Boxed wherever it is handed on: it has hundreds of bytes.
 struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     /// None when it is over.
@@ -121,7 +122,7 @@ impl Pool {
     }
 
     /// The connection that was used last, if it is still there.
-    async fn kept(&self) -> Option<Connection> {
+    async fn kept(&self) -> Option<Box<Connection>> {
         loop {
             let (since, mut connection) = self.idle.waiting().connections.pop()?;
             // Those before it were idle for longer.
@@ -136,7 +137,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, Lost> {
+    async fn connect(&self) -> Result<Box<Connection>, Lost> {
         let mut connector = self.connector.clone();
         let connecting = async {
             poll_fn(|context| connector.poll_ready(context)).await?;
@@ -144,7 +145,7 @@ impl Pool {
         };
         let stream = connecting.await.map_err(|error| Lost::Unreached(error.into()))?;
         let (sender, driver) = http1::handshake(stream).await.map_err(Lost::Gone)?;
-        Ok(Connection { sender, driver: Some(driver) })
+        Ok(Box::new(Connection { sender, driver: Some(driver) }))
     }
 }
 
@@ -159,9 +160,9 @@ impl Connection {
     }
 
     async fn exchange(
-        mut self,
+        mut self: Box<Self>,
         request: Message,
-    ) -> Result<(Response<Incoming>, Self), TrySendError<Message>> {
+    ) -> Result<(Response<Incoming>, Box<Self>), TrySendError<Message>> {
         let mut answered = pin!(self.sender.try_send_request(request));
         let outcome = poll_fn(|context| {
             let _ = self.drive(context);
@@ -174,7 +175,7 @@ impl Connection {
 /// The body of an answer.
 pub(in crate::mcp::client) struct Answer {
     body: Incoming,
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     ended: bool,
     idle: Arc<Idle>,
 }
@@ -217,7 +218,7 @@ impl Idle {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(self: &Arc<Self>, connection: Connection) {
+    fn keep(self: &Arc<Self>, connection: Box<Connection>) {
         // Without a runtime nobody would close it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut waiting = self.waiting();

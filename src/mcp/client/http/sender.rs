@@ -50,7 +50,7 @@ impl Sender {
     ) -> Result<Response<Body>, Failure> {
         match self {
             Self::Plain(pool) => match pool.send(request).await {
-                Ok(response) => Ok(response.map(|answer| Body::Plain(Box::new(answer)))),
+                Ok(response) => Ok(response.map(Body::Plain)),
                 Err(Lost::Unreached(error)) => Err(Failure::Unreached(chain(&*error))),
                 Err(Lost::Gone(error)) => Err(Failure::Gone(chain(&error))),
             },
@@ -64,7 +64,7 @@ impl Sender {
 }
 
 pub(in crate::mcp::client) enum Body {
-    Plain(Box<Answer>),
+    Plain(Answer),
     Tls(reqwest::Body),
 }
 

@@ -130,12 +130,15 @@ async fn the_session_after_a_lost_one_is_told_what_the_lost_one_was() {
 
     let context = CallContext { level: Some("info"), ..CallContext::default() };
     let params = raw::into_raw("{}".to_owned()).expect("JSON");
-    upstream.call("tools/call", &params, LONG, &context).await.expect("answered");
+    upstream.call("tools/call", Params::of(&params), LONG, &context).await.expect("answered");
     assert_eq!(next("logging/setLevel").await, (1, json!({"level": "info"})));
     assert_eq!(next("tools/call").await.0, 1);
 
     server.session.store(2, Ordering::SeqCst);
-    upstream.call("tools/call", &params, LONG, &context).await.expect("answered in a new session");
+    upstream
+        .call("tools/call", Params::of(&params), LONG, &context)
+        .await
+        .expect("answered in a new session");
     let (mut again, mut told_again) = (Vec::new(), Vec::new());
     while again.len() < 3 {
         let next = tokio::time::timeout(LONG, heard.recv()).await.expect("in time").expect("asked");
