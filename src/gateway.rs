@@ -16,6 +16,7 @@ mod links;
 mod operator;
 mod personal;
 mod relay;
+mod scopes;
 mod search;
 mod session;
 mod sight;
@@ -244,12 +245,16 @@ impl Handler for Gateway {
         }
         match self.catalogs.sight(scope) {
             Ok(sight) => match &sight.toolset {
-                Some(toolset) if !toolset.admits(&user.name, &user.groups) => {
+                Some(toolset) if !toolset.names(&user.name, &user.groups) => {
                     let (name, user) = (&toolset.id.name, &user.name);
                     let why = format!("the access of toolset `{name}` does not include `{user}`");
                     Err(Unserved::Forbidden(why))
                 }
-                _ => Ok(()),
+                Some(toolset) => match &toolset.access {
+                    Some(access) => self.within(scope, access, user),
+                    None => Ok(()),
+                },
+                None => Ok(()),
             },
             Err(absent) => Err(Unserved::Absent(absent)),
         }

@@ -82,7 +82,9 @@ fn known(
     });
     let metrics = Arc::clone(&published.metrics);
     let on_refused = Arc::new(move |reason: &'static str| metrics.refused(reason));
-    Ok(http::Access::new(tokens, issuer.transpose()?, public, on_refused))
+    let gateway = Arc::clone(&published.gateway);
+    let scopes_at = Arc::new(move |path: &str| gateway.scopes_at(path));
+    Ok(http::Access::new(tokens, issuer.transpose()?, public, on_refused, scopes_at))
 }
 
 fn quotas(limits: Limits) -> Quotas {

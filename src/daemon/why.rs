@@ -93,14 +93,17 @@ impl Asked<'_> {
         }
         for toolset in Gateway::toolsets_of(self.catalog, entry) {
             let may = if self.admits(&toolset) { "may" } else { "may not" };
-            let says = format!("takes it; `{user}` {may} use /mcp/{}", toolset.id.name);
+            let scopes = toolset.access.as_ref().map(|access| access.scopes.join(" ")).unwrap_or_default();
+            let with = if scopes.is_empty() { scopes } else { format!(" with the scopes `{scopes}`") };
+            let says = format!("takes it; `{user}` {may} use /mcp/{}{with}", toolset.id.name);
             facts.push(self.fact(&toolset.id, says));
         }
         (fate.0, fate.1, facts)
     }
 
     fn admits(&self, toolset: &crate::desired::Toolset) -> bool {
-        toolset.admits(&self.user.name, &self.user.groups)
+        // Scopes are those of a token, and nobody shows one here.
+        toolset.names(&self.user.name, &self.user.groups)
     }
 
     /// What keeps it from the endpoint that is asked about.

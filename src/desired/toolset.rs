@@ -45,9 +45,14 @@ impl Toolset {
         })
     }
 
-    /// Whether somebody may use its endpoint.
-    pub fn admits(&self, user: &str, groups: &[String]) -> bool {
-        self.access.as_ref().is_none_or(|access| access.admits(user, groups))
+    /// Whether its endpoint is for somebody, by their name and groups.
+    pub fn names(&self, user: &str, groups: &[String]) -> bool {
+        self.access.as_ref().is_none_or(|access| access.names(user, groups))
+    }
+
+    /// Whether somebody may use its endpoint, with a token of these scopes.
+    pub fn admits(&self, user: &str, groups: &[String], scopes: &[String]) -> bool {
+        self.names(user, groups) && self.access.as_ref().is_none_or(|access| access.is_within(scopes))
     }
 }
 

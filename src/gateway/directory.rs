@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::Gateway;
 use super::authorize::{Rules, local};
+use super::{Gateway, Scope};
 use crate::catalog::{Catalog, Entry, List};
 use crate::convert::listing::{self, Listing, Place};
 use crate::desired::Toolset;
@@ -56,10 +56,18 @@ impl Gateway {
         self.listings.lock().clear();
     }
 
+    /// Where the metadata of an endpoint is (RFC 9728), as a parameter of a challenge.
+    pub(super) fn metadata_of(&self, scope: &Scope) -> String {
+        let origin = self.listings.place.get().and_then(|place| place.endpoint.strip_suffix("/mcp"));
+        origin.map_or_else(String::new, |origin| {
+            format!(", resource_metadata=\"{origin}/.well-known/oauth-protected-resource{scope}\"")
+        })
+    }
+
     fn listed(&self, catalog: &Catalog, rules: &Rules, since: Timestamp, user: &Principal) -> Listing {
         let Some(place) = self.listings.place.get() else { return Listing::default() };
         let shows = |list: List, entry: &Entry| !rules.hides(list, entry, user);
-        let admits = |toolset: &Toolset| toolset.admits(&user.name, &user.groups);
+        let admits = |toolset: &Toolset| toolset.admits(&user.name, &user.groups, &user.scopes);
         listing::listing(place, &listing::Sight { catalog, since, shows: &shows, admits: &admits })
     }
 }

@@ -127,7 +127,10 @@ pub(super) fn is_it(scope: &Scope) -> bool {
 pub(super) fn admit(gateway: &Gateway, user: &Principal) -> Result<(), Unserved> {
     let catalog = gateway.catalogs.current();
     let admitted = match &catalog.operators {
-        Some(access) => access.admits(&user.name, &user.groups),
+        Some(access) if access.names(&user.name, &user.groups) => {
+            return gateway.within(&Scope::Toolset(OPERATOR.into()), access, user);
+        }
+        Some(_) => false,
         None => user.groups.iter().any(|group| group == "local"),
     };
     if admitted {

@@ -41,7 +41,11 @@ pub struct Access {
     public: String,
     attempts: attempts::Attempts,
     on_refused: OnRefused,
+    scopes_at: ScopesAt,
 }
+
+/// What the endpoint at a path wants of tokens, besides what all want.
+pub type ScopesAt = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
 /// Hears why a request was refused, in a word.
 pub type OnRefused = Arc<dyn Fn(&'static str) + Send + Sync>;
@@ -80,10 +84,12 @@ impl Access {
         issuer: Option<Issuer>,
         public: &str,
         on_refused: OnRefused,
+        scopes_at: ScopesAt,
     ) -> Option<Self> {
         let any = tokens.is_some() || issuer.is_some();
         let public = public.trim_end_matches('/').to_owned();
-        any.then(|| Self { tokens, issuer, public, attempts: attempts::Attempts::default(), on_refused })
+        let attempts = attempts::Attempts::default();
+        any.then(|| Self { tokens, issuer, public, attempts, on_refused, scopes_at })
     }
 
     pub(in crate::http) async fn principal(
@@ -112,9 +118,15 @@ impl Access {
         verified
     }
 
-    /// What tokens of the provider have to be good for, as challenges and metadata write it.
-    fn scopes(&self) -> &[String] {
-        self.issuer.as_ref().map_or(&[], Issuer::scopes)
+    /// What tokens of the provider have to be good for at a path, as challenges and metadata write it.
+    fn scopes(&self, path: &str) -> Vec<String> {
+        let mut all = self.issuer.as_ref().map(|issuer| issuer.scopes().to_vec()).unwrap_or_default();
+        for scope in (self.scopes_at)(path) {
+            if !all.contains(&scope) {
+                all.push(scope);
+            }
+        }
+        all
     }
 
     /// The metadata of RFC 9728: who gives tokens for this resource.
@@ -127,8 +139,9 @@ impl Access {
         if !servers.is_empty() {
             document["authorization_servers"] = servers.into();
         }
-        if !self.scopes().is_empty() {
-            document["scopes_supported"] = self.scopes().into();
+        let scopes = self.scopes(path);
+        if !scopes.is_empty() {
+            document["scopes_supported"] = scopes.into();
         }
         document.to_string()
     }
@@ -168,8 +181,9 @@ impl Access {
             if !matches!(denied, Denied::Missing) {
                 add("error_description", message);
             }
-            if !self.scopes().is_empty() {
-                add("scope", &self.scopes().join(" "));
+            let scopes = self.scopes(path);
+            if !scopes.is_empty() {
+                add("scope", &scopes.join(" "));
             }
             let challenge = HeaderValue::from_str(&challenge);
             response.headers_mut().extend(challenge.ok().map(|value| (header::WWW_AUTHENTICATE, value)));

@@ -196,6 +196,8 @@ struct Refusal {
     error: wire::ErrorObject,
     /// When it is worth to try again.
     after: Option<Duration>,
+    /// What a token has to be good for.
+    challenge: Option<Box<str>>,
 }
 
 impl Refusal {
@@ -204,7 +206,13 @@ impl Refusal {
     }
 
     fn error(status: StatusCode, id: Option<&wire::Id>, code: i64, message: impl Into<String>) -> Self {
-        Self { status, id: id.cloned(), error: wire::ErrorObject::new(code, message), after: None }
+        Self {
+            status,
+            id: id.cloned(),
+            error: wire::ErrorObject::new(code, message),
+            after: None,
+            challenge: None,
+        }
     }
 
     fn after(self, after: Duration) -> Self {
@@ -229,6 +237,8 @@ impl Refusal {
         if let Some(after) = self.after {
             response.headers_mut().insert(header::RETRY_AFTER, after.as_secs().into());
         }
+        let challenge = self.challenge.and_then(|challenge| http::HeaderValue::from_str(&challenge).ok());
+        response.headers_mut().extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
         response
     }
 }
@@ -238,6 +248,9 @@ impl From<Unserved> for Refusal {
         match unserved {
             Unserved::Absent(why) => Self::status(StatusCode::NOT_FOUND, &why),
             Unserved::Forbidden(why) => Self::status(StatusCode::FORBIDDEN, &why),
+            Unserved::Scopes { why, challenge } => {
+                Self { challenge: Some(challenge.into()), ..Self::status(StatusCode::FORBIDDEN, &why) }
+            }
         }
     }
 }

@@ -67,7 +67,8 @@ pub struct Selector {
     pub names: Vec<String>,
 }
 
-/// Who may use a toolset's endpoint: a principal that is named, or is in a group that is.
+/// Who may use a toolset's endpoint: a principal that is named, or is in a group that is; where neither is
+/// given, anybody whose token has the scopes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Access {
@@ -77,12 +78,26 @@ pub struct Access {
     /// Groups of principals. Default: none. Example: `[developers]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Scopes of OAuth that a token must have, all of them. Static tokens have none, and neither has who is
+    /// local; clients are told which are missing.
+    ///
+    /// Default: none are needed. Example: `[data:read]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
 }
 
 impl Access {
-    /// Whether it names somebody, or one of their groups.
-    pub fn admits(&self, user: &str, groups: &[String]) -> bool {
-        self.users.iter().any(|name| name == user) || self.groups.iter().any(|group| groups.contains(group))
+    /// Whether it is for somebody, by their name or one of their groups.
+    pub fn names(&self, user: &str, groups: &[String]) -> bool {
+        let anybody = self.users.is_empty() && self.groups.is_empty() && !self.scopes.is_empty();
+        anybody
+            || self.users.iter().any(|name| name == user)
+            || self.groups.iter().any(|group| groups.contains(group))
+    }
+
+    /// Whether a token with these scopes is good for it.
+    pub fn is_within(&self, scopes: &[String]) -> bool {
+        self.scopes.iter().all(|scope| scopes.contains(scope))
     }
 }
 

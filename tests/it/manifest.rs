@@ -187,8 +187,8 @@ fn summary(manifest: &Manifest, resolved: &Resolved) -> String {
     for toolset in toolsets.values() {
         let taken = tools.values().filter(|tool| toolset.takes(&tool.id, &tool.labels, &tool.published));
         let taken: Vec<&str> = taken.map(|tool| tool.published.as_str()).collect();
-        let ada = toolset.admits("ada", &[]);
-        let data = toolset.admits("eve", &["data".to_owned()]);
+        let ada = toolset.admits("ada", &[], &[]);
+        let data = toolset.admits("eve", &["data".to_owned()], &[]);
         writeln!(text, "{}: takes {}; admits ada {ada}, data {data}", toolset.id, taken.join(", ")).unwrap();
     }
     for (id, lock) in &manifest.locks {

@@ -49,16 +49,27 @@ pub(in crate::manifest) fn access_fails(root: &Node<'_>) -> bool {
 
 /// Checks the field `at`, which says who may use something.
 pub(super) fn access(check: &mut Check<'_, '_>, at: &str, access: &Access) {
-    if access.users.is_empty() && access.groups.is_empty() {
+    if access.users.is_empty() && access.groups.is_empty() && access.scopes.is_empty() {
         let (what, hint) = match at {
-            "access" => ("the toolset", "name `users` or `groups`, or remove `access` to let everybody in"),
-            _ => ("it", "name `users` or `groups`, or remove it to let in who is local"),
+            "access" => {
+                ("the toolset", "name `users`, `groups` or `scopes`, or remove `access` to let everybody in")
+            }
+            _ => ("it", "name `users`, `groups` or `scopes`, or remove it to let in who is local"),
         };
         check.invalid(&[at], format!("nobody may use {what}"), hint);
     }
     for (field, names) in [("users", &access.users), ("groups", &access.groups)] {
         for (nth, _) in names.iter().enumerate().filter(|(_, name)| name.trim().is_empty()) {
             check.invalid(&[at, field, &nth.to_string()], "the name is empty", "write a name, or remove it");
+        }
+    }
+    // RFC 6749, section 3.3: visible ASCII without `"` and `\`.
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    for (nth, scope) in access.scopes.iter().enumerate() {
+        if scope.is_empty() || !scope.bytes().all(fits) {
+            let message = format!("`{scope}` is no scope");
+            let hint = "write one word for each, such as `data:read`";
+            check.invalid(&[at, "scopes", &nth.to_string()], message, hint);
         }
     }
 }

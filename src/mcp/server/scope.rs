@@ -20,7 +20,7 @@ const MAX_NAME: usize = 64;
 
 impl Scope {
     /// The endpoint at a path; a slash at its end is in many configurations of clients.
-    pub(super) fn of_path(path: &str) -> Option<Self> {
+    pub fn of_path(path: &str) -> Option<Self> {
         let rest = path.strip_prefix("/mcp")?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.is_empty() {
@@ -56,6 +56,8 @@ pub enum Unserved {
     Absent(String),
     /// It is not for this principal.
     Forbidden(String),
+    /// It wants a token with more scopes; the challenge (`WWW-Authenticate`) says which.
+    Scopes { why: String, challenge: String },
 }
 
 #[cfg(test)]

@@ -249,6 +249,64 @@ fn callers_show_tokens_of_an_identity_provider() {
     wait_for("the new keys", SOON, || (greet(&daemon, &token).0 == 200).then_some(()));
 }
 
+#[test]
+fn a_toolset_wants_scopes_and_says_which() {
+    let provider = Provider::start();
+    let env = TestEnv::new();
+    let toolset = |name: &str, access: &str| {
+        format!(
+            "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Toolset\nmetadata: {{name: {name}}}\n\
+             spec: {{select: [{{names: [\"*\"]}}], access: {{{access}}}}}\n"
+        )
+    };
+    let sets = toolset("data", "scopes: [\"data:read\", \"data:list\"]")
+        + &toolset("mine", "users: [ada], scopes: [mine]");
+    env.repo().write("tools.yaml", &(greeter("hello") + &sets)).commit("hello");
+    let public = "https://tools.example.org";
+    let args = ["--oidc-issuer", &provider.issuer, "--oidc-scopes", "use", "--public-url", public];
+    let daemon = env.daemon(&args);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let token = |who: &str, scope: &str| {
+        let aud = format!("{public}/mcp");
+        let claims =
+            json!({"iss": provider.issuer, "aud": aud, "sub": who, "scope": scope, "exp": now + 600});
+        provider.sign("EdDSA", "", &claims)
+    };
+    let list = |endpoint: &str, token: &str| {
+        ask_at(&format!("{}/{endpoint}", daemon.mcp), Some(token), "tools/list", json!({}))
+    };
+    let some = token("ada", "use data:read");
+    let (status, challenge, answer) = list("data", &some);
+    let expected = format!(
+        "Bearer error=\"insufficient_scope\", scope=\"data:read data:list\", \
+         resource_metadata=\"{public}/.well-known/oauth-protected-resource/mcp/data\""
+    );
+    assert_eq!((status, challenge), (403, expected), "{answer}");
+    let (status, _, answer) = list("data", &token("ada", "data:list use data:read"));
+    assert_eq!((status, answer["result"]["tools"][0]["name"].as_str()), (200, Some("greet")), "{answer}");
+    assert_eq!(ask(&daemon, Some(&some), "tools/list", json!({})).0, 200);
+    // Both are needed where users are named as well; who is not named is not told of scopes.
+    assert_eq!(list("mine", &token("ada", "use mine")).0, 200);
+    let (status, challenge, _) = list("mine", &token("eve", "use mine"));
+    assert_eq!((status, challenge.as_str()), (403, ""));
+    let (status, challenge, _) = list("mine", &token("ada", "use"));
+    assert!(status == 403 && challenge.contains("scope=\"mine\""), "{challenge}");
+
+    // Who has no token yet learns all that one has to be good for.
+    let (status, challenge, _) = ask_at(&format!("{}/data", daemon.mcp), None, "tools/list", json!({}));
+    assert!(status == 401 && challenge.ends_with("scope=\"use data:read data:list\""), "{challenge}");
+    let scopes =
+        |path: &str| get(&format!("{}{path}", metadata_address(&daemon)))["scopes_supported"].clone();
+    assert_eq!(scopes("/mcp/data"), json!(["use", "data:read", "data:list"]));
+    assert_eq!(scopes("/mcp"), json!(["use"]));
+    // A commit changes them.
+    let sets = sets.replace("\"data:list\"", "\"data:all\"");
+    env.repo().write("tools.yaml", &(greeter("hello") + &sets)).commit("others");
+    wait_for("the commit", SOON, || {
+        (scopes("/mcp/data") == json!(["use", "data:read", "data:all"])).then_some(())
+    });
+}
+
 fn metadata_address(daemon: &Daemon) -> String {
     format!("{}/.well-known/oauth-protected-resource", daemon.mcp.trim_end_matches("/mcp"))
 }

@@ -236,7 +236,9 @@ pub(super) fn bearers() -> Target {
                 return error.chain().chars().filter(char::is_ascii_alphabetic).take(60).collect();
             }
         };
-        let access = Access::new(Some(tokens), None, "http://localhost", Arc::new(|_| {})).unwrap();
+        let access =
+            Access::new(Some(tokens), None, "http://localhost", Arc::new(|_| {}), Arc::new(|_| Vec::new()))
+                .unwrap();
         let answer = authenticated(Router::new().fallback(any(async || "in")), Some(Arc::new(access)));
         let mut request = http::Request::builder().uri("/mcp");
         let mut shown = Vec::new();
