@@ -1,6 +1,9 @@
 //! Whether servers still answer (`health`): each is asked what it offers, again and again, and one that
 //! fails often enough in a row is started anew, or connected to anew where it runs elsewhere.
 //!
+//! A server over HTTP that declares no `health` is asked as well, but seldom: nothing else tells that it has gone
+//! while nobody calls it. One that does not answer is down until it does, and is never started anew for that.
+//!
 //! [`Checks`] is pure bookkeeping, time is an input: who has to be asked when, and how often it did not
 //! answer. A check is the same refresh that a server's own word of a changed list brings about.
 
@@ -9,9 +12,16 @@ use std::time::Duration;
 
 use super::Reconciler;
 use super::job::{self, Key};
+use super::serve::Serving;
 use crate::desired::{HealthCheck, Location};
 use crate::live::{Fault, UpstreamKey};
 use crate::ports::PortError;
+
+/// How often a server over HTTP without `health` is asked: as often as one that is down is asked whether it is
+/// back.
+const QUIET: Duration = Duration::from_secs(30);
+/// Of such a server no number of failures means more than that it is down.
+const NEVER: u32 = u32::MAX;
 
 /// All servers that are asked.
 #[derive(Clone, Debug, Default)]
@@ -89,7 +99,7 @@ impl Checks {
 
     /// What to say of one that failed lately and is not given up yet.
     pub(super) fn doubt(&self, key: &UpstreamKey) -> Option<String> {
-        let check = self.0.get(key).filter(|check| check.failures > 0)?;
+        let check = self.0.get(key).filter(|check| check.failures > 0 && check.how.failures != NEVER)?;
         Some(format!(
             "{} of {} health checks in a row failed: {}",
             check.failures, check.how.failures, check.error
@@ -102,7 +112,7 @@ impl Reconciler {
     pub(super) fn follow_checks(&mut self) {
         let mut checked = BTreeMap::new();
         for serving in self.serving.values() {
-            let Some(health) = serving.server.health else { continue };
+            let Some(health) = serving.server.health.or_else(|| quiet(serving)) else { continue };
             checked.extend(self.connections(serving).into_iter().map(|key| (key.clone(), health)));
         }
         self.checks.follow(checked, self.ports.clock.now());
@@ -152,6 +162,19 @@ impl Reconciler {
         }
         self.look();
     }
+}
+
+/// How a server without `health` is asked: over HTTP, unless only its users may ask it.
+fn quiet(serving: &Serving) -> Option<HealthCheck> {
+    let server = &serving.server;
+    let by_users = match &server.location {
+        Location::Remote { credentials: Some(declared), .. } => {
+            declared.user.as_ref().is_some_and(|user| user.list_as.is_none())
+        }
+        Location::Remote { .. } | Location::Runner(_) => false,
+    };
+    let asked = !serving.over_stdio() && !by_users;
+    asked.then_some(HealthCheck { interval: QUIET, timeout: server.startup_timeout, failures: NEVER })
 }
 
 #[cfg(test)]

@@ -126,3 +126,20 @@ fn a_server_elsewhere_that_does_not_answer_is_down_until_it_does() {
         assert_eq!(text(&said), "back");
     }
 }
+
+#[test]
+fn a_server_that_goes_away_while_nobody_calls_it_is_noticed() {
+    let env = TestEnv::new();
+    let quiet = Upstream::start(1, 1);
+    let declared = [greeter("hello"), quiet.declared("quiet", "  tools: {whenDown: hidden}")];
+    env.repo().write("crib.yaml", &declared.concat()).commit("servers");
+    let daemon = env.daemon(&[]);
+    let all = ["greet", "quiet_t0000"];
+    wait_for_names(&daemon, &all);
+    let at = quiet.address;
+    drop(quiet);
+    // Lists are answered from memory, so that asking for them tells the daemon nothing.
+    wait_for("it to be hidden", SOON * 2, || (names(&daemon) == all[..1]).then_some(()));
+    let _back = Upstream::start_at(at, 1, 1);
+    wait_for_names(&daemon, &all);
+}
