@@ -23,9 +23,10 @@ use crate::desired::{Program, Tool};
 use crate::policy::{PolicySet, Principal};
 use crate::ports::{
     CallContext, Executed, Material, PortError, PortResult, Run, RunEvent, Runner, Runners, Running, Secrets,
-    Start, ToolCall, ToolExecutor, WarmPool,
+    Start, ToolCall, ToolExecutor,
 };
 use crate::resource::ResourceId;
+use crate::status::WarmStatus;
 
 use output::Output;
 use result::{End, Report};
@@ -86,7 +87,7 @@ impl ToolExecutor for Executor {
         self.warm.keep(tools, revision, rules);
     }
 
-    fn warm(&self) -> BTreeMap<ResourceId, WarmPool> {
+    fn warm(&self) -> BTreeMap<ResourceId, WarmStatus> {
         self.warm.pools()
     }
 }
@@ -130,7 +131,7 @@ impl Executor {
         let Started { running, lease } = teller.while_waiting("starting", begin).await?;
         let end = follow(running, output, teller).await;
         if let (Some(lease), Ok(End::Exited(_))) = (lease, &end) {
-            lease.finish();
+            lease.finish().await;
         }
         end
     }

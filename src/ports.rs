@@ -24,7 +24,7 @@ use crate::resource::policy::Point;
 use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Digest, EnvValue, Name, ResourceId, SecretRef};
 
-pub use execute::{Ahead, Executed, Prepared, Start, ToolCall, ToolExecutor, WarmPool};
+pub use execute::{Ahead, Executed, Prepared, Start, ToolCall, ToolExecutor};
 pub use instances::{Lender, Lent, Starter, Unmet};
 pub use source::{Lookup, Source};
 

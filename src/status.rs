@@ -45,6 +45,9 @@ pub struct Status {
     /// Outside registration APIs, and whether they have what is served.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub registrations: Vec<RegistrationStatus>,
+    /// Containers that are started ahead of calls, by tools that want any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub warm: BTreeMap<ResourceId, WarmStatus>,
     /// Of the last pass that ended.
     pub last_pass: Option<PassStatus>,
     /// Passes wait until this is taken back.
@@ -114,6 +117,29 @@ pub struct RegistrationStatus {
     pub ready: bool,
     /// What failed; empty while it is ready.
     pub message: String,
+}
+
+/// Containers of one tool that are started ahead of calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WarmStatus {
+    /// As declared.
+    pub wanted: u32,
+    pub waiting: u32,
+    pub starting: u32,
+    /// That serve a call.
+    pub busy: u32,
+    /// Why there are fewer than wanted, when that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl std::fmt::Display for WarmStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { wanted, waiting, starting, busy, problem } = self;
+        write!(f, "{waiting} of {wanted} wait for calls, {starting} start, {busy} serve one")?;
+        problem.as_ref().map_or(Ok(()), |problem| write!(f, ": {problem}"))
+    }
 }
 
 /// A pass that ended.

@@ -75,6 +75,9 @@ fn text(status: &crate::status::Status) -> String {
             cell(&format!("{} tools at {}, {state}", registration.tools, registration.url)),
         ));
     }
+    for (tool, warm) in &status.warm {
+        lines.push(("warm", cell(&format!("{tool}: {warm}"))));
+    }
     if status.suspended {
         lines.push(("passes", "suspended: `toolcrib reconcile --resume` lets them go on".to_owned()));
     }

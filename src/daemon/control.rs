@@ -124,7 +124,7 @@ impl Control for DaemonControl {
     }
 
     async fn why(&self, query: WhyQuery) -> PortResult<WhyReply> {
-        Ok(super::why::why(&self.published.gateway, &self.published.status.load_full(), query).await)
+        Ok(super::why::why(&self.published.gateway, &self.published.all(), query).await)
     }
 
     async fn authorizations(&self, ask: GrantAsk) -> PortResult<GrantReply> {

@@ -12,7 +12,7 @@ use crate::admin::view::counts;
 use crate::catalog::Catalog;
 use crate::gateway::{Gateway, Rules};
 use crate::policy::PolicySet;
-use crate::ports::{Clock, DeclaredRunners, Judge, Publisher};
+use crate::ports::{Clock, DeclaredRunners, Judge, Publisher, ToolExecutor};
 use crate::resource::ResourceId;
 use crate::resource::crib::Registration;
 use crate::status::{CertificateStatus, ConditionType, RegistrationStatus, Status, get};
@@ -35,6 +35,8 @@ pub(super) struct Published {
     pub(super) register: watch::Sender<Arc<[Registration]>>,
     /// How they are.
     pub(super) registered: ArcSwap<Vec<RegistrationStatus>>,
+    /// Knows what waits for calls.
+    pub(super) executor: Arc<dyn ToolExecutor>,
     /// How the certificate of the MCP listener is, where there is one.
     pub(super) certificate: ArcSwapOption<CertificateStatus>,
 }
@@ -44,11 +46,13 @@ impl Published {
     pub(super) fn all(&self) -> Arc<Status> {
         let (status, registered) = (self.status.load_full(), self.registered.load_full());
         let certificate = self.certificate.load_full();
-        if registered.is_empty() && certificate.is_none() {
+        let warm = self.executor.warm();
+        if registered.is_empty() && certificate.is_none() && warm.is_empty() {
             return status;
         }
         let mut status = (*status).clone();
         status.registrations = registered.to_vec();
+        status.warm = warm;
         status.daemon.certificate = certificate.map(|certificate| (*certificate).clone());
         Arc::new(status)
     }

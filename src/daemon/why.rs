@@ -91,6 +91,9 @@ impl Asked<'_> {
         if let Some(idle) = ready.filter(|ready| ready.reason == reason::IDLE) {
             facts.push(self.fact(&entry.owner, format!("does not run now: {}", idle.message)));
         }
+        if let Some(warm) = self.status.warm.get(&entry.owner) {
+            facts.push(self.fact(&entry.owner, format!("its containers are started ahead: {warm}")));
+        }
         for toolset in Gateway::toolsets_of(self.catalog, entry) {
             let may = if self.admits(&toolset) { "may" } else { "may not" };
             let scopes = toolset.access.as_ref().map(|access| access.scopes.join(" ")).unwrap_or_default();

@@ -108,11 +108,7 @@ impl World {
         gateway.set_mask(known);
         let presented = Arc::new(presented(&config.state, &store, &secrets)?);
         gateway.set_presented(Arc::clone(&presented));
-        let waiting = Arc::downgrade(&executor);
-        metrics.look("warm_containers", "Containers that wait for calls, started ahead of them", move || {
-            let pools = waiting.upgrade().map(|executor| executor.warm()).unwrap_or_default();
-            pools.values().map(|pool| pool.waiting as usize).sum()
-        });
+        count_waiting(&metrics, &executor);
         let published = Published {
             gateway,
             status: ArcSwap::default(),
@@ -124,6 +120,7 @@ impl World {
             changed: watch::Sender::new(()),
             register: watch::Sender::new([].into()),
             registered: ArcSwap::default(),
+            executor: Arc::clone(&executor),
             certificate: ArcSwapOption::default(),
         };
         Ok(Self {
@@ -182,6 +179,15 @@ fn trust(file: &std::path::Path) -> PortResult<()> {
     };
     let pem = std::fs::read(file).map_err(|error| failed().caused_by(error))?;
     outgoing::trust(&pem).map_err(|error| failed().caused_by(error))
+}
+
+/// Counts containers that wait for calls.
+fn count_waiting(metrics: &Metrics, executor: &Arc<dyn ToolExecutor>) {
+    let executor = Arc::downgrade(executor);
+    metrics.look("warm_containers", "Containers that wait for calls, started ahead of them", move || {
+        let pools = executor.upgrade().map(|executor| executor.warm()).unwrap_or_default();
+        pools.values().map(|pool| pool.waiting as usize).sum()
+    });
 }
 
 /// What servers elsewhere are shown. Tokens of users are encrypted under a key that is not in the store.

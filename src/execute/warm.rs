@@ -9,19 +9,24 @@ mod pools;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::desired::{Program, Tool};
 use crate::policy::{PolicySet, Principal};
-use crate::ports::{Ahead, PortError, PortResult, Prepared, Run, Runners, Running, WarmPool};
+use crate::ports::{Ahead, PortError, PortResult, Prepared, Run, Runners, Running};
 use crate::resource::ResourceId;
+use crate::status::WarmStatus;
 use pools::{Begin, Lives, Pools, Taken, Used};
+
+/// How long a call waits until its container is clean again, which usually takes less than a millisecond.
+const CLEAN: Duration = Duration::from_millis(10);
 
 type Held = Box<dyn Prepared>;
 
@@ -90,7 +95,7 @@ impl Warm {
         self.shared.wake.notify_one();
     }
 
-    pub(super) fn pools(&self) -> BTreeMap<ResourceId, WarmPool> {
+    pub(super) fn pools(&self) -> BTreeMap<ResourceId, WarmStatus> {
         lock(&self.shared.pools).seen()
     }
 
@@ -223,10 +228,12 @@ impl Lease {
         }
     }
 
-    /// The run ended as it should: the container may serve another call, when it is clean.
-    pub(super) fn finish(mut self) {
+    /// The run ended as it should: the container may serve another call, when it is clean. Waits a moment for
+    /// that, so that whoever calls again at once finds it.
+    pub(super) async fn finish(mut self) {
         let Some(taken) = self.taken.take_if(|taken| taken.used != Used::Once) else { return };
         let shared = Arc::clone(&self.shared);
+        let (done, cleaned) = oneshot::channel::<()>();
         // The runner bounds how long this takes.
         self.shared.spawn(async move {
             if taken.container.cleaned().await {
@@ -234,7 +241,10 @@ impl Lease {
             } else {
                 shared.release(&taken);
             }
+            drop(done);
         });
+        // Nothing is ever sent: it ends when it is dropped.
+        drop(tokio::time::timeout(CLEAN, cleaned).await);
     }
 }
 

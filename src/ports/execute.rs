@@ -11,6 +11,7 @@ use crate::desired::{Limits, Program};
 use crate::policy::{PolicySet, Principal};
 use crate::resource::workload::{Egress, Mounts, Security};
 use crate::resource::{Digest, ResourceId};
+use crate::status::WarmStatus;
 
 /// A container to start ahead of the calls that it is for.
 #[derive(Clone)]
@@ -86,18 +87,6 @@ impl Start {
     }
 }
 
-/// Containers of one tool that are started ahead of calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WarmPool {
-    /// As declared.
-    pub wanted: u32,
-    pub waiting: u32,
-    pub starting: u32,
-    pub busy: u32,
-    /// Why there are fewer than wanted, when that is known.
-    pub problem: Option<String>,
-}
-
 /// Runs a `Tool` for one call. Implemented by [`crate::execute`], used by the gateway.
 #[async_trait]
 pub trait ToolExecutor: Send + Sync {
@@ -111,7 +100,7 @@ pub trait ToolExecutor: Send + Sync {
     /// `rules`: what was used under other rules is not used again.
     fn keep_warm(&self, _tools: &[Arc<crate::desired::Tool>], _revision: &str, _rules: &Arc<PolicySet>) {}
     /// What there is of each tool that wants any.
-    fn warm(&self) -> BTreeMap<ResourceId, WarmPool> {
+    fn warm(&self) -> BTreeMap<ResourceId, WarmStatus> {
         BTreeMap::new()
     }
 }

@@ -8,6 +8,7 @@ use super::Reconciler;
 use super::whole::Published;
 use crate::desired::Tool;
 use crate::live::AheadId;
+use crate::resource::ResourceId;
 
 impl Reconciler {
     /// Has containers of what is served wait for calls.
@@ -31,6 +32,16 @@ impl Reconciler {
             // What is not wanted any more is dropped from the inventory when it is seen gone.
             self.look();
         }
+    }
+
+    /// What waits for calls of this tool is of an image that was made anew: it goes, and comes again with the
+    /// next catalog.
+    pub(super) fn renew_ahead(&mut self, tool: &ResourceId) {
+        let Some(published) = self.published.as_ref().filter(|_| self.ahead) else { return };
+        let others = published.tools.iter().map(|ready| &ready.tool);
+        let others: Vec<Arc<Tool>> =
+            others.filter(|other| other.warm > 0 && other.id != *tool).cloned().collect();
+        self.ports.executor.keep_warm(&others, &published.revision.to_string(), &self.policies);
     }
 
     /// Drops what nobody wants and certainly nothing is there for; whether there was any.

@@ -177,8 +177,8 @@ impl Reconciler {
             Ok(()) => {
                 self.built.insert(image);
                 self.backoff.succeeded(id);
-                if id.kind == crate::resource::Kind::Tool {
-                    self.rebuild.remove(id);
+                if id.kind == Kind::Tool && self.rebuild.remove(id) {
+                    self.renew_ahead(id);
                 }
                 self.publish().await;
             }

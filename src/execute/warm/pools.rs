@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use crate::desired::Tool;
 use crate::policy::Principal;
-use crate::ports::{Run, WarmPool};
+use crate::ports::Run;
 use crate::resource::ResourceId;
 use crate::resource::tool::Isolation;
+use crate::status::WarmStatus;
 pub(super) use pool::{Begin, Key, Lives, Next, Taken, Used};
 use pool::{Pool, Waiting};
 
@@ -268,13 +269,13 @@ impl<C: Lives> Pools<C> {
     }
 
     /// How each pool is.
-    pub(super) fn seen(&self) -> BTreeMap<ResourceId, WarmPool> {
+    pub(super) fn seen(&self) -> BTreeMap<ResourceId, WarmStatus> {
         let full = self.total() >= self.most;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let seen = |pool: &Pool<C>| {
             let bound = || format!("the daemon allows {} containers to wait in all (`max-warm`)", self.most);
             let bound = (full && pool.missing() > 0).then(bound);
-            WarmPool {
+            WarmStatus {
                 wanted: pool.tool.warm,
                 waiting: count(pool.waiting.len()),
                 starting: count(pool.starting),

@@ -46,6 +46,18 @@ fn starts(crib: &Crib, daemon: &Daemon) -> Vec<String> {
     records.iter().map(|record| record["start"].as_str().unwrap_or("-").to_owned()).collect()
 }
 
+/// Says how many wait.
+fn told(crib: &Crib, daemon: &Daemon) {
+    let status = crib.env.run(&["status", "--admin", daemon.admin_address()]);
+    assert!(
+        status.stdout.contains("Tool/say: 2 of 2 wait for calls, 0 start, 0 serve one"),
+        "{}",
+        status.all()
+    );
+    let why = crib.env.run(&["why", "say", "--admin", daemon.admin_address()]);
+    assert!(why.stdout.contains("its containers are started ahead: 2 of 2 wait"), "{}", why.all());
+}
+
 #[test]
 fn calls_find_a_container_that_waits_and_another_takes_its_place() {
     let crib = Crib::new();
@@ -67,6 +79,7 @@ fn calls_find_a_container_that_waits_and_another_takes_its_place() {
         assert_eq!(words[2], "[secret]", "{result}");
         (words[0].clone(), words[1].clone())
     };
+    told(&crib, &daemon);
     let (word, host) = said(&daemon);
     assert!(word == "first" && before.iter().any(|id| id.starts_with(&host)), "{host}: {before:?}");
     assert_eq!(text(&call(&daemon, "plain", json!({}))), "plain\n");
@@ -162,9 +175,7 @@ fn a_container_serves_again_whom_it_may_and_holds_nothing_of_before() {
     };
     // All may share one of a tool.
     let first = said(&ada, "ours");
-    wait_for("the same container again", STARTED, || {
-        (said(&eve, "ours") == first && said(&ada, "ours") == first).then_some(())
-    });
+    assert_eq!((said(&eve, "ours"), said(&ada, "ours")), (first.clone(), first));
 
     // Of a principal, only its own.
     let hers = said(&ada, "mine");
