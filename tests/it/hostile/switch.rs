@@ -18,7 +18,7 @@ use crate::git::repo::git;
 use crate::support::{Daemon, TestEnv};
 
 /// Builds without optimisation are too slow for all of them.
-const REVISIONS: usize = if cfg!(debug_assertions) { 50 } else { 1_000 };
+const REVISIONS: usize = if cfg!(debug_assertions) { 100 } else { 1_000 };
 /// More than one page has.
 const TOOLS: usize = 1_001;
 /// Clients of each era that list, that call, and that follow.
