@@ -72,8 +72,11 @@ pub fn scan(text: &str) -> Vec<Mark> {
 /// The text with everything that cannot be seen written out: `<U+200B>`. Line ends and tabs stay.
 pub fn reveal(text: &str) -> String {
     let mut revealed = String::with_capacity(text.len());
+    let mut before = None;
     for c in text.chars() {
-        if hidden::invisible(c) && !matches!(c, '\u{fe0e}' | '\u{fe0f}') {
+        let chooses = matches!(c, '\u{fe0e}' | '\u{fe0f}') && hidden::needed(before, c, None);
+        before = Some(c);
+        if hidden::invisible(c) && !chooses {
             // Writing to a string cannot fail.
             let _ = write!(revealed, "<U+{:04X}>", u32::from(c));
         } else {

@@ -54,7 +54,7 @@ fn pictograph(c: char) -> bool {
 }
 
 /// Whether an invisible character does what it is there for.
-fn needed(before: Option<char>, c: char, after: Option<char>) -> bool {
+pub(super) fn needed(before: Option<char>, c: char, after: Option<char>) -> bool {
     let both = |is: fn(char) -> bool| before.is_some_and(is) && after.is_some_and(is);
     match c {
         '\u{200c}' => both(joining),

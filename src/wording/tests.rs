@@ -171,6 +171,12 @@ fn marks_are_bounded() {
     assert!(scan(&long)[0].shown.chars().count() < 1000);
 }
 
+#[test]
+fn a_selector_that_selects_nothing_is_written_out() {
+    assert_eq!(reveal("\u{2764}\u{fe0f} a\u{fe0f}"), "\u{2764}\u{fe0f} a<U+FE0F>");
+    assert_eq!(scan("\u{fe0e}")[0].shown, "<U+FE0E>");
+}
+
 proptest! {
     #[test]
     fn any_text_can_be_scanned(text in ".{0,200}") {
