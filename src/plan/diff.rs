@@ -186,8 +186,9 @@ pub(super) fn on_runner(
         let key = UpstreamKey { server: server.id.name.clone(), instance: instance.id.clone() };
         input.connected.contains(&key)
     };
-    let (none, any) = (Demand::default(), UpstreamKey::any_of(server));
-    let demand = input.demand.get(&any).unwrap_or(&none);
+    let none = Demand::default();
+    let elastic = server.scale.is_elastic();
+    let demand = elastic.then(|| input.demand.get(&UpstreamKey::any_of(server))).flatten().unwrap_or(&none);
     let mut usable: Vec<&Instance> =
         own.iter().filter(usable).filter(|it| connected(it) || it.adoptable).copied().collect();
     // Those that answer before those that may, and those in use before all.
@@ -215,7 +216,7 @@ pub(super) fn on_runner(
     if wanted == 0 {
         start::ahead(input, server, workload, plan);
     }
-    let reason = if server.scale.is_elastic() { "not needed" } else { "superseded" };
+    let reason = if elastic { "not needed" } else { "superseded" };
     start::stop_all(input, server, &rest, reason, &adopted, plan);
     match adopted.first() {
         Some(first) if !ready => Standing::After(*first),

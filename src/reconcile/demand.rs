@@ -180,25 +180,21 @@ impl Reconciler {
             self.save_inventory();
         }
         for serving in self.serving.values_mut() {
-            if matches!(serving.server.location, Location::Remote { .. }) {
+            let agree = serving.server.scale.is_elastic() == serving.key.is_any();
+            if agree || matches!(serving.server.location, Location::Remote { .. }) {
                 continue;
             }
-            let any = UpstreamKey::any_of(&serving.server);
-            match (serving.server.scale.is_elastic(), serving.key.is_any()) {
-                (true, false) => {
-                    self.ports.prober.admit(&any, &serving.key);
-                    serving.key = any;
+            if serving.key.is_any() {
+                let digest = serving.server.digests.workload;
+                let own =
+                    |(key, of): &(&UpstreamKey, &Digest)| key.server == serving.key.server && **of == digest;
+                if let Some((one, _)) = self.members.iter().find(own) {
+                    serving.key = one.clone();
                 }
-                (false, true) => {
-                    let digest = serving.server.digests.workload;
-                    let own = |(key, of): &(&UpstreamKey, &Digest)| {
-                        key.server == serving.key.server && **of == digest
-                    };
-                    if let Some((one, _)) = self.members.iter().find(own) {
-                        serving.key = one.clone();
-                    }
-                }
-                (true, true) | (false, false) => {}
+            } else {
+                let any = UpstreamKey::any_of(&serving.server);
+                self.ports.prober.admit(&any, &serving.key);
+                serving.key = any;
             }
         }
         self.remember_offers();
@@ -259,10 +255,9 @@ impl Reconciler {
 
     /// An instance answered, and what it offers is published.
     pub(super) fn admit(&mut self, key: &UpstreamKey) {
-        let Some(serving) = self.serving.get(&key.server).filter(|serving| serving.key.is_any()) else {
-            return;
-        };
-        let any = serving.key.clone();
+        // Also where one always runs: a call that waits may have come before that was said.
+        let Some(serving) = self.serving.get(&key.server).filter(|_| self.serves(key)) else { return };
+        let any = UpstreamKey::any_of(&serving.server);
         self.ports.prober.admit(&any, key);
         for (_, answer) in self.wakes.extract_if(.., |(wanted, _)| *wanted == any) {
             // Nobody waits any more: the call was cancelled.
@@ -297,7 +292,8 @@ impl Reconciler {
     /// What becomes of a call; none while that is not known.
     fn fate(&self, any: &UpstreamKey, plan: &Plan) -> Option<Result<(), Unmet>> {
         let Some(server) = self.version(any) else { return Some(Err(Unmet::Replaced)) };
-        if self.members(server).next().is_some() {
+        let connected = self.ports.prober.connected();
+        if self.members(server).any(|key| connected.contains(key)) {
             return Some(Ok(()));
         }
         let id = &server.id;

@@ -64,7 +64,7 @@ pub(crate) fn ask(daemon: &Daemon, method: &str, params: Value) -> Value {
 
 pub(crate) fn ask_at(url: &str, method: &str, mut params: Value) -> Value {
     params["_meta"] = meta();
-    let name = params["name"].as_str().map(str::to_owned);
+    let name = params["name"].as_str().or(params["uri"].as_str()).map(str::to_owned);
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     post(url, method, name, body.to_string())
 }
