@@ -239,6 +239,10 @@ impl Reconciler {
                 }
             }
             Err(Failed { cancelled: true, .. }) => {}
+            // Nobody wants that version any more: what became of it says nothing of the one that is wanted.
+            Err(Failed { instance, .. }) if self.current(&id.name, digest).is_none() => {
+                self.broken.extend(instance.map(|instance| (instance.id, Fault::Silent)));
+            }
             Err(Failed { error, instance, .. }) => {
                 self.broken.extend(instance.map(|instance| (instance.id, Fault::Silent)));
                 // Somebody may have removed the image: it is looked for again.
