@@ -30,6 +30,7 @@ mod stream;
 mod subscribers;
 mod switch;
 mod validate;
+mod warm;
 
 use report::Report;
 
@@ -50,6 +51,7 @@ fn main() {
         ("peers", peers::measure),
         ("search", search::measure),
         ("policy", policy::measure),
+        ("warm", warm::measure),
         ("memory", memory::measure),
         ("subscribers", subscribers::measure),
         ("switch", switch::measure),
