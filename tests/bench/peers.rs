@@ -62,7 +62,8 @@ impl Peer {
         let (address, folder) = (free_address(), tempfile::tempdir().unwrap());
         let script = format!("{}/tests/bench/peers/{name}.py", env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(root.join(name).join("bin/python"));
-        command.args([&script, &format!("http://{backend}/mcp"), &address.port().to_string()]);
+        // Not with its own folder among those of modules: scripts have the names of what they import.
+        command.args(["-P", &script, &format!("http://{backend}/mcp"), &address.port().to_string()]);
         command.arg(folder.path()).stdout(Stdio::piped());
         let mut child = spawn(&mut command);
         let mut line = String::new();
@@ -210,7 +211,8 @@ impl Measuring {
     fn new(mut way: Way) -> Self {
         let mut client = way.client();
         let (names, _) = list(&mut client);
-        assert_eq!(names.len(), TOOLS, "{} lists all tools", way.name);
+        // Some have tools of their own as well.
+        assert!(names.len() >= TOOLS, "{} lists {} tools", way.name, names.len());
         way.tools = names.into_iter().filter(|name| name.ends_with("echo0")).collect();
         let lists = (0..LISTS).map(|_| list(&mut client).1).collect();
         Self { way, one: Vec::new(), many: Vec::new(), lists }
