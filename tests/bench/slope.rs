@@ -22,6 +22,9 @@ const REVISIONS: usize = 20;
 const GOAL_KIB: u64 = 100;
 /// After a round, before memory is read: what ends needs a moment.
 const REST: Duration = Duration::from_millis(500);
+/// After each half: longer than catalogs are kept after they were replaced, so that what is read then is
+/// what stays. The next revision lets go of them.
+const RETENTION: Duration = Duration::from_secs(61);
 const TOOLS: usize = 100;
 
 pub(crate) fn measure(report: &mut Report) {
@@ -29,12 +32,19 @@ pub(crate) fn measure(report: &mut Report) {
     let fixture = Fixture::new(TOOLS, &[]);
     let daemon = Daemon::start(fixture.path(), TOOLS);
     let mut resident = Vec::new();
-    for at in 0..rounds {
-        round(&daemon, &fixture, at);
+    let mut half = |from: usize| {
+        for at in from..from + rounds / 2 {
+            round(&daemon, &fixture, at);
+            std::thread::sleep(REST);
+            resident.push(daemon.resident());
+        }
+        std::thread::sleep(RETENTION);
+        revise(&daemon, &fixture, &format!("after round {from}"));
         std::thread::sleep(REST);
         resident.push(daemon.resident());
-    }
-    let (middle, last) = (resident[rounds / 2 - 1], resident[rounds - 1]);
+        daemon.resident()
+    };
+    let (middle, last) = (half(0), half(rounds / 2));
     let growth = last.saturating_sub(middle) / (rounds - rounds / 2) as u64;
     let shown: Vec<String> = resident.iter().map(|kib| format!("{:.1}", mib(*kib))).collect();
     report.row(
@@ -70,12 +80,14 @@ fn round(daemon: &Daemon, fixture: &Fixture, at: usize) {
     for _ in 0..SUBSCRIPTIONS {
         drop(stream::follow(daemon.mcp));
     }
-    let mut client = daemon.client(Era::Modern);
     for n in 0..REVISIONS {
-        let mark = format!("revision {n} of round {at}");
-        fixture.stage(&[(file_of(0), tool(0, &mark))]).apply();
-        while !String::from_utf8_lossy(&client.request("tools/list", None, json!({})).unwrap())
-            .contains(&mark)
-        {}
+        revise(daemon, fixture, &format!("revision {n} of round {at}"));
     }
+}
+
+/// Commits a revision, and waits until it is listed.
+fn revise(daemon: &Daemon, fixture: &Fixture, mark: &str) {
+    let mut client = daemon.client(Era::Modern);
+    fixture.stage(&[(file_of(0), tool(0, mark))]).apply();
+    while !String::from_utf8_lossy(&client.request("tools/list", None, json!({})).unwrap()).contains(mark) {}
 }
