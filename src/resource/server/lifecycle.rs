@@ -10,6 +10,8 @@ use crate::resource::Period;
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields, transform = crate::resource::shape::or_running)]
 pub struct Lifecycle {
+    /// Whether it runs from the revision that declares it on, or from the first call on.
+    ///
     /// Default: always.
     #[schemars(default)]
     pub mode: Running,
