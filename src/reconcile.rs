@@ -17,6 +17,7 @@
 //! something changed is thrown away; the last good catalog is served whatever fails.
 
 mod ahead;
+mod ask;
 pub mod backoff;
 mod demand;
 mod down;
@@ -25,9 +26,12 @@ mod health;
 pub mod job;
 mod lend;
 mod launch;
+mod look;
 mod read;
 mod rehearse;
 mod report;
+mod rest;
+mod running;
 mod serve;
 mod settle;
 pub mod survey;
@@ -39,8 +43,6 @@ mod wake;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +50,6 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use crate::catalog::ReadyTool;
 use crate::contract::Report;
@@ -63,12 +64,13 @@ use crate::ports::{
 };
 use crate::resource::signers::Signature;
 use crate::resource::{Digest, Name, ResourceId, Revision};
-use crate::status::{PassStatus, Status, Timestamp};
-use crate::telemetry::progress;
+use crate::status::Status;
+pub use ask::Ask;
 use backoff::Backoff;
 use job::{Done, Key};
 pub use read::rules_of;
 use rehearse::Rehearsal;
+use running::{Jobs, Running};
 use serve::Serving;
 pub use trigger::Cause;
 
@@ -104,30 +106,6 @@ pub enum Event {
     /// A person asks.
     Ask(Ask),
 }
-
-/// What a person may ask of the loop, and where the answer goes.
-pub enum Ask {
-    /// Fetch and converge now; `rebuild` forces one resource's build and restart. Answered at once,
-    /// or with `wait` when nothing is left to do.
-    Reconcile {
-        rebuild: Option<ResourceId>,
-        wait: bool,
-        answer: oneshot::Sender<Result<(), String>>,
-    },
-    /// The plan as the next step would apply it.
-    Plan(oneshot::Sender<PlanView>),
-    /// Lets the plan with this hash prune above the budget.
-    Approve(Digest),
-    Suspend(bool),
-    /// The volumes there are, and what declares them.
-    Volumes(oneshot::Sender<Vec<volume::KnownVolume>>),
-    /// Removes a volume that nothing declares, with its data.
-    DeleteVolume(desired::VolumeId, volume::Answer),
-    /// What the locks of everything that is served would hold, without what registries know.
-    Survey(oneshot::Sender<Vec<survey::Surveyed>>),
-}
-
-type Jobs = FuturesUnordered<Pin<Box<dyn Future<Output = (Key, Done)> + Send>>>;
 
 /// The loop and all it knows.
 #[expect(
@@ -227,13 +205,6 @@ pub struct Reconciler {
     stale: bool,
     /// Whether containers are started ahead of calls: by whoever stays.
     ahead: bool,
-}
-
-/// A job under way.
-struct Running {
-    cancel: CancellationToken,
-    /// The digest it works for, when it works for one.
-    digest: Option<Digest>,
 }
 
 impl Reconciler {
@@ -417,183 +388,5 @@ impl Reconciler {
             Event::Return(instance) => self.take_back(instance),
             Event::Ask(ask) => self.asked(ask),
         }
-    }
-
-    fn asked(&mut self, ask: Ask) {
-        match ask {
-            Ask::Reconcile { rebuild, wait, answer } => {
-                if let Some(id) = rebuild {
-                    self.backoff.forgive(&id);
-                    self.rehearsals.remove(&id);
-                    self.rebuild.insert(id);
-                }
-                self.correct_next = true;
-                self.forget_withdrawn();
-                self.fetch(Cause::Asked);
-                if wait {
-                    self.waiting.push(answer);
-                } else {
-                    drop(answer.send(Ok(())));
-                }
-            }
-            Ask::Plan(answer) => {
-                let plan = self.plan.as_ref().map_or_else(|| self.plan_now().view(), Plan::view);
-                drop(answer.send(plan));
-            }
-            Ask::Volumes(answer) => drop(answer.send(self.known_volumes())),
-            Ask::DeleteVolume(id, answer) => self.delete_volume(id, answer),
-            Ask::Survey(answer) => drop(answer.send(self.surveyed())),
-            Ask::Approve(hash) => {
-                self.approved = Some(hash);
-                self.inventory.rebuilt = false;
-                self.look();
-            }
-            Ask::Suspend(suspended) => {
-                self.suspended = suspended;
-                if !suspended {
-                    self.fetch(Cause::Asked);
-                }
-                self.stale = true;
-            }
-        }
-    }
-
-    /// When nothing is left to do: the pass ends, and those who wait for that are answered.
-    fn rest(&mut self) {
-        if !self.jobs.is_empty() {
-            return;
-        }
-        self.pass_gate();
-        self.publish_status();
-        let failed: Vec<String> = self
-            .status
-            .resources
-            .iter()
-            .filter(|(_, status)| status.ready() == Some(false))
-            .map(|(id, _)| id.to_string())
-            .collect();
-        if let Some((took, steps, failures)) = self.pass.end(&*self.ports.clock) {
-            let result = match (self.source_error.is_some() || failures > 0, steps) {
-                (true, _) => "failed",
-                (false, 0) => "unchanged",
-                (false, _) => "applied",
-            };
-            tracing::debug!(result, steps, took_ms = took.as_millis(), "pass ended");
-            self.status.last_pass = Some(PassStatus {
-                revision: self.status.attempted.clone(),
-                finished: Timestamp(self.ports.clock.now().as_secs()),
-                milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-                result: result.to_owned(),
-                steps,
-                failed: failures,
-            });
-            self.stale = true;
-            self.ports.publisher.quiet(Some((result, took)));
-        }
-        for waiting in self.waiting.drain(..) {
-            let answer = match (&self.source_error, failed.is_empty()) {
-                (Some(error), _) => Err(error.chain()),
-                (None, true) => Ok(()),
-                (None, false) => Err(format!("not ready: {}", failed.join(", "))),
-            };
-            drop(waiting.send(answer));
-        }
-    }
-
-    /// Starts a job unless one with this key is under way.
-    fn spawn(
-        &mut self,
-        key: Key,
-        digest: Option<Digest>,
-        job: impl FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = Done> + Send>>,
-    ) -> bool {
-        if self.running.contains_key(&key) {
-            return false;
-        }
-        let cancel = CancellationToken::new();
-        let shown = key.told().map(progress::work);
-        let work = job(cancel.clone());
-        self.running.insert(key.clone(), Running { cancel, digest });
-        self.jobs.push(match shown {
-            Some(shown) => Box::pin(async move { (key, work.await) }.instrument(shown)),
-            None => Box::pin(async move { (key, work.await) }),
-        });
-        true
-    }
-
-    fn fetch(&mut self, cause: Cause) {
-        if self.suspended && cause != Cause::Asked {
-            return;
-        }
-        tracing::debug!(%cause, "fetching");
-        self.pass.begin(&*self.ports.clock, cause);
-        let ports = self.ports.clone();
-        if !self.spawn(Key::Fetch, None, |_| Box::pin(job::fetch(ports))) {
-            self.fetch_again = true;
-        }
-    }
-
-    /// Observes, and then plans and applies.
-    fn look(&mut self) {
-        if self.desired.is_none() || self.suspended {
-            return;
-        }
-        let (ports, watched) = (self.ports.clone(), self.watched());
-        if !self.spawn(Key::Observe, None, |_| Box::pin(job::observe(ports, watched))) {
-            self.observe_again = true;
-        }
-    }
-
-    /// What an observation asks: also runners that are no longer declared, until nothing of ours is
-    /// left on them.
-    fn watched(&self) -> job::Watched {
-        let former = self.inventory.entries.values().map(|entry| &entry.runner);
-        let former = former.chain(self.inventory.ahead.iter().map(|ahead| &ahead.runner));
-        let runners = self.runners.keys().chain(former).cloned().collect();
-        let desired = self.desired.as_deref();
-        let servers = desired.into_iter().flat_map(|desired| desired.servers.values());
-        let servers = servers.filter_map(|server| match &server.location {
-            desired::Location::Runner(workload) => {
-                Some((workload.runner.clone(), Arc::clone(server.build.as_ref()?)))
-            }
-            desired::Location::Remote { .. } => None,
-        });
-        let tools = desired.into_iter().flat_map(|desired| desired.tools.values());
-        let tools = tools.filter_map(|tool| Some((tool.runner.clone(), Arc::clone(tool.build.as_ref()?))));
-        let builds = servers
-            .chain(tools)
-            .filter(|(runner, build)| !self.built.contains(&(runner.clone(), build.digest)))
-            .collect();
-        let volumes = !self.observed_before || !self.inventory.volumes.is_empty();
-        let ahead = !self.inventory.ahead.is_empty();
-        job::Watched { runners, builds, volumes, ahead, epoch: self.epoch }
-    }
-
-    /// A server said that a list changed, or its connection closed.
-    fn upstream_changed(&mut self, key: UpstreamKey) {
-        let serving = self.serving.get(&key.server);
-        let Some(serving) = serving.filter(|_| self.serves(&key)) else {
-            return self.look();
-        };
-        if !self.ports.prober.connected().contains(&key) {
-            // A stream is there once: an instance that closed it is of no more use.
-            if serving.over_stdio() && !self.broken.contains_key(&key.instance) {
-                self.broken.insert(key.instance.clone(), Fault::Silent);
-                let (id, digest) = (serving.server.id.clone(), serving.server.digests.workload);
-                let text = "the instance closed its connection".to_owned();
-                tracing::warn!(resource = %id, instance = %key.instance, "{text}");
-                self.backoff.crashed(&id, digest, text, self.ports.clock.now());
-            }
-            self.stale = true;
-            return self.look();
-        }
-        self.refresh(key);
-    }
-
-    /// Has a server list again.
-    fn refresh(&mut self, key: UpstreamKey) {
-        let Some(serving) = self.serving.get(&key.server) else { return };
-        let (ports, deadline) = (self.ports.clone(), serving.server.startup_timeout);
-        self.spawn(Key::Refresh(key.clone()), None, |_| Box::pin(job::refresh(ports, key, deadline)));
     }
 }
