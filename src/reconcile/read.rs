@@ -70,6 +70,7 @@ impl Reconciler {
 
     pub(super) async fn read(&mut self, snapshot: Snapshot) -> PortResult<()> {
         let signature = self.verify(&snapshot).await?;
+        is_there(&snapshot)?;
         let snapshot = Arc::new(snapshot);
         let mut manifest = self.manifest(&snapshot).await?;
         if let Some(only) = &self.only {
@@ -284,6 +285,17 @@ impl Reconciler {
     pub(super) fn first_error(&self) -> Option<&PortError> {
         self.source_error.as_ref()
     }
+}
+
+/// A folder that is not there declares nothing, and is still not the wish to remove everything: it was
+/// moved, or its name was mistyped.
+fn is_there(snapshot: &Snapshot) -> PortResult<()> {
+    let Snapshot { revision, path, .. } = snapshot;
+    if path.as_str().is_empty() || snapshot.under(path).next().is_some() {
+        return Ok(());
+    }
+    let hint = "`--path` names the folder that holds the manifests, as seen from the root of the repository";
+    Err(PortError::stalled(format!("there is no folder `{path}` in {revision}")).hint(hint))
 }
 
 /// Puts an answer in its place; whether that changed anything.
