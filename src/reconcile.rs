@@ -124,6 +124,8 @@ pub struct Reconciler {
     /// Every runner that is declared, or was and still holds something of ours.
     runners: BTreeMap<Name, Arc<desired::Runner>>,
     diagnostics: Vec<Diagnostic>,
+    /// The errors among them that were logged.
+    logged: Vec<Diagnostic>,
     source_error: Option<PortError>,
     /// What the signature of the newest revision proves.
     signature: Signature,
@@ -223,6 +225,7 @@ impl Reconciler {
             desired: None,
             runners: BTreeMap::new(),
             diagnostics: Vec::new(),
+            logged: Vec::new(),
             source_error: None,
             signature: Signature::Absent,
             unverified: false,

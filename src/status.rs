@@ -311,6 +311,11 @@ impl ResourceStatus {
     }
 }
 
+/// `1 tool`, `2 tools`: of nouns that take an `s`.
+pub fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// The reasons there are: one word each, the same in status, logs and documents.
 pub mod reason {
     pub const WAITING_FOR_SOURCE: &str = "WaitingForSource";

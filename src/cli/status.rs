@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::render::{Table, cell};
 use super::target::Target;
 use crate::resource::{ResourceId, Revision};
-use crate::status::{ConditionStatus, ConditionType, ResourceStatus, get};
+use crate::status::{ConditionStatus, ConditionType, Counts, ResourceStatus, counted, get};
 
 /// Show what the daemon serves and what is not ready.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,6 @@ fn text(status: &crate::status::Status) -> String {
     let revision =
         |revision: &Option<Revision>| revision.as_ref().map_or("-".to_owned(), ToString::to_string);
     let source = &status.source;
-    let counts = status.catalog;
     let mut lines = vec![
         ("repository", format!("{} {}", source.repo, source.path).trim_end().to_owned()),
         ("served", revision(&status.served)),
@@ -45,13 +44,7 @@ fn text(status: &crate::status::Status) -> String {
     if let Some(who) = &status.signed_by {
         lines.push(("signed by", cell(who)));
     }
-    lines.push((
-        "catalog",
-        format!(
-            "{} tools, {} prompts, {} resources, {} templates (generation {})",
-            counts.tools, counts.prompts, counts.resources, counts.templates, status.generation
-        ),
-    ));
+    lines.push(("catalog", catalog(status)));
     lines.push(("MCP", status.daemon.mcp.clone()));
     if let Some(certificate) = &status.daemon.certificate {
         let problem = certificate.problem.as_deref().map(|why| format!("; a newer one is not used: {why}"));
@@ -63,8 +56,12 @@ fn text(status: &crate::status::Status) -> String {
         lines.push((
             "last pass",
             format!(
-                "{} at {}, {} steps ({} failed), {} ms",
-                pass.result, pass.finished, pass.steps, pass.failed, pass.milliseconds
+                "{} at {}, {} ({} failed), {} ms",
+                pass.result,
+                pass.finished,
+                of(pass.steps, "step"),
+                pass.failed,
+                pass.milliseconds
             ),
         ));
     }
@@ -72,7 +69,7 @@ fn text(status: &crate::status::Status) -> String {
         let state = if registration.ready { "in step" } else { registration.message.as_str() };
         lines.push((
             "registered",
-            cell(&format!("{} tools at {}, {state}", registration.tools, registration.url)),
+            cell(&format!("{} at {}, {state}", of(registration.tools, "tool"), registration.url)),
         ));
     }
     for (tool, warm) in &status.warm {
@@ -100,6 +97,17 @@ fn text(status: &crate::status::Status) -> String {
         text.push_str(&resources(&status.resources).text());
     }
     text
+}
+
+fn catalog(status: &crate::status::Status) -> String {
+    let Counts { tools, prompts, resources, templates } = status.catalog;
+    let counts = [(tools, "tool"), (prompts, "prompt"), (resources, "resource"), (templates, "template")];
+    let counts = counts.map(|(count, noun)| of(count, noun)).join(", ");
+    format!("{counts} (generation {})", status.generation)
+}
+
+fn of(count: u64, noun: &str) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), noun)
 }
 
 /// Resources and their readiness, one row each.

@@ -28,6 +28,7 @@ use crate::policy::admit::Admission;
 use crate::ports::{PortResult, Source};
 use crate::reconcile::rules_of;
 use crate::resource::Revision;
+use crate::status::counted;
 
 /// Rounds of reading: each finds at least one more ignore file, and folders nest no deeper.
 const MAX_ROUNDS: usize = 32;
@@ -129,6 +130,16 @@ impl Found {
         for diagnostic in &self.diagnostics {
             let _ = writeln!(text, "{diagnostic}\n");
         }
+        let revision = match &self.revision {
+            unborn if unborn.commit.bytes().all(|digit| digit == b'0') => {
+                format!("{}, which has no commit yet,", unborn.reference)
+            }
+            revision => revision.to_string(),
+        };
+        let next = match (errors, self.resources) {
+            (0, 0) => "\nhint: `toolcrib init DIR` makes a repository to begin with",
+            _ => "",
+        };
         let judged = match (errors, self.resources) {
             (0, 0) => "no resources".to_owned(),
             (0, resources) => format!("{} valid", counted(resources, "resource")),
@@ -137,12 +148,8 @@ impl Found {
         let warned =
             if warnings == 0 { String::new() } else { format!(", {}", counted(warnings, "warning")) };
         let marked = if worktree { " worktree" } else { "" };
-        text + &format!("{judged}{warned} in {}{marked}\n", self.revision)
+        text + &format!("{judged}{warned} in {revision}{marked}{next}\n")
     }
-}
-
-fn counted(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
 /// The repository around a folder, and the folder inside it.

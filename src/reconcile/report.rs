@@ -13,11 +13,14 @@ use crate::manifest::{Diagnostic, Place};
 use crate::resource::{Kind, Name, ResourceId, Revision};
 use crate::status::{
     self, Condition, ConditionStatus, ConditionType, Counts, DigestStatus, InstanceStatus, ResourceStatus,
-    Timestamp, reason,
+    Timestamp, counted, reason,
 };
 
 /// A statement on its way to being a condition.
 type Finding = (ConditionStatus, &'static str, String);
+
+/// Faults that one revision brings into the log: what a person reads there.
+const MAX_LOGGED: usize = 20;
 
 impl Reconciler {
     /// Publishes how everything is, when that changed since it was last said.
@@ -25,6 +28,7 @@ impl Reconciler {
         if !std::mem::take(&mut self.stale) {
             return;
         }
+        self.log_faults();
         let now = Timestamp(self.ports.clock.now().as_secs());
         let served = self.ports.publisher.current();
         let generation = served.as_ref().map_or(0, |catalog| catalog.generation);
@@ -69,6 +73,23 @@ impl Reconciler {
             status::set(&mut self.status.conditions, condition);
         }
         self.ports.publisher.status(Arc::new(self.status.clone()));
+    }
+
+    /// Logs the errors of the repository that were not logged yet.
+    fn log_faults(&mut self) {
+        let errors: Vec<Diagnostic> =
+            self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).cloned().collect();
+        let new = errors.iter().filter(|error| self.logged.binary_search(error).is_err());
+        for (n, Diagnostic { place, code, message, hint, resource, .. }) in new.enumerate() {
+            if n == MAX_LOGGED {
+                tracing::warn!("there are more faults: `toolcrib status` shows them");
+                break;
+            }
+            let place = place.as_ref().map(tracing::field::display);
+            let resource = resource.as_ref().map(tracing::field::display);
+            tracing::warn!(resource, place, code, hint, "fault: {message}");
+        }
+        self.logged = errors;
     }
 
     /// Everything declared, and everything still served though its declaration is at fault.
@@ -235,7 +256,8 @@ impl Reconciler {
         if let Some(fault) = self.fault(id) {
             let place = fault.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
             let hint = fault.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            return (False, reason::INVALID_MANIFEST, format!("{place}{}{hint}", fault.message));
+            let before = self.meanwhile(id);
+            return (False, reason::INVALID_MANIFEST, format!("{place}{}{hint}{before}", fault.message));
         }
         if let Some(blocked) = self.unknown_runner(id) {
             return (False, reason::RUNNER_UNREACHABLE, blocked);
@@ -249,7 +271,8 @@ impl Reconciler {
         if let Some(wait) = self.backoff.get(id).filter(|wait| wait.what != What::Crash) {
             let hint = wait.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
             let detail = wait.detail.as_ref().map(|detail| format!("\n{}", tail(detail))).unwrap_or_default();
-            return (False, failed(wait.what), format!("{}{hint}{detail}", wait.error));
+            let before = self.meanwhile(id);
+            return (False, failed(wait.what), format!("{}{hint}{before}{detail}", wait.error));
         }
         let desired = self.desired.as_ref();
         if desired.is_some_and(|desired| desired.pending.contains(id)) {
@@ -273,6 +296,16 @@ impl Reconciler {
                 (True, reason::SERVED, "in force".to_owned())
             }
         }
+    }
+
+    /// What is added to a failure of a version, where one before it is served.
+    fn meanwhile(&self, id: &ResourceId) -> &'static str {
+        let served = match id.kind {
+            Kind::Server => self.serving.contains_key(&id.name),
+            Kind::Tool => self.tools.contains_key(&id.name),
+            Kind::Crib | Kind::Runner | Kind::Policy | Kind::Integration | Kind::Toolset => false,
+        };
+        if served { " (the version before is served)" } else { "" }
     }
 
     fn server_ready(&self, id: &ResourceId) -> Finding {
@@ -305,7 +338,7 @@ impl Reconciler {
                     (Some(why), _) => (False, reason::UNPUBLISHABLE, why.clone()),
                     (None, Some(judged)) => (True, reason, judged.message(id.name.as_str())),
                     (None, None) => {
-                        let listed = format!("{} tools listed", serving.offer.tools.len());
+                        let listed = format!("{} listed", counted(serving.offer.tools.len(), "tool"));
                         let why = resting.map(|server| format!("; {}", self.why_idle(&server)));
                         (True, reason, listed + why.as_deref().unwrap_or_default())
                     }
@@ -347,13 +380,28 @@ impl Reconciler {
         }
     }
 
+    /// That the newest revision is served, and how much of it is not ready.
+    fn served_but(&self) -> String {
+        let resources = &self.status.resources;
+        let waiting = resources.values().filter(|status| status.ready() == Some(false)).count();
+        let but = match waiting {
+            0 => String::new(),
+            1 => "; 1 resource is not ready".to_owned(),
+            several => format!("; {several} resources are not ready"),
+        };
+        format!("the newest revision is served{but}")
+    }
+
     fn daemon_findings(&self) -> Vec<(ConditionType, Finding)> {
         use ConditionStatus::{False, True};
         let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
         let withdrawn = self.inventory.withdrawn.as_ref();
         let ready = match (self.first_error(), &self.desired) {
             (Some(error), _) if self.unverified => (False, reason::VERIFICATION_FAILED, error.chain()),
-            (Some(error), _) => (False, reason::FETCH_FAILED, error.chain()),
+            (Some(error), _) => {
+                let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+                (False, reason::FETCH_FAILED, error.chain() + &hint)
+            }
             (None, _) if self.refused => {
                 let first = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
                 let message = first.map(|first| first.message.clone()).unwrap_or_default();
@@ -369,9 +417,9 @@ impl Reconciler {
                 (False, reason::WAITING_FOR_OTHERS, format!("{} is {}", desired.revision, self.awaits()))
             }
             (None, Some(_)) if errors > 0 => {
-                (False, reason::INVALID_MANIFEST, format!("{errors} errors; the rest is served"))
+                (False, reason::INVALID_MANIFEST, format!("{}; the rest is served", counted(errors, "error")))
             }
-            (None, Some(_)) => (True, reason::SERVED, "the newest revision is served".to_owned()),
+            (None, Some(_)) => (True, reason::SERVED, self.served_but()),
         };
         let moving = if self.running.is_empty() {
             (False, reason::IDLE, String::new())

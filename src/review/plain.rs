@@ -12,6 +12,7 @@ use super::{
     Review,
 };
 use crate::manifest::Place;
+pub(super) use crate::status::counted as count;
 use crate::wording::{self, reveal};
 
 /// Names told of one role; the rest is counted.
@@ -28,7 +29,7 @@ pub fn render(review: &Review) -> String {
         );
         for error in &review.errors.items {
             let place = error.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-            let _ = writeln!(out, "  ! {}{}[{}]", line(&place), line(&error.message), error.code);
+            let _ = writeln!(out, "  ! {}{} [{}]", line(&place), line(&error.message), error.code);
         }
         more(&mut out, review.errors.more);
         if review.summary.refused {
@@ -51,10 +52,6 @@ pub fn render(review: &Review) -> String {
 /// One line, with what is invisible written out.
 pub(super) fn line(text: &str) -> String {
     reveal(text).replace(['\n', '\r', '\t'], " ")
-}
-
-pub(super) fn count(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn more(out: &mut String, more: usize) {
