@@ -145,7 +145,7 @@ fn name(key: &UpstreamKey) -> String {
 
 fn not_greeted(key: &UpstreamKey, error: GreetError) -> PortError {
     let failed = format!("failed to connect to {}", name(key));
-    let logs = format!("see `toolcrib logs {}`", key.server);
+    let logs = format!("see `toolcrib logs server/{}`", key.server);
     match error {
         GreetError::NotModern(cause) => PortError::retry(failed).caused_by(cause),
         GreetError::Version(_) => PortError::stalled(failed)
@@ -172,7 +172,7 @@ fn asks(key: &UpstreamKey) -> String {
 
 fn not_listed(key: &UpstreamKey, error: ListError) -> PortError {
     let failed = format!("failed to list what {} offers", name(key));
-    let logs = format!("see `toolcrib logs {}`", key.server);
+    let logs = format!("see `toolcrib logs server/{}`", key.server);
     match &error {
         ListError::Call { source: CallError::Lacks(_), .. } => {
             PortError::retry(failed).hint(asks(key)).caused_by(error)

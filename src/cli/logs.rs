@@ -18,11 +18,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Show the last standard error of a resource, or the log of its failed build.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  toolcrib logs server/weather")]
+#[command(after_help = "Examples:
+  toolcrib logs server/weather
+  toolcrib logs tool/report")]
 pub(super) struct Logs {
-    /// Which resource.
-    #[arg(value_name = "KIND/NAME")]
+    /// Which resource; a bare name is a server's.
+    #[arg(value_name = "[KIND/]NAME")]
     resource: String,
     #[command(flatten)]
     target: Target,
@@ -30,7 +31,7 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
-        let id = resource(&self.resource)?;
+        let id = server_or(&self.resource)?;
         let client = self.target.changes(context).await?;
         let path = format!("/api/v1/logs/{}/{}", id.kind, id.name);
         let bytes = client.bytes(Method::GET, &path, Bytes::new(), TIMEOUT).await?;
@@ -48,11 +49,19 @@ impl Logs {
     }
 }
 
+/// A resource as typed; a bare name is a server's.
+///
+/// # Errors
+/// When it is neither.
+pub(super) fn server_or(text: &str) -> CliResult<ResourceId> {
+    if text.contains('/') { resource(text) } else { resource(&format!("server/{text}")) }
+}
+
 /// A resource as typed: `server/weather`.
 ///
 /// # Errors
 /// When it is not one.
-pub(super) fn resource(text: &str) -> CliResult<ResourceId> {
+fn resource(text: &str) -> CliResult<ResourceId> {
     ResourceId::parse(text).ok_or_else(|| {
         CliError::usage(format!("`{text}` does not name a resource"))
             .hint("write KIND/NAME, such as server/weather")

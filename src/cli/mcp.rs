@@ -158,7 +158,7 @@ async fn stream(mut answer: Answer, hear: &mut dyn FnMut(&Value)) -> CliResult<V
         }
     }
     Err(CliError::failure("the answer ended without a result")
-        .hint("`toolcrib logs` shows what the server said"))
+        .hint("`toolcrib logs server/NAME` shows what the server said"))
 }
 
 fn broken() -> CliError {

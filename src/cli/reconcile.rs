@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
-use super::logs::resource;
+use super::logs::server_or;
 use super::target::Target;
 use crate::admin::{ReconcileReply, ReconcileRequest};
 
@@ -49,7 +49,7 @@ pub(super) struct Reconcile {
 
 impl Reconcile {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
-        let rebuild = self.rebuild.as_deref().map(rebuilt).transpose()?;
+        let rebuild = self.rebuild.as_deref().map(server_or).transpose()?;
         let client = self.target.changes(context).await?;
         if self.suspend || self.resume {
             let path = if self.suspend { "/api/v1/suspend" } else { "/api/v1/resume" };
@@ -76,8 +76,4 @@ impl Reconcile {
 fn approved(text: &str) -> Result<crate::resource::Digest, String> {
     crate::resource::Digest::parse(text)
         .ok_or_else(|| "expected `sha256:` and 64 hex digits, as `toolcrib plan` shows it".to_owned())
-}
-
-fn rebuilt(text: &str) -> CliResult<crate::resource::ResourceId> {
-    if text.contains('/') { resource(text) } else { resource(&format!("server/{text}")) }
 }

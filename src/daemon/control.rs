@@ -71,6 +71,10 @@ impl Control for DaemonControl {
     async fn plan(&self) -> PortResult<PlanView> {
         let plan = self.ask(Ask::Plan).await?;
         let revision = self.status().attempted.as_ref().map(ToString::to_string);
+        if revision.is_none() {
+            return Err(PortError::retry("no revision was read yet")
+                .hint("`toolcrib status` says what is waited for"));
+        }
         Ok(view(&plan, revision))
     }
 
@@ -91,7 +95,7 @@ impl Control for DaemonControl {
             message: match (&ended, wait) {
                 (Err(why), _) => why.clone(),
                 (Ok(()), true) => "everything that is declared is served".to_owned(),
-                (Ok(()), false) => "asked for".to_owned(),
+                (Ok(()), false) => "asked for: `toolcrib status` shows what comes of it".to_owned(),
             },
         })
     }
@@ -108,7 +112,7 @@ impl Control for DaemonControl {
             }
         }
         if let Some(failure) = self.published.failures.load().get(resource) {
-            text.push_str(failure);
+            text.extend(["==> what failed last\n", failure]);
         }
         Ok(text)
     }

@@ -231,7 +231,7 @@ fn the_command_tells_before_the_commit_and_leaves_nothing() {
       </testsuite>
       <testsuite name="Server/broken" tests="1" failures="0" errors="1">
         <testcase classname="Server/broken" name="starts">
-          <error message="failed to connect to server `broken`: the server is not there: it ended, or closed its output; see `toolcrib logs broken`"/>
+          <error message="failed to connect to server `broken`: the server is not there: it ended, or closed its output; see `toolcrib logs server/broken`"/>
         </testcase>
       </testsuite>
     </testsuites>

@@ -172,7 +172,7 @@ fn a_server_that_does_not_come_up_says_why_at_once_and_is_tried_again_by_the_nex
     let failed = call(&daemon, "weather_echo", json!({"text": "x"}));
     assert_eq!(failed["isError"], true, "{failed}");
     assert!(text(&failed).starts_with("server `weather`: it could not be started: "), "{failed}");
-    assert!(text(&failed).contains("toolcrib logs weather"), "{failed}");
+    assert!(text(&failed).contains("toolcrib logs server/weather"), "{failed}");
     wait_for_reason(&noted.env, &daemon, "Server/weather", "StartFailed");
     assert_eq!(text(&call(&daemon, "greet", json!({"name": "you"}))), "hello you\n");
     assert_eq!(names(&daemon), TOOLS, "it stays listed");
