@@ -61,13 +61,13 @@ impl Schemas {
         for (n, error) in validator.iter_errors(arguments).take(MAX_FAULTS).enumerate() {
             let separator = if n > 0 { "; " } else { "" };
             let place = match error.instance_path().as_str() {
-                "" => "the arguments",
-                place => place,
+                "" => String::new(),
+                place => format!("`{place}`: "),
             };
             // The value is masked: it may be long, and it may be a secret.
             let fault = error.masked_with("the value").to_string();
             let fault: String = fault.chars().take(MAX_FAULT).collect();
-            let _ = write!(message, "{separator}`{place}`: {fault}");
+            let _ = write!(message, "{separator}{place}{fault}");
         }
         Err(SchemaError::Arguments(message))
     }

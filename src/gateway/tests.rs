@@ -252,7 +252,7 @@ async fn arguments_of_a_tool_are_checked_before_it_runs() {
     let said: Value = serde_json::from_str(&result).expect("JSON");
     assert_eq!(said["content"][0]["text"], format!("greet {{\"city\":\"Oslo\"}} {}", revision(1)));
     for (arguments, message) in [
-        ("{}", "`the arguments`: \"city\" is a required property"),
+        ("{}", "\"city\" is a required property"),
         (r#"{"city":7}"#, "`/city`: the value is not of type \"string\""),
     ] {
         let params = format!("{{\"name\":\"greet\",\"arguments\":{arguments}}}");

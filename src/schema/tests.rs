@@ -11,14 +11,11 @@ fn faults_name_their_place() {
         "required":["city"],"additionalProperties":false,"$defs":{"n":{"type":"integer"}}}"##;
     let cases = [
         (json!({"city": "Oslo", "days": 2}), ""),
-        (json!({"days": 2}), "`the arguments`: \"city\" is a required property"),
+        (json!({"days": 2}), "\"city\" is a required property"),
         (json!({"city": 7}), "`/city`: the value is not of type \"string\""),
         (json!({"city": "Oslo", "days": 1.5}), "`/days`: the value is not of type \"integer\""),
         (json!({"city": "Amsterdam"}), "`/city`: the value is longer than 5 characters"),
-        (
-            json!({"city": "Oslo", "x": 1}),
-            "`the arguments`: Additional properties are not allowed ('x' was unexpected)",
-        ),
+        (json!({"city": "Oslo", "x": 1}), "Additional properties are not allowed ('x' was unexpected)"),
     ];
     for (arguments, expected) in cases {
         let found = schemas.check(schema, &arguments);

@@ -240,7 +240,7 @@ fn commands_that_ask_a_daemon() {
 
     $ toolcrib call hello
     error: tool `hello` failed
-      | the arguments do not fit the tool's input schema: `the arguments`: "whom" is a required property
+      | the arguments do not fit the tool's input schema: "whom" is a required property
     hint: `toolcrib tools hello` shows what it takes
     (exit 1)
 
