@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, PlanView};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Repository};
 use crate::convert::listing::Place;
 use crate::http;
 use crate::http::opa::Opa;
@@ -69,7 +69,9 @@ pub struct Banner {
     /// `http://127.0.0.1:7801`, with the real port.
     pub admin: String,
     pub revision: Option<Revision>,
-    /// Published name, owner (`Server/time`) and title or description of each tool.
+    /// How many resources are declared.
+    pub declared: usize,
+    /// Published name, owner (`Server/time`) and description or title of each tool.
     pub tools: Vec<(String, String, String)>,
     pub prompts: usize,
     pub resources: usize,
@@ -148,13 +150,7 @@ pub async fn run(
     let address = config.public_endpoint(addresses.0);
     tasks.spawn(register::keep(Arc::clone(&world.published), registrar, address, ended.clone()));
     let looping = tasks.spawn(reconciler.run(inbox, ended.clone()));
-    tracing::info!(
-        repository = %config.repository,
-        path = %config.path,
-        mcp = %addresses.0,
-        admin = %addresses.1,
-        "following; the first fetch of a remote repository takes a while"
-    );
+    tell_what_is_followed(&config, addresses);
     // The loop takes events from its first moment; there is room for one.
     drop(events.send(Event::Fetch(Cause::Start)).await);
 
@@ -174,6 +170,15 @@ pub async fn run(
     drop(tokio::time::timeout(GRACE, tasks.wait()).await);
     world.store.put(world::CLEAN, b"yes")?;
     Ok(())
+}
+
+/// Says what is followed, and where it will be served.
+fn tell_what_is_followed(config: &Config, (mcp, admin): (SocketAddr, SocketAddr)) {
+    let meanwhile = match config.repository {
+        Repository::Local(_) => "",
+        Repository::Remote(_) => "; the first fetch of a remote repository takes a while",
+    };
+    tracing::info!(repository = %config.repository, path = %config.path, %mcp, %admin, "following{meanwhile}");
 }
 
 /// Takes connections when there is a first catalog: clients that come back to a daemon that was started
@@ -314,6 +319,7 @@ async fn announce(published: &Published, on_ready: Box<dyn FnOnce(&Banner) + Sen
         mcp: status.daemon.mcp.clone(),
         admin: status.daemon.admin.clone(),
         revision: Some(catalog.revision.clone()),
+        declared: status.resources.len(),
         tools: catalog.tools.values().map(tool).collect(),
         prompts: catalog.prompts.len(),
         resources: catalog.resources.len(),
@@ -321,7 +327,7 @@ async fn announce(published: &Published, on_ready: Box<dyn FnOnce(&Banner) + Sen
     });
 }
 
-/// The title of a definition, or the first line of its description.
+/// The first line of a definition's description, or its title.
 fn summary(definition: &str) -> String {
     #[derive(serde::Deserialize)]
     struct Told {
@@ -329,6 +335,6 @@ fn summary(definition: &str) -> String {
         description: Option<String>,
     }
     let told: Option<Told> = serde_json::from_str(definition).ok();
-    let text = told.and_then(|told| told.title.or(told.description)).unwrap_or_default();
+    let text = told.and_then(|told| told.description.or(told.title)).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
 }

@@ -80,7 +80,7 @@ pub fn bind(address: SocketAddr, authenticated: bool) -> PortResult<TcpListener>
         let in_use = cause.kind() == std::io::ErrorKind::AddrInUse;
         let error = PortError::stalled(format!("failed to listen on `{address}`")).caused_by(cause);
         if in_use {
-            error.hint("is another daemon running? choose another port, or 0 for any that is free")
+            error.hint("`toolcrib status` shows a daemon that runs; name another port with --listen and --admin, or 0 for any that is free")
         } else {
             error
         }

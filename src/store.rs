@@ -352,7 +352,7 @@ fn set_aside(path: &Path) -> PortResult<PathBuf> {
 
 fn locked(state: &Path) -> PortError {
     PortError::stalled(format!("another toolcrib uses this state directory: `{}`", state.display()))
-        .hint("stop it, or give this one another --name or --state")
+        .hint("`toolcrib reconcile --wait` has a daemon that runs look now; a second one needs another --name or --state")
 }
 
 fn failed(path: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {

@@ -179,12 +179,16 @@ async fn port(name: &'static str, address: SocketAddr, config: &Config) -> Check
     }) {
         return Check::ok(name, format!("{address} is served by the daemon of this repository"));
     }
-    Check::bad(
-        name,
-        Verdict::Failure,
-        format!("{address} cannot be used: {error}"),
-        "end what listens there, or choose others with --listen and --admin",
-    )
+    let hint = "end what listens there, or choose others with --listen and --admin";
+    let other = Client::tcp(&config.admin.to_string()).get_json::<Status>("/api/v1/status").await;
+    let message = match other {
+        Ok(Status { source, .. }) if address == config.admin => {
+            let followed = format!("{} {}", source.repo, source.path);
+            format!("{address} is served by another daemon, which follows {}", followed.trim_end())
+        }
+        Ok(_) | Err(_) => format!("{address} cannot be used: {error}"),
+    };
+    Check::bad(name, Verdict::Failure, message, hint)
 }
 
 fn state(state: &Path) -> Check {

@@ -148,11 +148,15 @@ fn text(kind: Kind, field: &Field) -> String {
     }
     if !fields.is_empty() {
         let heading = if *one_of { "EXACTLY ONE OF" } else { "FIELDS" };
-        let mut table = Table::new([heading, "TYPE", "DEFAULT", "DESCRIPTION"]);
+        let mut table = Table::new([heading, "TYPE", "DESCRIPTION"]);
         for inner in fields {
-            let default =
-                if inner.required { "required" } else { inner.default.as_deref().unwrap_or_default() };
-            table.row([&inner.name, &inner.kind, default, &reference::first_sentence(&inner.description)]);
+            let default = match (&inner.default, inner.required) {
+                (_, true) => " [required]".to_owned(),
+                (Some(default), false) => format!(" [default: {default}]"),
+                (None, false) => String::new(),
+            };
+            let said = reference::first_sentence(&inner.description) + &default;
+            table.row([&inner.name, &inner.kind, &said]);
         }
         text.push_str(&table.text());
     }

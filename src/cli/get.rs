@@ -18,19 +18,31 @@ use crate::status::{ResourceStatus, Status};
 #[command(after_help = "Examples:
   toolcrib get                   everything
   toolcrib get servers           one kind
+  toolcrib get server weather    the same as server/weather
   toolcrib get server/weather    one resource, with its conditions and instances")]
 pub(super) struct Get {
     /// A kind, or one resource of it.
     #[arg(value_name = "KIND[/NAME]")]
     what: Option<String>,
+    /// One resource of that kind.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
     #[command(flatten)]
     target: Target,
 }
 
 impl Get {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
-        let (kind, name) = self.what.as_deref().map(wanted).transpose()?.unzip();
+        let what = match (self.what, self.name) {
+            (Some(kind), Some(name)) => Some(format!("{kind}/{name}")),
+            (what, _) => what.filter(|what| what != "all"),
+        };
+        let (kind, name) = what.as_deref().map(wanted).transpose()?.unzip();
         let status: Status = self.target.reads(context).get_json("/api/v1/status").await?;
+        if status.attempted.is_none() {
+            return Err(CliError::failure("no revision was read yet")
+                .hint("`toolcrib status` says what is waited for"));
+        }
         if let (Some(kind), Some(name)) = (kind, name.flatten()) {
             let id = ResourceId { kind, name };
             let Some(resource) = status.resources.get(&id) else {

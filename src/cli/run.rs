@@ -75,8 +75,12 @@ fn text(place: &str, banner: &Banner) -> String {
     for (name, owner, description) in banner.tools.iter().take(MAX_LISTED) {
         table.row([name, owner, description]);
     }
-    if table.is_empty() {
-        text.push_str("No tools yet.\n");
+    if banner.declared == 0 {
+        text.push_str(
+            "Nothing is declared here yet. `toolcrib init DIR` makes a repository to begin with; `toolcrib explain` shows what can be declared.\n",
+        );
+    } else if table.is_empty() {
+        text.push_str("No tools yet: `toolcrib status` says what is waited for.\n");
     } else {
         text.push_str(&table.text());
     }
@@ -124,6 +128,8 @@ mod tests {
         );
         assert!(text.contains("tool_0    Server/s   Does\n") && text.contains("and 2 more"), "{text}");
         assert!(text.contains("Server/x    failed to build\n"), "{text}");
-        assert!(super::text("p", &Banner::default()).contains("No tools yet."));
+        assert!(super::text("p", &Banner::default()).contains("`toolcrib init DIR` makes"));
+        let waiting = super::text("p", &Banner { declared: 1, ..Banner::default() });
+        assert!(waiting.contains("No tools yet: `toolcrib status`"), "{waiting}");
     }
 }

@@ -99,7 +99,7 @@ fn owner(tool: &str, loaded: &Loaded, served: Option<&Served>) -> CliResult<Reso
         match nearest(tool, catalog.tools.keys().map(AsRef::as_ref)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint(
-                "tools of servers are known from their locks (`toolcrib lock`) or from a daemon that runs",
+                "tools of servers are known from their locks (`toolcrib lock`), or from a daemon that follows this folder (`--folder DIR` names another)",
             ),
         }
     })

@@ -75,10 +75,13 @@ impl Asked<'_> {
             (Fate::Invalid, format!("`{tool}` is listed for `{user}`, and these arguments do not fit: {why}"))
         } else if judged {
             (Fate::Served, format!("`{tool}` is listed for `{user}`, and this call goes through"))
-        } else {
+        } else if prospect.ruled {
             let answer = format!(
-                "`{tool}` is listed for `{user}`; whether a call goes through depends on its arguments"
+                "`{tool}` is listed for `{user}`; rules are asked about each call: try one with `--arg`"
             );
+            (Fate::Served, answer)
+        } else {
+            let answer = format!("`{tool}` is listed for `{user}`, and no rule is asked about calls");
             (Fate::Served, answer)
         };
         facts.extend(prospect.audited.iter().map(|refusal| self.rule(refusal, "only audited")));

@@ -28,6 +28,8 @@ pub struct Prospect {
     pub audited: Vec<Refusal>,
     /// Why these arguments do not fit.
     pub invalid: Option<String>,
+    /// Whether any rule is asked about calls.
+    pub ruled: bool,
 }
 
 impl Gateway {
@@ -73,6 +75,7 @@ impl Gateway {
             refusing,
             audited,
             invalid: invalid.map(|error| error.to_string()),
+            ruled: rules.asks(),
         })
     }
 }

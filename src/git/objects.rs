@@ -254,5 +254,10 @@ pub(super) fn from_git(operation: impl Into<String>, error: git2::Error) -> Port
     let owner = error.code() == ErrorCode::Owner;
     let invalid = matches!(error.class(), ErrorClass::Invalid | ErrorClass::Config);
     let made = if owner || invalid { PortError::stalled(operation) } else { PortError::retry(operation) };
-    made.caused_by(error)
+    made.caused_by(Told(error))
 }
+
+/// What libgit2 says, without its own numbers of class and code, which tell a person nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message())]
+struct Told(git2::Error);

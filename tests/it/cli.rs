@@ -1,5 +1,6 @@
 //! The command line as people and scripts meet it.
 
+mod astray;
 mod daemon;
 mod diff;
 mod newcomer;
@@ -59,7 +60,7 @@ fn wrong_usage_ends_with_2_and_says_what_next() {
         ),
         (&["status", "--log", "=="], "`log` cannot be used", "hint:"),
         (&["get", "pods"], "`pods` is not a kind", "hint: kinds are"),
-        (&["logs", "weather"], "`weather` does not name a resource", "server/weather"),
+        (&["logs", "Weather!"], "`server/Weather!` does not name a resource", "server/weather"),
         (&["call", "x", "--timeout", "soon"], "`--timeout`", "hint: write 30s"),
         (&["probe"], "required arguments were not provided", "IMAGE|URL|COMMAND"),
         (&["probe", "x", "--timeout", "soon"], "`--timeout`", "hint: write 30s"),

@@ -190,7 +190,7 @@ fn why_tells_what_becomes_of_a_tool_and_by_which_rule() {
         (
             &["deploy"],
             "served",
-            &["depends on its arguments", "Tool/deploy offers it", "on runner `local`", "Toolset/ops"],
+            &["rules are asked about each call", "Tool/deploy offers it", "on runner `local`", "Toolset/ops"],
         ),
         (&["deploy", "--arg", "to=staging"], "served", &["this call goes through"]),
         (
