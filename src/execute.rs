@@ -31,7 +31,7 @@ use crate::status::WarmStatus;
 use output::Output;
 use result::{End, Report};
 use tell::Teller;
-use warm::{Lease, Warm};
+use warm::{Lease, Stock, Warm};
 
 /// Bytes a tool may print in all. What is above `max_output` is read and dropped, so that a tool
 /// that prints a lot can finish; one that prints forever is ended here rather than by its timeout.
@@ -127,7 +127,7 @@ impl Executor {
             egress: Arc::clone(&tool.egress),
             timeout: tool.timeout + MARGIN,
         };
-        let begin = self.begin(tool, &*runner, run, call.principal, start);
+        let begin = self.begin(&*runner, run, call.principal, start);
         let Started { running, lease } = teller.while_waiting("starting", begin).await?;
         let end = follow(running, output, teller).await;
         if let (Some(lease), Ok(End::Exited(_))) = (lease, &end) {
@@ -139,21 +139,18 @@ impl Executor {
     /// Begins a run in a container that waits for it, else in one of its own.
     async fn begin(
         &self,
-        tool: &Tool,
         runner: &dyn Runner,
         run: Run,
         principal: Option<&Principal>,
         start: &mut Option<Start>,
     ) -> PortResult<Started> {
-        if self.warm.has(&tool.id) {
+        // Those that turn out to be gone are not there the next time.
+        while let Some(stock) = self.warm.take(&run, principal, &|| self.secrets.tag(&run.material)) {
             *start = Some(Start::Cold);
-            let tag = || self.secrets.tag(&run.material);
-            // Those that turn out to be gone are not there the next time.
-            while let Some(lease) = self.warm.take(&run, principal, &tag) {
-                if let Some(running) = lease.run(&run).await? {
-                    *start = Some(Start::Warm);
-                    return Ok(Started { running, lease: Some(lease) });
-                }
+            let Stock::Waits(lease) = stock else { break };
+            if let Some(running) = lease.run(&run).await? {
+                *start = Some(Start::Warm);
+                return Ok(Started { running, lease: Some(lease) });
             }
         }
         Ok(Started { running: runner.run(run).await?, lease: None })

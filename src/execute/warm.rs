@@ -99,24 +99,22 @@ impl Warm {
         lock(&self.shared.pools).seen()
     }
 
-    /// Whether containers of this tool are started ahead.
-    pub(super) fn has(&self, tool: &ResourceId) -> bool {
-        lock(&self.shared.pools).has(tool)
-    }
-
-    /// A container that this run may use. `tag` tells whether secrets are what they were.
+    /// A container that this run may use; none when nothing is started ahead of its tool's calls. `tag`
+    /// tells whether secrets are what they were.
     pub(super) fn take(
         &self,
         run: &Run,
         principal: Option<&Principal>,
         tag: &dyn Fn() -> String,
-    ) -> Option<Lease> {
+    ) -> Option<Stock> {
         let now = Instant::now();
-        let (taken, dropped) = lock(&self.shared.pools).take(run, principal, tag, now);
+        let (taken, dropped) = lock(&self.shared.pools).take(run, principal, tag, now)?;
         drop(dropped);
         // What is missing now is started when the call has ended, or in a moment.
         self.shared.wake.notify_one();
-        taken.map(|taken| Lease { shared: Arc::clone(&self.shared), taken: Some(taken) })
+        Some(taken.map_or(Stock::Out, |taken| {
+            Stock::Waits(Lease { shared: Arc::clone(&self.shared), taken: Some(taken) })
+        }))
     }
 }
 
@@ -211,6 +209,12 @@ async fn start(shared: Arc<Shared>, begin: Begin) -> (Begin, PortResult<Held>) {
     };
     let result = runner.prepare(ahead).await;
     (begin, result)
+}
+
+/// What there is for a call of a tool whose containers are started ahead.
+pub(super) enum Stock {
+    Waits(Lease),
+    Out,
 }
 
 /// A container, for one call.

@@ -79,27 +79,23 @@ impl<C: Lives> Pools<C> {
         pools.flat_map(|pool| pool.waiting.extract_if(.., |one| one.used.is_some())).map(container).collect()
     }
 
-    pub(super) fn has(&self, tool: &ResourceId) -> bool {
-        self.tools.contains_key(tool)
-    }
-
     /// The pool of that key, unless another version of its tool has taken its place.
     fn pool(&mut self, key: &Key) -> Option<&mut Pool<C>> {
         self.tools.get_mut(&key.tool).filter(|pool| pool.key == *key)
     }
 
-    /// A container for a run, and what turned out to be of no use.
+    /// A container for a run, and what turned out to be of no use; none when its tool has no pool.
     pub(super) fn take(
         &mut self,
         run: &Run,
         principal: Option<&Principal>,
         tag: &dyn Fn() -> String,
         now: Instant,
-    ) -> (Option<Taken<C>>, Vec<C>) {
-        let Some(pool) = self.tools.get_mut(&run.resource) else { return (None, Vec::new()) };
+    ) -> Option<(Option<Taken<C>>, Vec<C>)> {
+        let pool = self.tools.get_mut(&run.resource)?;
         // Rules may lower the limits of one call: that is another container.
         if pool.key.digest != run.digest || pool.tool.limits != run.limits {
-            return (None, Vec::new());
+            return Some((None, Vec::new()));
         }
         let used = match (pool.key.isolation, principal) {
             (Isolation::Call, _) | (Isolation::Principal, None) => Used::Once,
@@ -120,12 +116,12 @@ impl<C: Lives> Pools<C> {
         // What was used last is the warmest, and of those that wait the first is surely ready.
         let at = pool.waiting.iter().rposition(|one| one.used.as_ref() == Some(&used));
         let at = at.or_else(|| pool.waiting.iter().position(|one| one.used.is_none()));
-        let Some(taken) = at.map(|at| pool.waiting.remove(at)) else { return (None, dropped) };
+        let Some(taken) = at.map(|at| pool.waiting.remove(at)) else { return Some((None, dropped)) };
         pool.busy += 1;
         pool.settle.get_or_insert(now + SETTLE);
         (pool.failures, pool.hold, pool.problem) = (0, None, None);
         let Waiting { serial, container, .. } = taken;
-        (Some(Taken { key: pool.key.clone(), serial, container, used }), dropped)
+        Some((Some(Taken { key: pool.key.clone(), serial, container, used }), dropped))
     }
 
     /// A call is over, and its container with it.

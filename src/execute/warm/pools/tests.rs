@@ -104,7 +104,7 @@ impl Shop {
 
     fn take(&mut self, tool: &Tool, name: Option<&str>, tag: &str) -> Option<Taken<Crate>> {
         let principal = name.map(who);
-        self.pools.take(&run(tool), principal.as_ref(), &|| tag.to_owned(), self.now).0
+        self.pools.take(&run(tool), principal.as_ref(), &|| tag.to_owned(), self.now)?.0
     }
 
     /// A call from beginning to end; the container it had.
@@ -172,7 +172,7 @@ fn another_version_or_other_limits_serve_no_call() {
     assert_eq!(shop.waiting(), 0);
     shop.fill();
     assert_eq!(shop.pools.set(&[], "none").len(), 1);
-    assert!(!shop.pools.has(&old.id) && shop.pools.seen().is_empty());
+    assert!(!shop.pools.tools.contains_key(&old.id) && shop.pools.seen().is_empty());
 }
 
 #[test]
