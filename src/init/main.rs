@@ -34,17 +34,13 @@ mod egress;
 #[path = "../outgoing/forbidden.rs"]
 mod forbidden;
 mod forward;
+mod frame;
 mod sys;
 mod wait;
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Error, ErrorKind, Read, Write};
-use std::mem::ManuallyDrop;
+use std::io::{Error, ErrorKind};
 use std::net::SocketAddrV4;
-use std::os::fd::FromRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
 use std::process::{Command, exit};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -94,67 +90,6 @@ extern "C" fn too_late(_: i32) {
 fn on(signal: i32, handler: extern "C" fn(i32)) {
     // SAFETY: the handlers call async-signal-safe functions and touch one atomic only.
     unsafe { c::signal(signal, handler as *const () as usize) };
-}
-
-/// What a frame brings.
-#[derive(Default)]
-struct Frame {
-    env: Vec<(String, String)>,
-    files: Vec<(String, Vec<u8>)>,
-}
-
-/// Reads exactly the frame and not a byte more: what follows is the program's.
-fn read_frame() -> Result<Frame, Error> {
-    // SAFETY: 0 is open as long as this process lives, and is not closed here.
-    let mut input = ManuallyDrop::new(unsafe { File::from_raw_fd(0) });
-    let mut head = [0; 8];
-    input.read_exact(&mut head)?;
-    let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
-    if !head.starts_with(b"TCF1") || length > MAX_FRAME {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    let mut body = vec![0; length];
-    input.read_exact(&mut body)?;
-    parse(&body).ok_or_else(|| ErrorKind::InvalidData.into())
-}
-
-fn parse(mut body: &[u8]) -> Option<Frame> {
-    let frame = tables(&mut body)?;
-    body.is_empty().then_some(frame)
-}
-
-fn tables(body: &mut &[u8]) -> Option<Frame> {
-    let mut frame = Frame::default();
-    for _ in 0..number(body)? {
-        let (name, value) = (bytes(body)?, bytes(body)?);
-        frame.env.push((String::from_utf8(name).ok()?, String::from_utf8(value).ok()?));
-    }
-    for _ in 0..number(body)? {
-        let (path, contents) = (bytes(body)?, bytes(body)?);
-        frame.files.push((String::from_utf8(path).ok()?, contents));
-    }
-    Some(frame)
-}
-
-fn number(body: &mut &[u8]) -> Option<u32> {
-    let (head, rest) = body.split_first_chunk::<4>()?;
-    *body = rest;
-    Some(u32::from_be_bytes(*head))
-}
-
-fn bytes(body: &mut &[u8]) -> Option<Vec<u8>> {
-    let length = number(body)? as usize;
-    let (head, rest) = body.split_at_checked(length)?;
-    *body = rest;
-    Some(head.to_vec())
-}
-
-/// Readable by the container's user alone.
-fn write_file(path: &str, contents: &[u8]) -> Result<(), Error> {
-    if let Some(folder) = Path::new(path).parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    OpenOptions::new().write(true).create_new(true).mode(0o400).open(path)?.write_all(contents)
 }
 
 fn fail(code: i32, what: &str, cause: &Error) -> ! {
@@ -235,14 +170,11 @@ fn main() {
         on(SIGALRM, too_late);
         // SAFETY: no preconditions.
         unsafe { c::alarm(FRAME_SECONDS) };
-        let frame =
-            read_frame().unwrap_or_else(|error| fail(BAD_START, "no frame on standard input", &error));
+        let frame = frame::read(b"TCF1", MAX_FRAME, frame::tables)
+            .unwrap_or_else(|error| fail(BAD_START, "no frame on standard input", &error));
         // SAFETY: no preconditions.
         unsafe { c::alarm(0) };
-        for (path, contents) in &frame.files {
-            write_file(path, contents)
-                .unwrap_or_else(|error| fail(BAD_START, &format!("cannot write `{path}`"), &error));
-        }
+        frame.write().unwrap_or_else(|(what, error)| fail(BAD_START, &what, &error));
         command.envs(frame.env);
     }
     let child = command.spawn().unwrap_or_else(|error| {

@@ -29,12 +29,12 @@
 
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Read, Write};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::process::{Child, Command, Stdio, exit};
 use std::sync::atomic::Ordering;
 
-use super::{BAD_START, CHILD, FORWARDED, Frame, NOT_EXECUTABLE, NOT_FOUND, SIGTERM, c, clean, on, sys};
+use super::frame::{self, Frame, stream};
+use super::{BAD_START, CHILD, FORWARDED, NOT_EXECUTABLE, NOT_FOUND, SIGTERM, c, clean, on, sys};
 
 /// Of a whole request: a frame, and as long a command line as there can be. The sender keeps the same bound.
 const MAX_REQUEST: usize = (4 << 20) + (512 << 10);
@@ -106,34 +106,19 @@ extern "C" fn hand_on_or_end(signal: i32) {
     }
 }
 
-/// Standard input or output, which is open as long as this process lives and is not closed here.
-fn stream(fd: RawFd) -> ManuallyDrop<File> {
-    // SAFETY: see above.
-    ManuallyDrop::new(unsafe { File::from_raw_fd(fd) })
-}
-
 fn read_request() -> Result<Request, Error> {
-    let mut input = stream(0);
-    let mut head = [0; 8];
-    input.read_exact(&mut head)?;
-    let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
-    if !head.starts_with(b"TCR1") || length > MAX_REQUEST {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    let mut body = vec![0; length];
-    input.read_exact(&mut body)?;
-    parse(&body).ok_or_else(|| ErrorKind::InvalidData.into())
+    frame::read(b"TCR1", MAX_REQUEST, parse)
 }
 
-fn parse(mut body: &[u8]) -> Option<Request> {
+fn parse(body: &mut &[u8]) -> Option<Request> {
     let mut args = Vec::new();
-    for _ in 0..super::number(&mut body)? {
-        args.push(String::from_utf8(super::bytes(&mut body)?).ok()?);
+    for _ in 0..frame::number(body)? {
+        args.push(String::from_utf8(frame::bytes(body)?).ok()?);
     }
-    let frame = super::tables(&mut body)?;
-    let given = super::number(&mut body)? == 1;
-    let length = super::number(&mut body)? as usize;
-    (body.is_empty() && !args.is_empty()).then_some(Request { args, frame, input: given.then_some(length) })
+    let frame = frame::tables(body)?;
+    let given = frame::number(body)? == 1;
+    let length = frame::number(body)? as usize;
+    (!args.is_empty()).then_some(Request { args, frame, input: given.then_some(length) })
 }
 
 /// Says something, in one piece. Nobody listens: then there is nothing to do any more.
@@ -154,10 +139,8 @@ fn say_whole(piece: &[u8]) {
 fn serve(request: Request, ended: &File) -> (i32, usize) {
     let Request { args, frame, input } = request;
     let mut run = Run { input: None, left: input.unwrap_or(0), held: Vec::new() };
-    for (path, contents) in &frame.files {
-        if let Err(error) = super::write_file(path, contents) {
-            return (complain(BAD_START, &format!("cannot write `{path}`"), &error), run.left);
-        }
+    if let Err((what, error)) = frame.write() {
+        return (complain(BAD_START, &what, &error), run.left);
     }
     let mut command = Command::new(&args[0]);
     command.args(&args[1..]).envs(frame.env).stdout(Stdio::piped()).stderr(Stdio::piped());
