@@ -94,12 +94,22 @@ pub(super) async fn send(
     if target.connection.is_none() && target.upstream().is_some_and(UpstreamKey::is_any) {
         return Box::pin(demand::send(gateway, target, request, params, context)).await;
     }
-    let result = sent(gateway, target, request, params, context).await?;
+    sent(gateway, target, request, params, context).await
+}
+
+/// The same over the connection of `target`. A task that is answered is one of ours from then on.
+pub(super) async fn sent(
+    gateway: &Gateway,
+    target: &Target,
+    request: &Request,
+    params: Params<'_>,
+    context: &CallContext,
+) -> Result<Box<RawValue>, CallError> {
+    let result = passed_on(gateway, target, request, params, context).await?;
     task::received(gateway, target, request, result)
 }
 
-/// The same over the connection of `target`.
-pub(super) async fn sent(
+async fn passed_on(
     gateway: &Gateway,
     target: &Target,
     request: &Request,
@@ -162,11 +172,8 @@ impl Call<'_> {
             Shared { server: self.server, key: self.upstream, connection: main, all: self.upstreams };
         let lease = self.bridge.clients.of(self.request, shared, offered(self.request));
         let what = format!("waiting for {} to start for this client", self.server.id);
-        tokio::select! {
-            // Cancel-safe: what was started for nobody is given back.
-            lease = wait::told(self.context, &what, lease) => lease,
-            () = self.context.cancel.cancelled() => Err(CallError::Cancelled),
-        }
+        // What was started for nobody is given back.
+        wait::told_until_cancelled(self.context, &what, lease).await
     }
 
     fn bound<'a>(&'a self, target: &'a Target) -> Bound<'a> {

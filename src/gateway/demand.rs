@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::bridge::Began;
 use super::relay::Target;
 use super::sight::Sight;
-use super::{Gateway, bridge, task, wait};
+use super::{Gateway, bridge, wait};
 use crate::catalog::{Entry, List, Route};
 use crate::desired::{Scale, Server};
 use crate::live::{InstanceId, UpstreamKey};
@@ -42,11 +42,8 @@ pub(super) async fn send(
 ) -> Result<Box<RawValue>, CallError> {
     let what = format!("waiting for {} to have an instance for this call", target.entry.owner);
     let choice = Choice { gateway, request, params };
-    let (entry, taken) = tokio::select! {
-        // Cancel-safe: what is started for nobody ends when it has not been used for a while.
-        found = wait::told(context, &what, choice.find(&target.entry)) => found?,
-        () = context.cancel.cancelled() => return Err(CallError::Cancelled),
-    };
+    // What is started for nobody ends when it has not been used for a while.
+    let (entry, taken) = wait::told_until_cancelled(context, &what, choice.find(&target.entry)).await?;
     let target = Target {
         entry,
         connection: Some(taken.connection.clone()),
@@ -60,8 +57,7 @@ pub(super) async fn send(
         );
         return Err(CallError::Server(ErrorObject::new(code::INVALID_PARAMS, message)));
     }
-    let result = bridge::sent(gateway, &target, request, params, context).await?;
-    task::received(gateway, &target, request, result)
+    bridge::sent(gateway, &target, request, params, context).await
 }
 
 /// What is wanted of a server, to be told of changes of its resources for example: one of its instances runs

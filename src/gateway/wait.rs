@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::mcp::client::CallError;
 use crate::ports::{CallContext, CallEvent};
 
 /// Until something is said: most waits are over before, and their calls answered as one JSON message.
@@ -14,6 +15,19 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Waits, and says so from time to time to a client that listens. `what` is said: "waiting for …".
 pub(super) async fn told<T>(context: &CallContext, what: &str, waiting: impl Future<Output = T>) -> T {
     told_every([FIRST, AGAIN], context, what, waiting).await
+}
+
+/// The same for a call that its client can give up meanwhile: dropping `waiting` has to lose nothing.
+pub(super) async fn told_until_cancelled<T>(
+    context: &CallContext,
+    what: &str,
+    waiting: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    tokio::select! {
+        // Cancel-safe: see above.
+        done = told(context, what, waiting) => done,
+        () = context.cancel.cancelled() => Err(CallError::Cancelled),
+    }
 }
 
 async fn told_every<T>(
