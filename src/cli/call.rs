@@ -12,12 +12,13 @@ use tracing::Instrument as _;
 use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
-use super::mcp::{Ask, Endpoint};
+use super::mcp::{Ask, Endpoint, no_tool};
 use super::render::{harmless, notice};
 use super::target::Target;
 use super::token::authorization;
 use super::trust::Trust;
 use crate::config::raw::variable;
+use crate::manifest::suggest::nearest;
 use crate::resource::Period;
 use crate::status::Status;
 use crate::telemetry::progress;
@@ -121,6 +122,7 @@ impl Call {
     /// The tool's input schema.
     async fn schema(&self, endpoint: &Endpoint) -> CliResult<Value> {
         let mut params = Map::new();
+        let mut known: Vec<String> = Vec::new();
         for _ in 0..MAX_PAGES {
             let ask = Ask { method: "tools/list", name: None, params, limit: LIST_TIMEOUT };
             let page = endpoint.ask(ask, &mut |_| {}).await?;
@@ -128,11 +130,15 @@ impl Call {
             if let Some(tool) = tools.iter().find(|tool| tool["name"] == *self.tool) {
                 return Ok(tool["inputSchema"].clone());
             }
+            known.extend(tools.iter().filter_map(|tool| Some(tool["name"].as_str()?.to_owned())));
             let Some(cursor) = page.get("nextCursor").filter(|cursor| !cursor.is_null()) else { break };
             params = Map::from_iter([("cursor".to_owned(), cursor.clone())]);
         }
-        Err(CliError::failure(format!("there is no tool `{}`", self.tool))
-            .hint("`toolcrib tools` lists what is served"))
+        let missing = no_tool(&format!("`{}`", self.tool));
+        Err(match nearest(&self.tool, known.iter().map(String::as_str)) {
+            Some(near) => missing.hint(format!("did you mean `{near}`?")),
+            None => missing,
+        })
     }
 }
 

@@ -170,6 +170,9 @@ fn outcome(mut message: Value) -> CliResult<Value> {
     if let Some(error) = message.get("error") {
         let text = error.get("message").and_then(Value::as_str).unwrap_or("(no message)");
         let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
+        if let Some(name) = text.strip_prefix("unknown tool ") {
+            return Err(no_tool(name));
+        }
         let error = CliError::failure(format!("the endpoint answered with error {code}: {text}"));
         return Err(match code {
             code::INVALID_PARAMS | code::METHOD_NOT_FOUND => {
@@ -183,6 +186,11 @@ fn outcome(mut message: Value) -> CliResult<Value> {
         None => Err(CliError::failure("the answer has neither a result nor an error")
             .hint("is this the address of an MCP endpoint?")),
     }
+}
+
+/// For a name, in backticks, that nothing served has.
+pub(super) fn no_tool(quoted: &str) -> CliError {
+    CliError::failure(format!("there is no tool {quoted}")).hint("`toolcrib tools` lists what is served")
 }
 
 /// Server-sent events out of the bytes of a body.

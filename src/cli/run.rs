@@ -75,7 +75,7 @@ fn text(place: &str, banner: &Banner) -> String {
     for (name, owner, description) in banner.tools.iter().take(MAX_LISTED) {
         table.row([name, owner, description]);
     }
-    if banner.declared == 0 {
+    if table.is_empty() && banner.declared == 0 {
         text.push_str(
             "Nothing is declared here yet. `toolcrib init DIR` makes a repository to begin with; `toolcrib explain` shows what can be declared.\n",
         );

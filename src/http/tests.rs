@@ -59,7 +59,7 @@ async fn nothing_listens_off_loopback() {
     }
     let first = bind(([127, 0, 0, 1], 0).into(), false).unwrap();
     let error = bind(first.local_addr().unwrap(), false).unwrap_err();
-    assert!(error.hint.unwrap().contains("another daemon"));
+    assert!(error.hint.unwrap().contains("--listen and --admin"));
 }
 
 #[tokio::test]

@@ -252,7 +252,7 @@ fn validate_reads_no_file_of_a_hundred_megabytes() {
      --> data.yaml:1:1
       = help: split it, or name it in `.toolcribignore`
 
-    1 error in main@sha1:[COMMIT]+dirty worktree
+    1 error in main, which has no commit yet, worktree
     --- exit 1
     ");
     env.repo().write(".toolcribignore", "data.yaml\n");

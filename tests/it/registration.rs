@@ -184,7 +184,7 @@ fn failures_are_tried_again_and_the_key_is_nowhere() {
     assert_eq!(api.tool("one").unwrap()["managed_by"], "toolcrib/tests");
 
     let status = env.run(&["status", "--admin", running.admin_address()]);
-    assert!(status.stdout.contains("registered  1 tools at http://127.0.0.1:"), "{}", status.all());
+    assert!(status.stdout.contains("registered  1 tool at http://127.0.0.1:"), "{}", status.all());
     let log = running.log();
     assert!(log.contains("registration failed") && !log.contains(KEY), "{log}");
     for args in [&["status", "--output", "json"][..], &["get", "crib/crib", "--output", "json"], &["plan"]] {

@@ -88,7 +88,7 @@ fn commands_show_and_call_what_a_daemon_serves() {
     let raw = scene.run(&["call", "hello", "--json", r#"{"whom": "Ada"}"#, "--output", "json"]);
     assert!(raw.json()["content"][0]["text"].as_str().unwrap().starts_with("hello Ada"), "{}", raw.all());
     let status = scene.run(&["status"]);
-    for text in ["served      main@sha1:[COMMIT]", "1 tools", "Tool/hello    True", "Ready         True"] {
+    for text in ["served      main@sha1:[COMMIT]", "1 tool,", "Tool/hello    True", "Ready         True"] {
         assert!(status.stdout.contains(text), "{text}: {}", status.stdout);
     }
     let get = scene.run(&["get", "runners", "--output", "json"]).json();

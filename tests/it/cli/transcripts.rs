@@ -185,7 +185,7 @@ fn commands_that_ask_a_daemon() {
     $ toolcrib status
     repository  [REPO]
     served      main@sha1:[COMMIT]
-    catalog     1 tools, 0 prompts, 0 resources, 0 templates (generation 1)
+    catalog     1 tool, 0 prompts, 0 resources, 0 templates (generation 1)
     MCP         http://127.0.0.1:[PORT]/mcp
     admin       http://127.0.0.1:[PORT]
 
@@ -245,8 +245,8 @@ fn commands_that_ask_a_daemon() {
     (exit 1)
 
     $ toolcrib call nope
-    error: the endpoint answered with error -32602: unknown tool `nope`
-    hint: `toolcrib tools NAME` shows what a tool takes
+    error: there is no tool `nope`
+    hint: `toolcrib tools` lists what is served
     (exit 1)
 
     $ toolcrib plan
