@@ -1,11 +1,12 @@
 //! Contract tests: a version is published when it answers as its manifest says, and not before.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::follow::{call, names, server, text, wait_for_names, wait_for_reason};
-use crate::support::TestEnv;
+use crate::support::{TestEnv, wait_for};
 
 const RUNNER: &str =
     "apiVersion: toolcrib.dev/v1alpha1\nkind: Runner\nmetadata: {name: local}\nspec: {process: {}}\n";
@@ -156,8 +157,9 @@ fn a_server_is_served_when_it_answers_as_expected() {
         let status = env.run(&["status", "--admin", daemon.admin_address(), "--output", "json"]).json();
         status["resources"]["Server/greeter"]["instances"].clone()
     };
-    let before = instance();
-    assert!(before.as_array().is_some_and(|instances| instances.len() == 1), "{before}");
+    let before = wait_for("the instance before to end", Duration::from_secs(20), || {
+        Some(instance()).filter(|all| all.as_array().is_some_and(|all| all.len() == 1))
+    });
     write("hallo", "servus");
     repo.commit("other tests");
     let why = wait_for_reason(&env, &daemon, "Server/greeter", "TestsFailed");
