@@ -29,6 +29,7 @@ mod interrupt;
 mod lock;
 mod logs;
 mod mcp;
+mod overview;
 mod plan;
 mod policy;
 mod probe;
@@ -54,7 +55,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::raw::variable;
 use crate::config::{Environment, Settings};
@@ -168,7 +169,8 @@ struct Context {
 /// Parses the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    match Args::try_parse_from(&arguments) {
+    let parsed = overview::grouped(Args::command()).try_get_matches_from(&arguments);
+    match parsed.and_then(|given| Args::from_arg_matches(&given)) {
         Ok(args) => finish(args.execute()).into(),
         Err(error) => {
             // Nobody reads: nothing to say to nobody.

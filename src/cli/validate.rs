@@ -15,7 +15,7 @@ use super::Context;
 use super::error::{CliError, CliResult};
 use super::exit::Exit;
 use super::render::Format;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Repository, Settings};
 use crate::contract;
 use crate::daemon;
 use crate::desired::{self, Desired, Resolutions};
@@ -198,7 +198,13 @@ pub(super) async fn open(
     if settings.worktree == Some(true) {
         settings.reference = None;
     }
-    let config = Config::new(&settings, context.environment.clone())?;
+    let mut config = Config::new(&settings, context.environment.clone())?;
+    if let (Repository::Local(path), Some(text)) = (&config.repository, &config.reference)
+        && (text.starts_with("HEAD") || text.contains(['~', '^', '{']))
+    {
+        // Nothing to follow, and good enough to look at once.
+        config.reference = Some(daemon::source::commit(path, text)?);
+    }
     let source = daemon::source::open(&config)?;
     let snapshot = source.fetch().await?;
     let manifest = load(&*source, &snapshot, None).await?;

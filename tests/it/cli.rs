@@ -35,9 +35,10 @@ fn help_is_there_for_every_command() {
     {
         assert!(help.stdout.contains(text), "{text} is not in\n{}", help.stdout);
     }
-    let listed = help.stdout.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let commands: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(commands.len() >= 14, "{commands:?}");
+    let listed = help.stdout.split("\nOptions:\n").next().unwrap().lines();
+    let commands: Vec<&str> =
+        listed.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next()).collect();
+    assert!(commands.len() >= 30, "{commands:?}");
     for command in commands.iter().filter(|command| **command != "help") {
         let help = env.run(&[command, "--help"]);
         assert!(help.code == 0 && help.stdout.contains("Example"), "{command}: {}", help.all());
@@ -131,6 +132,8 @@ fn validate_reads_the_work_tree_or_a_commit() {
     }
     let committed = env.run(&["validate", "--ref", "main", "tools"]);
     assert!(committed.code == 0 && !committed.stdout.contains("worktree"), "{}", committed.all());
+    let spelled = env.run(&["validate", "--ref", "HEAD^0", "tools"]);
+    assert!(spelled.code == 0 && spelled.stdout.starts_with("2 resources valid"), "{}", spelled.all());
     let json = env.run(&["validate", "tools", "--output", "json"]);
     let value = json.json();
     assert_eq!((json.code, &value["errors"], &value["worktree"]), (1, &1.into(), &true.into()));
