@@ -73,7 +73,12 @@ pub fn init(filter: &str, format: LogFormat, show: Show) -> Result<(), LogError>
     };
     let is_work = |metadata: &tracing::Metadata<'_>| metadata.target() == progress::TARGET;
     let set = if show == Show::Nothing {
-        tracing_subscriber::registry().with(lines).with(parsed).try_init()
+        // Spans of work would be written before each event in them, and say the same.
+        tracing_subscriber::registry()
+            .with(lines)
+            .with(parsed)
+            .with(filter_fn(move |it| !is_work(it)))
+            .try_init()
     } else {
         let shown = progress::Shown(progress::Board::install(show)).with_filter(filter_fn(is_work));
         let log = lines.with_filter(parsed.and(filter_fn(move |metadata| !is_work(metadata))));

@@ -112,7 +112,7 @@ impl Control for DaemonControl {
             }
         }
         if let Some(failure) = self.published.failures.load().get(resource) {
-            text.extend(["==> what failed last\n", failure]);
+            text.extend(["==> what failed last\n", failure.trim_end(), "\n"]);
         }
         Ok(text)
     }
