@@ -220,7 +220,7 @@ pub async fn apply(config: Config, cancel: CancellationToken) -> Result<Status, 
     let (events, _inbox) = mpsc::channel(EVENTS);
     let tasks = TaskTracker::new();
     let world = World::build(&config, events, &tasks)?;
-    let reconciler = Reconciler::new(world.ports(), config.floor.clone(), Status::default())?;
+    let reconciler = Reconciler::new(world.ports(), config.floor.clone(), status_of(&config))?;
     let status = tokio::select! {
         // Cancel-safe: what was started is in the inventory, and found again.
         () = cancel.cancelled() => return Err(DaemonError::interrupted()),
@@ -286,13 +286,19 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, DaemonError> {
 }
 
 fn first_status(config: &Config, (mcp, admin): (SocketAddr, SocketAddr)) -> Status {
+    let mut status = status_of(config);
+    status.daemon.mcp = config.endpoint(mcp);
+    status.daemon.admin = format!("http://{admin}");
+    status.daemon.socket = config.socket().display().to_string();
+    status
+}
+
+/// What is known before anything was read: who works, and on what.
+fn status_of(config: &Config) -> Status {
     let mut status = Status::default();
     env!("CARGO_PKG_VERSION").clone_into(&mut status.daemon.version);
     status.daemon.pid = std::process::id();
     status.daemon.owner = config.owner.to_string();
-    status.daemon.mcp = config.endpoint(mcp);
-    status.daemon.admin = format!("http://{admin}");
-    status.daemon.socket = config.socket().display().to_string();
     status.daemon.started = Some(Timestamp(SystemClock.now().as_secs()));
     status.source.repo = config.repository.to_string();
     status.source.reference.clone_from(&config.reference);

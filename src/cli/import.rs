@@ -3,6 +3,7 @@
 mod place;
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -81,6 +82,9 @@ impl Import {
             None => {
                 context.out.text(&together(&documents))?;
                 super::render::notice(&told(&notes));
+                if std::io::stdout().is_terminal() {
+                    super::render::notice("note: nothing was written to files: `--out DIR` does that\n");
+                }
             }
         }
         Ok(Exit::Success)

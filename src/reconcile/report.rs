@@ -16,7 +16,7 @@ use crate::status::{
     self, Condition, ConditionStatus, ConditionType, Counts, DigestStatus, InstanceStatus, ResourceStatus,
     Timestamp, counted, reason,
 };
-use ready::failed;
+use ready::{failed, fault_reason};
 
 /// A statement on its way to being a condition.
 type Finding = (ConditionStatus, &'static str, String);
@@ -267,7 +267,8 @@ impl Reconciler {
 
     fn daemon_findings(&self) -> Vec<(ConditionType, Finding)> {
         use ConditionStatus::{False, True};
-        let errors = self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+        let errors: Vec<&Diagnostic> =
+            self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
         let withdrawn = self.inventory.withdrawn.as_ref();
         let ready = match (self.first_error(), &self.desired) {
             (Some(error), _) if self.unverified => (False, reason::VERIFICATION_FAILED, error.chain()),
@@ -289,8 +290,12 @@ impl Reconciler {
             (None, Some(desired)) if !self.waits_for.is_empty() => {
                 (False, reason::WAITING_FOR_OTHERS, format!("{} is {}", desired.revision, self.awaits()))
             }
-            (None, Some(_)) if errors > 0 => {
-                (False, reason::INVALID_MANIFEST, format!("{}; the rest is served", counted(errors, "error")))
+            (None, Some(_)) if !errors.is_empty() => {
+                // A mistake comes first: it waits for a person.
+                let reasons = || errors.iter().map(|error| fault_reason(error));
+                let mistake = reasons().find(|reason| *reason == reason::INVALID_MANIFEST);
+                let reason = mistake.unwrap_or(reason::LOOKUP_FAILED);
+                (False, reason, format!("{}; the rest is served", counted(errors.len(), "error")))
             }
             (None, Some(_)) => (True, reason::SERVED, self.served_but()),
         };

@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::desired::Location;
 use crate::live::Observation;
+use crate::manifest::Diagnostic;
 use crate::reconcile::Reconciler;
 use crate::reconcile::backoff::What;
 use crate::reconcile::job::Key;
@@ -16,7 +17,7 @@ impl Reconciler {
             let place = fault.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
             let hint = fault.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
             let before = self.meanwhile(id);
-            return (False, reason::INVALID_MANIFEST, format!("{place}{}{hint}{before}", fault.message));
+            return (False, fault_reason(fault), format!("{place}{}{hint}{before}", fault.message));
         }
         if let Some(blocked) = self.unknown_runner(id) {
             return (False, reason::RUNNER_UNREACHABLE, blocked);
@@ -137,6 +138,14 @@ impl Reconciler {
             Observation::Unknown(why) => Some(format!("runner `{runner}` cannot be asked: {why}")),
             Observation::Present(_) => None,
         }
+    }
+}
+
+/// The reason for an error of the repository: what the network does not answer is nobody's mistake there.
+pub(super) fn fault_reason(fault: &Diagnostic) -> &'static str {
+    match fault.code {
+        "image-unavailable" | "git-unavailable" => reason::LOOKUP_FAILED,
+        _ => reason::INVALID_MANIFEST,
     }
 }
 

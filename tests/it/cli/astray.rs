@@ -112,6 +112,30 @@ fn the_hint_of_a_server_that_does_not_start_shows_what_it_said() {
     assert_eq!(scene.run(&["logs", "broken"]).stdout, said.stdout, "a bare name is a server's");
     let all = scene.run(&["status"]).stdout;
     assert!(all.contains("the newest revision is served; 1 resource is not ready"), "{all}");
+    let log = scene.daemon.log();
+    assert!(log.contains("starting resource=Server/broken") && !log.contains("work{"), "{log}");
+}
+
+#[test]
+fn what_the_network_does_not_answer_is_no_mistake_in_a_manifest() {
+    let scene = Scene::new();
+    let elsewhere = SERVER.replace(
+        "{command: [sh, -c, echo it has no key >&2; exit 3]}",
+        "{git: {url: \"https://127.0.0.1:1/x.git\"}}",
+    );
+    scene.commit("tools/server.yaml", &elsewhere.replace("broken", "far"));
+    scene.commit(
+        "tools/runner.yaml",
+        &TOOLS[..TOOLS.find("---").unwrap()].replace("here", "engine").replace("process", "docker"),
+    );
+    let server = scene.run(&["get", "server/far"]).stdout;
+    assert!(server.contains("Ready False (LookupFailed)"), "{server}");
+    let status = scene.run(&["status"]).stdout;
+    assert!(status.contains("False    LookupFailed"), "{status}");
+    scene.commit("tools/all.yaml", &TOOLS.replace("  command:", "  comand:"));
+    let status = scene.run(&["status", "-o", "json"]).json();
+    let ready = status["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "Ready").unwrap();
+    assert_eq!(ready["reason"], "InvalidManifest", "a mistake comes first: {status}");
 }
 
 #[test]
