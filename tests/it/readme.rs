@@ -148,9 +148,7 @@ fn every_setting_and_every_command_is_in_it() {
     for flag in flags.filter(|flag| !["config", "help"].contains(flag)) {
         assert!(markdown.contains(&format!("`{flag}`")), "README.md does not name the setting `{flag}`");
     }
-    let help = env.run(&["--help"]).stdout;
-    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    for command in listed.lines().filter_map(|line| line.split_whitespace().next()) {
+    for command in env.commands() {
         let named = command == "help" || markdown.contains(&format!("| `{command}"));
         assert!(named, "README.md does not name the command `{command}`");
     }

@@ -97,6 +97,16 @@ impl TestEnv {
         }
     }
 
+    /// Every command that `--help` lists.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let help = self.run(&["--help"]).stdout;
+        let listed = help.split("\nOptions:\n").next().unwrap().lines();
+        let names = listed.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        assert!(names.len() >= 30, "{names:?}");
+        names
+    }
+
     /// Starts a daemon that follows the repository on free ports, and waits until it serves. A
     /// `--path`, `--log` or the like can be added.
     pub(crate) fn daemon(&self, more: &[&str]) -> Daemon {

@@ -121,7 +121,7 @@ fn what_the_network_does_not_answer_is_no_mistake_in_a_manifest() {
     let scene = Scene::new();
     let elsewhere = SERVER.replace(
         "{command: [sh, -c, echo it has no key >&2; exit 3]}",
-        "{git: {url: \"https://127.0.0.1:1/x.git\"}}",
+        "{git: {url: \"https://127.0.0.1:1/x.git\", ref: main, file: server.py, base: x}}",
     );
     scene.commit("tools/server.yaml", &elsewhere.replace("broken", "far"));
     scene.commit(
