@@ -15,6 +15,7 @@ use std::time::Duration;
 use http::{Method, Uri};
 use reqwest::redirect::{Attempt, Policy};
 
+use resolver::check_url;
 pub use resolver::{Forbidden, Resolver, check};
 
 use crate::ports::{PortError, PortResult};
@@ -120,7 +121,11 @@ impl Client {
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| {
             PortError::stalled("the address is none").caused_by(error)
         })?;
+        // As it is dialled: `2852039166` and `0xa9.254.43518` are numbers of hosts as well (WHATWG URL).
+        let url = reqwest::Url::parse(url)
+            .map_err(|error| PortError::stalled("the address is none").caused_by(error))?;
         check(&uri)
+            .and_then(|()| check_url(&url))
             .map_err(|forbidden| PortError::stalled("the request is not sent").caused_by(forbidden))?;
         Ok(self.0.get()?.request(method, url))
     }
@@ -133,8 +138,9 @@ impl Client {
         &self,
         request: http::Request<bytes::Bytes>,
     ) -> Result<reqwest::Response, ExecuteError> {
-        check(request.uri())?;
-        Ok(self.0.get()?.execute(reqwest::Request::try_from(request)?).await?)
+        let request = reqwest::Request::try_from(request)?;
+        check_url(request.url())?;
+        Ok(self.0.get()?.execute(request).await?)
     }
 }
 
@@ -196,6 +202,25 @@ fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn numbers_that_are_dialled_as_addresses_are_judged_as_these() {
+        let client = Client::new(&Options::default()).expect("nothing is needed");
+        for address in [
+            "http://2852039166/latest/meta-data",
+            "http://0xa9fea9fe/",
+            "http://0xa9.254.43518/",
+            "http://0251.0376.0251.0376/",
+            "http://169.254.43518:80/",
+            "http://169.254.169.254./",
+        ] {
+            let refused = client.request(Method::GET, address).expect_err(address).chain();
+            assert!(refused.contains("169.254.169.254 is link-local"), "{address}: {refused}");
+            let request = http::Request::get(address).body(bytes::Bytes::new()).expect("a request");
+            let refused = client.execute(request).await.expect_err(address);
+            assert!(matches!(refused, ExecuteError::Forbidden(_)), "{address}: {refused}");
+        }
+    }
 
     #[test]
     fn addresses_of_metadata_are_never_dialled_however_they_are_written() {

@@ -28,7 +28,15 @@ pub struct Forbidden {
 /// # Errors
 /// When it is.
 pub fn check(uri: &Uri) -> Result<(), Forbidden> {
-    let host = uri.host().unwrap_or_default();
+    literal(uri.host().unwrap_or_default())
+}
+
+/// The same of an address as reqwest reads it, which takes more than dotted decimals for numbers of hosts.
+pub(super) fn check_url(url: &reqwest::Url) -> Result<(), Forbidden> {
+    literal(url.host_str().unwrap_or_default())
+}
+
+fn literal(host: &str) -> Result<(), Forbidden> {
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match literal.parse() {
         Ok(address) if forbidden(address) => Err(Forbidden { address }),
