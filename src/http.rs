@@ -7,6 +7,7 @@
 
 pub mod access;
 mod answer;
+mod assertion;
 pub mod discovery;
 pub mod grants;
 pub mod guard;

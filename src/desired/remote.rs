@@ -55,6 +55,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Nothing but what users authorize.
+    #[cfg(test)]
+    pub fn of_users(user: UserOAuth) -> Self {
+        Self { headers: BTreeMap::new(), env: BTreeMap::new(), oauth: None, user: Some(user) }
+    }
+
     /// The headers, with their placeholders replaced by what `value` says; none when it does not know one.
     pub fn headers<'a>(
         &'a self,
@@ -162,12 +168,20 @@ fn header(
 
 /// Whether secrets may be sent to an address: https, or http on this machine.
 pub fn is_safe(url: &str) -> bool {
-    let local = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     url.parse::<Uri>().is_ok_and(|uri| match (uri.scheme_str(), uri.host()) {
         (Some("https"), Some(_)) => true,
-        (Some("http"), Some(host)) => local(host),
+        (Some("http"), Some(host)) => near(host),
         _ => false,
     })
+}
+
+/// Whether an address is of this machine, as it is written.
+pub fn is_near(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(near))
+}
+
+fn near(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 fn check_user(user: &UserOAuth, spec: &ServerSpec, shown: bool, findings: &mut Findings<'_>) {
@@ -177,6 +191,21 @@ fn check_user(user: &UserOAuth, spec: &ServerSpec, shown: bool, findings: &mut F
             let message = format!("`{field}` is of no use without `clientId`");
             let hint = "declare the client that is registered at the provider";
             findings.error(&["userOAuth", field], "invalid-value", message, hint);
+        }
+    }
+    if user.client_secret.is_some() && user.provider.is_none() && user.issuer.is_none() {
+        let message = "the secret would be sent to whomever the server names";
+        let hint = "declare `issuer`, the provider that knows this client, as it calls itself";
+        findings.error(&["userOAuth", "clientSecret"], "missing-field", message, hint);
+    }
+    if let Some(issuer) = &user.issuer {
+        if user.provider.is_some() {
+            let message = "the provider is given twice: here, and by `provider`";
+            findings.error(&["userOAuth", "issuer"], "invalid-value", message, "remove one of them");
+        } else if !is_safe(issuer) {
+            let message = format!("`{issuer}` does not begin with https://");
+            let hint = "write it as the provider calls itself";
+            findings.error(&["userOAuth", "issuer"], "invalid-value", message, hint);
         }
     }
     if let Some(provider) = &user.provider {
@@ -210,6 +239,16 @@ fn check(oauth: &OAuth, shown: bool, findings: &mut Findings<'_>) {
         let message = format!("`{}` does not begin with https://", oauth.token_url);
         let hint = "name the token endpoint: a secret is sent there";
         findings.error(&["oauth", "tokenUrl"], "invalid-value", message, hint);
+    }
+    let proves = match (&oauth.client_secret, &oauth.client_key) {
+        (None, None) => Some("nothing says how the client proves itself"),
+        (Some(_), Some(_)) => {
+            Some("the client proves itself twice: with `clientSecret` and with `clientKey`")
+        }
+        _ => None,
+    };
+    if let Some(message) = proves {
+        findings.error(&["oauth"], "invalid-value", message, "declare one of `clientSecret` and `clientKey`");
     }
     if shown {
         let message = "`Authorization` is given twice: here and by `headers`";

@@ -12,6 +12,8 @@ mod client;
 mod page;
 mod provider;
 mod scopes;
+#[cfg(test)]
+mod tests;
 mod token;
 mod vault;
 
@@ -22,6 +24,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use self::client::Known;
 use self::provider::Endpoints;
@@ -70,7 +73,11 @@ impl Wanted {
         let user = self.user();
         let of =
             (&self.url, user.map(|user| (&user.client_id, &user.provider, &user.scopes, &user.resource)));
-        Digest::of("authorization", &of).to_string()
+        match user.and_then(|user| user.issuer.as_ref()) {
+            None => Digest::of("authorization", &of),
+            Some(issuer) => Digest::of("authorization", &(of, issuer)),
+        }
+        .to_string()
     }
 }
 
@@ -102,6 +109,9 @@ struct Place {
     access: Option<Arc<Access>>,
 }
 
+/// Scopes, and when a call was refused last for want of them.
+type Lacking = (Vec<String>, Instant);
+
 /// Held by whoever asks a provider for one user and server.
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
@@ -119,8 +129,10 @@ pub struct Grants {
     found: Mutex<HashMap<String, (Endpoints, Instant)>>,
     /// Held while we register as a client.
     registering: tokio::sync::Mutex<()>,
-    /// Scopes that servers refused users for want of, until they are asked for.
-    lacking: Mutex<HashMap<(String, Name), Vec<String>>>,
+    /// Scopes that servers refused users for want of, and since when, until they are asked for or old.
+    lacking: Mutex<HashMap<(String, Name), Lacking>>,
+    /// Exchanges with providers that are finished whoever waits for them.
+    tasks: TaskTracker,
     /// Somebody authorized a server that is listed as them.
     listed: tokio::sync::Notify,
 }
@@ -142,6 +154,7 @@ impl Grants {
             found: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
             lacking: Mutex::default(),
+            tasks: TaskTracker::new(),
             listed: tokio::sync::Notify::new(),
         })
     }
@@ -269,6 +282,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tokens expire by the clock, also over a restart")]
-fn seconds() -> u64 {
+pub(super) fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

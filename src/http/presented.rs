@@ -1,7 +1,7 @@
 //! What servers elsewhere are shown: headers with secrets in them, and tokens of OAuth 2.1.
 //!
-//! The client credentials grant: `POST` to the token endpoint with HTTP Basic (OAuth 2.1 section 4.2), for
-//! the server's address (RFC 8707). Invariants: a secret goes to the endpoint it is declared for, a token to
+//! The client credentials grant: `POST` to the token endpoint with HTTP Basic (OAuth 2.1 section 4.2) or a
+//! signed text ([`super::assertion`]), for the server's address (RFC 8707). Invariants: a secret goes to the endpoint it is declared for, a token to
 //! its server, neither into an error or a log; a token that will soon expire is not used; however many
 //! calls need one, one request is made.
 
@@ -18,12 +18,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::grants::{Grants, Wanted};
+use super::assertion::{KIND, assertion};
+use super::grants::{Grants, Wanted, seconds};
 use crate::desired::remote::Credentials as Declared;
 use crate::outgoing::{Client, Options};
 use crate::ports::{Credentials, Identities, Material, PortError, PortResult, Refusal, Secrets};
 use crate::resource::Name;
-use crate::resource::remote::OAuth;
+use crate::resource::remote::{ClientKey, OAuth};
+use crate::resource::value::Reference;
 
 /// Authorization servers answer at once, or are not there.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -227,9 +229,9 @@ impl Shown {
         }
     }
 
-    /// Asks for a token: what is sent, and how long it is good.
-    async fn grant(&self, oauth: &OAuth) -> Result<(HeaderValue, Duration), String> {
-        let secret = self.secrets.resolve(&oauth.client_secret.secret).map_err(|error| error.operation)?;
+    /// Who asks, with a secret.
+    fn basic(&self, oauth: &OAuth, secret: &Reference) -> Result<HeaderValue, String> {
+        let secret = self.secrets.resolve(&secret.secret).map_err(|error| error.operation)?;
         let secret =
             String::from_utf8(secret.expose().to_vec()).map_err(|_| "the client's secret is no text")?;
         // Each is encoded before they are joined (RFC 6749 section 2.3.1).
@@ -237,6 +239,20 @@ impl Shown {
         let mut basic =
             HeaderValue::from_str(&format!("Basic {basic}")).map_err(|error| error.to_string())?;
         basic.set_sensitive(true);
+        Ok(basic)
+    }
+
+    /// The same with a key, as further members of the form.
+    fn signed(&self, oauth: &OAuth, key: &ClientKey) -> Result<String, String> {
+        let secret = self.secrets.resolve(&key.private_key.secret).map_err(|error| error.operation)?;
+        let audience = key.audience.as_deref().unwrap_or(&oauth.token_url);
+        let signed = assertion(&oauth.client_id, (&secret, key.key_id.as_deref()), audience, seconds())?;
+        let [client, kind, signed] = [oauth.client_id.as_str(), KIND, &signed].map(encoded);
+        Ok(format!("&client_id={client}&client_assertion_type={kind}&client_assertion={signed}"))
+    }
+
+    /// Asks for a token: what is sent, and how long it is good.
+    async fn grant(&self, oauth: &OAuth) -> Result<(HeaderValue, Duration), String> {
         let mut form = format!(
             "grant_type=client_credentials&resource={}",
             encoded(oauth.resource.as_deref().unwrap_or(&self.url))
@@ -245,9 +261,14 @@ impl Shown {
             form.push_str("&scope=");
             form.push_str(&encoded(&oauth.scopes.join(" ")));
         }
-        let request = self.client.request(Method::POST, &oauth.token_url).map_err(|error| error.chain())?;
+        let mut request =
+            self.client.request(Method::POST, &oauth.token_url).map_err(|error| error.chain())?;
+        if let Some(secret) = &oauth.client_secret {
+            request = request.header(AUTHORIZATION, self.basic(oauth, secret)?);
+        } else if let Some(key) = &oauth.client_key {
+            form.push_str(&self.signed(oauth, key)?);
+        }
         let request = request
-            .header(AUTHORIZATION, basic)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(http::header::ACCEPT, "application/json")
             .body(form);

@@ -18,14 +18,38 @@ pub struct OAuth {
     pub token_url: String,
     /// As whom the token is asked for. Example: `toolcrib`.
     pub client_id: String,
-    /// Its secret, sent to `tokenUrl` only. Example: `{secret: {env: WEATHER_CLIENT_SECRET}}`.
-    pub client_secret: Reference,
+    /// Its secret, sent to `tokenUrl` only. This or `clientKey`. Example: `{secret: {env: WEATHER_CLIENT_SECRET}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Reference>,
+    /// A key with which it proves itself instead (`private_key_jwt`, RFC 7523). The key is sent to nobody.
+    ///
+    /// Default: none. Example: `{privateKey: {secret: {file: /etc/toolcrib/client.pem}}, keyId: "2026"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<ClientKey>,
     /// What the token is to allow. Default: what the authorization server gives. Example: `[read]`.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub scopes: Box<[String]>,
     /// What the token is for (RFC 8707). Default: the address of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+}
+
+/// A private key with which a client proves itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClientKey {
+    /// The key in PEM (PKCS #8): ECDSA on P-256 signs ES256, Ed25519 `EdDSA`, RSA RS256.
+    ///
+    /// Example: `{secret: {file: /etc/toolcrib/client.pem}}`.
+    pub private_key: Reference,
+    /// As what the authorization server knows the key (`kid`). Default: it finds out. Example: `2026-a`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// For whom it signs: the authorization server, as it calls itself. Default: `tokenUrl`.
+    ///
+    /// Example: `https://login.example.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
 }
 
 /// How each user gets a token of their own: the authorization code grant of OAuth 2.1, with PKCE.
@@ -42,7 +66,8 @@ pub struct UserOAuth {
     /// such and the daemon has a public https address; else the daemon registers itself (RFC 7591).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// Its secret, sent to the provider only. Default: none, a public client.
+    /// Its secret, sent to the provider only: with it, `issuer` or `provider` says who that is. Default: none,
+    /// a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Reference>,
     /// What tokens are to allow. Default: what the provider gives. Example: `[read]`.
@@ -51,6 +76,11 @@ pub struct UserOAuth {
     /// What tokens are for (RFC 8707). Default: the address of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Whom the server has to name as who gives tokens, as that calls itself (RFC 8414).
+    ///
+    /// Default: any. Example: `https://login.example.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// Who gives tokens. Default: whom the server names (RFC 9728, RFC 8414).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,

@@ -155,8 +155,14 @@ fn shown(url: &str, credentials: &Credentials, grants: &mut Grants) {
         }
     }
     if let Some(oauth) = &credentials.oauth {
-        let what = format!("{} to {}", told_secret(&oauth.client_secret.secret), oauth.token_url);
-        grants.add("secret", what, says, &["spec", "oauth", "clientSecret"]);
+        if let Some(secret) = &oauth.client_secret {
+            let what = format!("{} to {}", told_secret(&secret.secret), oauth.token_url);
+            grants.add("secret", what, says, &["spec", "oauth", "clientSecret"]);
+        }
+        if let Some(key) = &oauth.client_key {
+            let what = format!("{} to {}", told_secret(&key.private_key.secret), oauth.token_url);
+            grants.add("key", what, "proves who it is with", &["spec", "oauth", "clientKey"]);
+        }
         let what = format!("a token of {} to {url}", oauth.token_url);
         grants.add("token", what, "sends elsewhere", &["spec", "oauth"]);
     }

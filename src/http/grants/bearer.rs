@@ -1,5 +1,7 @@
 //! Tokens of users while they are good: shown, refreshed, revoked.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use super::client::Known;
@@ -67,23 +69,16 @@ impl Grants {
     /// # Errors
     /// When the user has to authorize (again), or the provider cannot be asked.
     pub async fn bearer(
-        &self,
+        self: &Arc<Self>,
         user: &str,
         wanted: &Wanted,
         refused: Option<&HeaderValue>,
     ) -> PortResult<HeaderValue> {
-        let turn = self.turn(user, &wanted.server);
-        let _turn = turn.lock().await;
-        let missing = || {
-            let server = &wanted.server;
-            PortError::retry(format!(
-                "user `{user}` has not authorized server `{server}`: run `toolcrib authorizations start {server} --user {user}` and open what it prints"
-            ))
-        };
+        let turn = self.turn(user, &wanted.server).lock_owned().await;
         let about = self.vault.find(user, &wanted.server).filter(|_| self.has(user, wanted));
         let Some((tokens, about)) = about.and_then(|about| Some((self.vault.tokens(&about)?, about))) else {
             self.forget(user, &wanted.server);
-            return Err(missing());
+            return Err(missing(user, wanted));
         };
         let header = header(&tokens.access)?;
         let now = seconds();
@@ -96,30 +91,50 @@ impl Grants {
             // It may name another provider now.
             lock(&self.found).remove(&wanted.digest());
         }
-        let usable = now < about.until && refused != Some(&header);
-        let Some(refresh) = tokens.refresh.as_ref() else {
-            if usable {
-                return Ok(header);
-            }
-            self.forget(user, &wanted.server);
-            return Err(missing());
-        };
+        let usable = (now < about.until && refused != Some(&header)).then_some(header);
+        if tokens.refresh.is_none() {
+            return usable.ok_or_else(|| {
+                self.forget(user, &wanted.server);
+                missing(user, wanted)
+            });
+        }
+        let (grants, wanted) = (Arc::clone(self), wanted.clone());
+        // To the end, whatever becomes of the call: a refresh token may be good once.
+        let renewed = self.tasks.spawn(async move {
+            let _turn = turn;
+            grants.renewed(tokens, &wanted, about, usable).await
+        });
+        renewed.await.unwrap_or_else(|_| Err(PortError::retry("failed to refresh the token of the user")))
+    }
+
+    /// A new token in the place of one; `usable` where that cannot be had.
+    async fn renewed(
+        &self,
+        tokens: Tokens,
+        wanted: &Wanted,
+        about: Authorization,
+        usable: Option<HeaderValue>,
+    ) -> PortResult<HeaderValue> {
+        let Some(refresh) = tokens.refresh.as_ref() else { return Err(missing(&about.user, wanted)) };
         match self.refreshed(refresh, wanted, &about).await {
             Ok(granted) => {
+                let now = seconds();
                 let tokens = Tokens { refresh: granted.tokens.refresh.or(tokens.refresh), ..granted.tokens };
                 let about = Authorization { since: now, until: now + granted.life.as_secs(), ..about };
                 self.vault.keep(about, &tokens)?;
-                self::header(&tokens.access)
+                header(&tokens.access)
             }
-            Err(_) if usable => Ok(header),
-            Err(Failed::Refused(why) | Failed::Stranger(why)) => {
-                tracing::info!(user, server = %wanted.server, why, "a token is not refreshed: the user is asked again");
-                self.forget(user, &wanted.server);
-                Err(missing())
-            }
-            Err(Failed::Unavailable(why)) => {
-                Err(PortError::retry("failed to refresh the token of the user").caused_by(why))
-            }
+            Err(failed) => usable.ok_or_else(|| match failed {
+                Failed::Refused(why) | Failed::Stranger(why) => {
+                    let user = about.user;
+                    tracing::info!(user, server = %wanted.server, why, "a token is not refreshed: the user is asked again");
+                    self.forget(&user, &wanted.server);
+                    missing(&user, wanted)
+                }
+                Failed::Unavailable(why) => {
+                    PortError::retry("failed to refresh the token of the user").caused_by(why)
+                }
+            }),
         }
     }
 
@@ -145,6 +160,13 @@ impl Grants {
         }
         granted
     }
+}
+
+fn missing(user: &str, wanted: &Wanted) -> PortError {
+    let server = &wanted.server;
+    PortError::retry(format!(
+        "user `{user}` has not authorized server `{server}`: run `toolcrib authorizations start {server} --user {user}` and open what it prints"
+    ))
 }
 
 fn header(token: &SecretValue) -> PortResult<HeaderValue> {

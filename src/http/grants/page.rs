@@ -73,10 +73,13 @@ async fn callback(State(grants): State<Arc<Grants>>, request: Request) -> Respon
     if query.len() > MAX_QUERY {
         return text(StatusCode::URI_TOO_LONG, OLD);
     }
-    let query = pairs(query);
-    match grants.returned(&query, request.headers()).await {
-        Ok(()) => text(StatusCode::OK, DONE),
-        Err(Shown(status, said)) => text(status, said),
+    let (query, headers) = (pairs(query), request.headers().clone());
+    // To the end, also when the browser goes away meanwhile: a code is good once.
+    let tasks = grants.tasks.clone();
+    match tasks.spawn(async move { grants.returned(&query, &headers).await }).await {
+        Ok(Ok(())) => text(StatusCode::OK, DONE),
+        Ok(Err(Shown(status, said))) => text(status, said),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, OLD),
     }
 }
 
@@ -243,8 +246,9 @@ impl Grants {
         }
         let now = seconds();
         let before = self.vault.find(&user, &wanted.server);
-        let raised =
-            before.filter(|about| about.scopes.len() < scopes.len()).map_or(0, |about| about.raised + 1);
+        let raised = before
+            .filter(|about| about.scopes.len() < scopes.len())
+            .map_or(0, |about| about.raised.saturating_add(1));
         let about = Authorization {
             user,
             server: wanted.server.clone(),

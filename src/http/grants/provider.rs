@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::super::presented::reached;
 use super::scopes::{OFFLINE, parameter};
 use super::{Grants, Wanted};
-use crate::desired::remote::is_safe;
+use crate::desired::remote::{is_near, is_safe};
 use crate::resource::remote::UserOAuth;
 
 /// Bytes of one answer: metadata and tokens have some KiB.
@@ -88,7 +88,8 @@ impl Grants {
         }
         let (origin, path) = split(&wanted.url).ok_or("the server's address is none")?;
         let challenge = self.challenge(&wanted.url).await?;
-        let said = parameter(&challenge, "resource_metadata").filter(|place| is_safe(place));
+        let near = is_near(&wanted.url);
+        let said = parameter(&challenge, "resource_metadata").filter(|place| may_be_asked(place, near));
         let usual = [path, ""].map(|path| format!("{origin}/.well-known/oauth-protected-resource{path}"));
         let mut named: Option<Resource> = None;
         for place in said.into_iter().chain(usual) {
@@ -102,8 +103,8 @@ impl Grants {
         if of_server != wanted.url.trim_end_matches('/') && of_server != origin {
             return Err("the server's metadata is of another resource".to_owned());
         }
-        let issuer = named.authorization_servers.first().ok_or("the server names no authorization server")?;
-        if !is_safe(issuer) {
+        let issuer = chosen(&named.authorization_servers, user.issuer.as_deref())?;
+        if !may_be_asked(issuer, near) {
             return Err("the authorization server's address does not begin with https://".to_owned());
         }
         let (origin, path) = split(issuer).ok_or("the authorization server's address is none")?;
@@ -114,7 +115,7 @@ impl Grants {
             format!("{origin}{path}/.well-known/openid-configuration"),
         ] {
             if let Some(found) = self.metadata::<Metadata>(&place).await? {
-                let endpoints = endpoints(issuer, found)?;
+                let endpoints = endpoints(issuer, found, near)?;
                 let asked = parameter(&challenge, "scope");
                 let asked = asked.map(|scopes| scopes.split_whitespace().map(str::to_owned).collect());
                 let scopes = asked.unwrap_or(named.scopes_supported);
@@ -149,7 +150,25 @@ impl Grants {
     }
 }
 
-fn endpoints(issuer: &str, found: Metadata) -> Result<Endpoints, String> {
+/// Whom of those that a server names tokens are asked of.
+fn chosen<'a>(named: &'a [String], declared: Option<&str>) -> Result<&'a str, String> {
+    let Some(declared) = declared else {
+        let first = named.first().ok_or("the server names no authorization server")?;
+        return Ok(first);
+    };
+    let found = named.iter().find(|named| *named == declared);
+    found.map(String::as_str).ok_or_else(|| {
+        format!("the server does not name `{declared}`, the declared `issuer`, as its authorization server")
+    })
+}
+
+/// Whether an address that somebody else wrote may be asked: https, and http on this machine only where the
+/// server is on it too. Nobody elsewhere has us ask what listens here.
+fn may_be_asked(url: &str, near: bool) -> bool {
+    is_safe(url) && (near || !is_near(url))
+}
+
+fn endpoints(issuer: &str, found: Metadata, near: bool) -> Result<Endpoints, String> {
     if found.issuer != issuer {
         return Err("the authorization server's metadata names another issuer".to_owned());
     }
@@ -162,7 +181,7 @@ fn endpoints(issuer: &str, found: Metadata) -> Result<Endpoints, String> {
         found.revocation_endpoint.as_ref(),
         found.registration_endpoint.as_ref(),
     ];
-    if addresses.into_iter().flatten().any(|url| !is_safe(url)) {
+    if addresses.into_iter().flatten().any(|url| !may_be_asked(url, near)) {
         return Err("an address of the authorization server does not begin with https://".to_owned());
     }
     Ok(Endpoints {
@@ -197,4 +216,43 @@ pub(super) async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, Str
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(token: &str) -> Metadata {
+        serde_json::from_value(serde_json::json!({
+            "issuer": "https://a.example",
+            "authorization_endpoint": "https://a.example/authorize",
+            "token_endpoint": token,
+            "code_challenge_methods_supported": ["S256"],
+        }))
+        .expect("metadata")
+    }
+
+    #[test]
+    fn nobody_elsewhere_has_what_listens_here_asked() {
+        for (token, near, good) in [
+            ("https://a.example/token", false, true),
+            ("http://a.example/token", false, false),
+            ("http://127.0.0.1:2375/containers/create", false, false),
+            ("https://localhost/token", false, false),
+            ("http://[::1]/token", false, false),
+            ("http://127.0.0.1:8080/token", true, true),
+            ("http://a.example/token", true, false),
+        ] {
+            assert_eq!(endpoints("https://a.example", found(token), near).is_ok(), good, "{token} {near}");
+        }
+    }
+
+    #[test]
+    fn the_declared_issuer_is_asked_or_nobody() {
+        let named = ["https://a.example", "https://b.example"].map(str::to_owned);
+        assert_eq!(chosen(&named, None).as_deref(), Ok("https://a.example"));
+        assert_eq!(chosen(&named, Some("https://b.example")).as_deref(), Ok("https://b.example"));
+        assert!(chosen(&named, Some("https://a.example/")).is_err_and(|why| why.contains("`issuer`")));
+        assert!(chosen(&[], None).is_err());
+    }
 }

@@ -3,7 +3,9 @@
 //!
 //! Invariant: a user is asked again only where that asks for something new, and so often at most.
 
-use super::{Grants, MAX_PENDING, Wanted, lock};
+use tokio::time::Instant;
+
+use super::{Grants, LIFE, MAX_PENDING, Wanted, lock};
 use crate::ports::Refusal;
 
 use super::provider::Endpoints;
@@ -20,6 +22,10 @@ impl Grants {
     /// Told that a server refused a user's token with this challenge: whether that is for want of scopes, and
     /// the user can be asked for them. From then on [`Grants::address`] leads to asking for them too.
     pub(in crate::http) fn lacks(&self, user: &str, wanted: &Wanted, challenge: &str) -> Refusal {
+        self.lacks_at(user, wanted, challenge, Instant::now())
+    }
+
+    pub(super) fn lacks_at(&self, user: &str, wanted: &Wanted, challenge: &str, now: Instant) -> Refusal {
         if parameter(challenge, "error").as_deref() != Some("insufficient_scope") {
             return Refusal::Other;
         }
@@ -43,11 +49,14 @@ impl Grants {
             ));
         }
         let mut lacking = lock(&self.lacking);
+        // Whoever did not open the address in time is refused again, and asked again.
+        lacking.retain(|_, (_, since)| now.saturating_duration_since(*since) < LIFE);
         let key = (user.to_owned(), wanted.server.clone());
         if lacking.len() >= MAX_PENDING && !lacking.contains_key(&key) {
             return Refusal::Final("too many users are asked for more scopes at the same time".to_owned());
         }
-        let all = lacking.entry(key).or_default();
+        let (all, since) = lacking.entry(key).or_insert_with(|| (Vec::new(), now));
+        *since = now;
         for scope in more {
             if all.len() < MAX_SCOPES && !all.contains(&scope) {
                 all.push(scope);
@@ -62,7 +71,7 @@ impl Grants {
         let declared = wanted.user().map(|user| &*user.scopes).filter(|scopes| !scopes.is_empty());
         let first = declared.unwrap_or(&endpoints.scopes);
         let key = (user.to_owned(), wanted.server.clone());
-        let lacking = lock(&self.lacking).get(&key).cloned().unwrap_or_default();
+        let lacking = lock(&self.lacking).get(&key).map(|(scopes, _)| scopes.clone()).unwrap_or_default();
         let before = self.vault.find(user, &wanted.server).map(|about| about.scopes).unwrap_or_default();
         let offline = endpoints.offline.then(|| OFFLINE.to_owned());
         let mut all: Vec<String> = Vec::new();

@@ -67,10 +67,13 @@ impl Grants {
             self.post(&endpoints.token, known, &members).await.map_err(Failed::Unavailable)?;
         if !status.is_success() {
             let why = refusal(status, &body);
-            return Err(match status {
-                _ if error_code(&body).as_deref() == Some("invalid_client") => Failed::Stranger(why),
-                StatusCode::TOO_MANY_REQUESTS => Failed::Unavailable(why),
-                _ if status.is_client_error() => Failed::Refused(why),
+            let code = error_code(&body);
+            // Without a code it was not the token endpoint that spoke, but something before it.
+            return Err(match code.as_deref() {
+                Some("invalid_client") => Failed::Stranger(why),
+                Some(_) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+                    Failed::Refused(why)
+                }
                 _ => Failed::Unavailable(why),
             });
         }

@@ -59,6 +59,38 @@ fn a_header_with_a_secret_opens_a_server_and_a_rotated_one_opens_it_again() {
 }
 
 #[test]
+fn a_client_that_has_a_key_signs_with_it() {
+    let provider = Provider::start();
+    let far = TestEnv::new();
+    far.repo().write("tools.yaml", &greeter("hello")).commit("hello");
+    let upstream = far.daemon(&["--oidc-issuer", &provider.issuer, "--oidc-audience", "urn:far"]);
+    for algorithm in ["ES256", "EdDSA", "RS256"] {
+        let near = TestEnv::new();
+        let key = near.home().join("key");
+        let given = get(&format!("{}/key?alg={algorithm}", provider.issuer));
+        let pem = given["pem"].as_str().unwrap();
+        write(&key, pem.lines().rev().collect::<Vec<_>>().join("\n")).unwrap();
+        let shown = format!(
+            "  oauth:\n    tokenUrl: {}/token\n    clientId: toolcrib\n    clientKey: {{privateKey: {{secret: {{file: {}}}}}}}\n    resource: urn:far\n",
+            provider.issuer,
+            key.display()
+        );
+        near.repo().write("far.yaml", &elsewhere(&upstream.mcp, &shown)).commit("far");
+        let daemon = near.daemon(&[]);
+        let why = wait_for("what is wrong with the key", SOON, || {
+            let shown = resource(&near, &daemon, "Server/far").to_string();
+            shown.contains("the client's private key is none of").then_some(shown)
+        });
+        write(&key, pem).unwrap();
+        near.run(&["reconcile", "--state", near.state().to_str().unwrap()]);
+        wait_for_names(&daemon, &["far_greet"]);
+        assert_eq!(said(&daemon), "hello Ada\n", "{algorithm}");
+        let told = [why, daemon.log()].concat();
+        assert!(pem.lines().filter(|line| !line.starts_with('-')).all(|line| !told.contains(line)), "{told}");
+    }
+}
+
+#[test]
 fn a_token_of_oauth_opens_a_server_and_is_asked_for_once() {
     let provider = Provider::start();
     let (far, near) = (TestEnv::new(), TestEnv::new());
