@@ -42,13 +42,15 @@ pub(super) struct Pools<C> {
     /// Containers that wait or start, of all tools together.
     most: usize,
     serial: u64,
+    /// How often rules became others.
+    rules: u64,
     /// By their tools.
     tools: BTreeMap<ResourceId, Pool<C>>,
 }
 
 impl<C: Lives> Pools<C> {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, serial: 0, tools: BTreeMap::new() }
+        Self { most, serial: 0, rules: 0, tools: BTreeMap::new() }
     }
 
     /// These tools and no others. What is not wanted any more is returned.
@@ -73,8 +75,9 @@ impl<C: Lives> Pools<C> {
         unwanted.into_iter().map(|one| one.container).collect()
     }
 
-    /// Nobody uses again what was used.
+    /// Rules are others: nobody uses again what was used, nor what is in use now.
     pub(super) fn forget_used(&mut self) -> Vec<C> {
+        self.rules += 1;
         let pools = self.tools.values_mut();
         pools.flat_map(|pool| pool.waiting.extract_if(.., |one| one.used.is_some())).map(container).collect()
     }
@@ -121,7 +124,8 @@ impl<C: Lives> Pools<C> {
         pool.settle.get_or_insert(now + SETTLE);
         (pool.failures, pool.hold, pool.problem) = (0, None, None);
         let Waiting { serial, container, .. } = taken;
-        Some((Some(Taken { key: pool.key.clone(), serial, container, used }), dropped))
+        let taken = Taken { key: pool.key.clone(), serial, rules: self.rules, container, used };
+        Some((Some(taken), dropped))
     }
 
     /// A call is over, and its container with it.
@@ -136,7 +140,10 @@ impl<C: Lives> Pools<C> {
     pub(super) fn give(&mut self, taken: Taken<C>, now: Instant) -> Vec<C> {
         self.release(&taken);
         let full = self.total() >= self.most;
-        let Taken { key, serial, container, used } = taken;
+        let Taken { key, serial, rules, container, used } = taken;
+        if rules != self.rules || !container.lives() {
+            return vec![container];
+        }
         let mut dropped = Vec::new();
         if full && key.isolation == Isolation::Principal {
             dropped.extend(self.least_used());

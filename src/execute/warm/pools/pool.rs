@@ -56,6 +56,8 @@ pub(in crate::execute) enum Used {
 pub(in crate::execute) struct Taken<C> {
     pub(super) key: Key,
     pub(super) serial: u64,
+    /// How often rules had become others when it was taken.
+    pub(super) rules: u64,
     pub(in crate::execute) container: C,
     pub(in crate::execute) used: Used,
 }

@@ -199,6 +199,16 @@ fn no_principal_gets_what_another_one_used() {
     // Rules are others.
     assert_eq!(shop.call(&tool, "eve"), Some(4));
     assert_eq!(shop.pools.forget_used().len(), 1);
+    // Also while it is in use.
+    shop.fill();
+    let taken = shop.take(&tool, Some("eve"), "tag").unwrap();
+    assert!(shop.pools.forget_used().is_empty());
+    assert_eq!((shop.pools.give(taken, shop.now).len(), shop.waiting()), (1, 0));
+    // What ended meanwhile is not kept either.
+    shop.fill();
+    let taken = shop.take(&tool, Some("eve"), "tag").unwrap();
+    taken.container.1.store(false, Ordering::Relaxed);
+    assert_eq!((shop.pools.give(taken, shop.now).len(), shop.waiting()), (1, 0));
 }
 
 #[test]
