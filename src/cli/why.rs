@@ -21,19 +21,22 @@ use crate::admin::why::{WhyQuery, WhyReply};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   toolcrib why git_log                                  is it there, and if not, why
-  toolcrib why kubectl --user dan --group developers --arg command='get pods'
+  toolcrib why kubectl command='get pods' --user dan --group developers
   toolcrib why count --toolset data --user ada")]
 pub(super) struct Why {
     /// A published tool.
     #[arg(value_name = "TOOL")]
     tool: String,
+    /// Arguments of the call, as `call` takes them. Without, the call itself is not judged.
+    #[arg(value_name = "KEY=VALUE")]
+    pairs: Vec<String>,
     /// Who asks [default: local].
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// A group of who asks; can be repeated [default: local, when no user is named].
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
-    /// An argument of the call; can be repeated. Without, the call itself is not judged.
+    /// The same as KEY=VALUE; can be repeated.
     #[arg(long = "arg", value_name = "KEY=VALUE")]
     args: Vec<String>,
     /// At the endpoint of a toolset.
@@ -46,10 +49,11 @@ pub(super) struct Why {
 impl Why {
     pub(super) async fn execute(self, context: &Context) -> CliResult<Exit> {
         let client = self.target.changes(context).await?;
-        let arguments = if self.args.is_empty() {
+        let given = [self.pairs.as_slice(), &self.args].concat();
+        let arguments = if given.is_empty() {
             None
         } else {
-            Some(arguments::parse(&self.args, &schema(&client, &self.tool).await?)?)
+            Some(arguments::parse(&given, &schema(&client, &self.tool).await?)?)
         };
         let Self { tool, user, groups, toolset, .. } = self;
         let query = WhyQuery { tool, user, groups, arguments, toolset };

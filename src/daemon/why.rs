@@ -77,7 +77,7 @@ impl Asked<'_> {
             (Fate::Served, format!("`{tool}` is listed for `{user}`, and this call goes through"))
         } else if prospect.ruled {
             let answer = format!(
-                "`{tool}` is listed for `{user}`; rules are asked about each call: try one with `--arg`"
+                "`{tool}` is listed for `{user}`; rules are asked about each call: try one, `toolcrib why {tool} key=value`"
             );
             (Fate::Served, answer)
         } else {

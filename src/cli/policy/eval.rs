@@ -37,7 +37,7 @@ const MAX_INPUT: u64 = 8 << 20;
 #[derive(Debug, clap::Args)]
 #[command(mut_args(|arg| crate::cli::hide(arg, &["listen", "admin", "public_url", "state", "interval", "name", "worktree"])))]
 #[command(after_help = "Examples:
-  toolcrib policy eval kubectl --user dan --group developers --arg command='get pods'
+  toolcrib policy eval kubectl command='get pods' --user dan --group developers
   toolcrib policy eval kubectl --role developer --point list
   toolcrib policy eval Server/weather --point admission
   toolcrib policy eval --input question.json --point call
@@ -46,6 +46,9 @@ pub(in crate::cli) struct Eval {
     /// A published tool, or for admission `Kind/name`.
     #[arg(value_name = "TOOL", required_unless_present = "input")]
     tool: Option<String>,
+    /// Arguments of the call, as `call` takes them.
+    #[arg(value_name = "KEY=VALUE")]
+    pairs: Vec<String>,
     /// Who asks [default: local].
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -55,7 +58,7 @@ pub(in crate::cli) struct Eval {
     /// A role of the `Crib`: whoever asks is in its groups, too; can be repeated.
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
-    /// An argument of the call; can be repeated.
+    /// The same as KEY=VALUE; can be repeated.
     #[arg(long = "arg", value_name = "KEY=VALUE")]
     args: Vec<String>,
     /// The runner, where it is not the declared one that is meant.
@@ -65,7 +68,7 @@ pub(in crate::cli) struct Eval {
     #[arg(long, value_enum, default_value_t = At::Call, value_name = "POINT")]
     point: At,
     /// The whole question as JSON, from a file or `-`.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tool", "user", "groups", "roles", "args", "runner"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tool", "user", "groups", "roles", "pairs", "args", "runner"])]
     input: Option<PathBuf>,
     /// End with code 1 when it is refused or hidden.
     #[arg(long)]
@@ -146,7 +149,8 @@ impl Eval {
         }
         let definition: Value =
             definition.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let args = arguments::parse(&self.args, &definition["inputSchema"])?;
+        let args =
+            arguments::parse(&[self.pairs.as_slice(), &self.args].concat(), &definition["inputSchema"])?;
         Ok(subject.called(&user, &args))
     }
 

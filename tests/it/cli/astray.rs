@@ -82,6 +82,8 @@ fn a_fault_is_in_the_log_once_and_it_is_said_what_is_served_meanwhile() {
     let tool = scene.run(&["get", "tool", "hello"]).stdout;
     assert!(tool.contains("did you mean `command`? (the version before is served)"), "{tool}");
     let log = scene.daemon.log();
+    let why = scene.run(&["why", "hello", "loud=yes"]).stdout;
+    assert!(why.contains("these arguments do not fit") && why.contains("'loud' was unexpected"), "{why}");
     let told: Vec<&str> = log.lines().filter(|line| line.contains("fault: there is no field")).collect();
     assert!(told.len() == 1 && told[0].contains("place=tools/all.yaml:11:3"), "{log}");
     // One that never had a version has none before.
