@@ -9,8 +9,8 @@ mod list;
 mod record;
 pub mod undeclared;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::record::Record;
 
-use self::list::ListError;
+use self::list::{Known, ListError};
 use crate::live::{UpstreamKey, Usage};
 use crate::mcp::client::{CallError, GreetError, Params, Upstream, Upstreams};
 use crate::ports::{CallContext, Channel, Greeting, Offer, PortError, PortResult, Prober};
@@ -28,11 +28,17 @@ use crate::ports::{CallContext, Channel, Greeting, Offer, PortError, PortResult,
 /// The prober of the daemon: its connections are those that calls use.
 pub struct Probe {
     upstreams: Arc<Upstreams>,
+    /// What servers listed when they were asked last, of those there is a connection to.
+    known: Mutex<BTreeMap<UpstreamKey, (Weak<Upstream>, Known)>>,
 }
 
 impl Probe {
     pub fn new(upstreams: Arc<Upstreams>) -> Self {
-        Self { upstreams }
+        Self { upstreams, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<UpstreamKey, (Weak<Upstream>, Known)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a server that said that a list changed, or whose connection ended by itself.
@@ -90,11 +96,21 @@ impl Prober for Probe {
         let Some(upstream) = self.upstreams.get(key) else {
             return Err(PortError::retry(format!("there is no connection to {}", name(key))));
         };
-        list::offer(&upstream, Instant::now() + deadline).await.map_err(|error| not_listed(key, error))
+        let until = Instant::now() + deadline;
+        let own = |of: &Weak<Upstream>| std::ptr::eq(of.as_ptr(), Arc::as_ptr(&upstream));
+        let known = self.known().get(key).filter(|(of, _)| own(of)).map(|(_, known)| known.clone());
+        let known = list::again(&upstream, known.as_ref(), until).await;
+        let known = known.map_err(|error| not_listed(key, error))?;
+        let offer = known.offer.clone();
+        let mut all = self.known();
+        all.retain(|_, (of, _)| of.strong_count() > 0);
+        all.insert(key.clone(), (Arc::downgrade(&upstream), known));
+        Ok(offer)
     }
 
     async fn release(&self, key: &UpstreamKey, grace: Duration) {
         // Removed first: whoever comes now finds another, and whoever holds it is waited for.
+        self.known().remove(key);
         if let Some(upstream) = self.upstreams.remove(key) {
             upstream.drain(grace).await;
         }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::mcp::client::{CallError, Params, Upstream};
 use crate::mcp::wire::{code, quote, raw};
 use crate::ports::{CallContext, Offer};
+use crate::resource::Digest;
 
 /// Pages of one list. Servers in use send 50 to 1,000 items a page.
 const PAGES: usize = 100;
@@ -66,18 +67,53 @@ const TEMPLATES: List = List {
     capability: "resources",
 };
 
+/// What a server listed, and what it was read from.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// In the order of the lists of an offer.
+    lists: [Arc<Listed>; 4],
+    pub(super) offer: Offer,
+}
+
+/// One list, with the digest of each of its pages and how many items that has.
+#[derive(Default, PartialEq, Eq)]
+struct Listed {
+    pages: Vec<(Digest, usize)>,
+    items: Vec<Arc<str>>,
+}
+
 /// Asks for everything the server says it has.
 pub(super) async fn offer(upstream: &Upstream, until: Instant) -> Result<Offer, ListError> {
+    Ok(again(upstream, None, until).await?.offer)
+}
+
+/// The same. Pages that are those of before, byte for byte, are not read again.
+pub(super) async fn again(
+    upstream: &Upstream,
+    known: Option<&Known>,
+    until: Instant,
+) -> Result<Known, ListError> {
     let budget = AtomicUsize::new(BYTES);
-    let all = |list| items(upstream, list, &budget, until);
-    let (mut tools, prompts, resources, templates) =
-        futures::try_join!(all(&TOOLS), all(&PROMPTS), all(&RESOURCES), all(&TEMPLATES))?;
+    let before = |at: usize| known.map(|known| &*known.lists[at]);
+    let all = |at, list| listed(upstream, list, before(at), &budget, until);
+    let (tools, prompts, resources, templates) =
+        futures::try_join!(all(0, &TOOLS), all(1, &PROMPTS), all(2, &RESOURCES), all(3, &TEMPLATES))?;
+    let lists = [tools, prompts, resources, templates].map(Arc::new);
+    let same = known.filter(|known| known.lists.iter().zip(&lists).all(|(a, b)| a.pages == b.pages));
+    match same {
+        Some(same) => Ok(same.clone()),
+        None => Ok(Known { offer: offered(upstream, &lists), lists }),
+    }
+}
+
+fn offered(upstream: &Upstream, lists: &[Arc<Listed>; 4]) -> Offer {
+    let [mut tools, prompts, resources, templates] = lists.each_ref().map(|list| list.items.clone());
     for (name, reason) in upstream.learn(&tools) {
         tracing::warn!(tool = name, reason, "a tool is left out: its header annotations are not valid");
         tools.retain(|tool| !is_named(tool, &name));
     }
     let handshake = upstream.handshake().clone();
-    Ok(Offer {
+    Offer {
         protocol: handshake.protocol,
         server_info: handshake.server_info,
         capabilities: handshake.capabilities,
@@ -86,21 +122,21 @@ pub(super) async fn offer(upstream: &Upstream, until: Instant) -> Result<Offer, 
         prompts,
         resources,
         templates,
-    })
+    }
 }
 
-async fn items(
+async fn listed(
     upstream: &Upstream,
     list: &List,
+    known: Option<&Listed>,
     budget: &AtomicUsize,
     until: Instant,
-) -> Result<Vec<Arc<str>>, ListError> {
+) -> Result<Listed, ListError> {
     let method = list.method;
-    let mut items = Vec::new();
+    let mut reading = Reading { list, known, listed: Listed::default(), names: None };
     if !has(upstream, list.capability) {
-        return Ok(items);
+        return Ok(reading.listed);
     }
-    let mut names = HashSet::new();
     let mut params = raw_object("{}".to_owned());
     for _ in 0..PAGES {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -108,8 +144,10 @@ async fn items(
         let page = match Box::pin(upstream.call(method, Params::of(&params), left, &context)).await {
             Ok(page) => page,
             // The capability was said, or not denied, but there is no such list.
-            Err(CallError::Server(error)) if error.code == code::METHOD_NOT_FOUND && items.is_empty() => {
-                return Ok(items);
+            Err(CallError::Server(error))
+                if error.code == code::METHOD_NOT_FOUND && reading.listed.items.is_empty() =>
+            {
+                return Ok(reading.listed);
             }
             Err(CallError::TooLong(max)) => {
                 return Err(ListError::TooMany { method, max, what: "bytes in one page" });
@@ -118,13 +156,52 @@ async fn items(
             Err(source) => return Err(ListError::Call { method, source }),
         };
         spend(budget, page.get().len())?;
-        take(list, &page, &mut names, &mut items)?;
+        reading.take(&page)?;
         match raw::get_str(&page, "nextCursor") {
             Some(cursor) => params = raw_object(format!("{{\"cursor\":{}}}", quote(&cursor))),
-            None => return Ok(items),
+            None => return Ok(reading.listed),
         }
     }
     Err(ListError::TooMany { method, max: PAGES, what: "pages" })
+}
+
+/// A list that is being read.
+struct Reading<'a> {
+    list: &'a List,
+    /// As it was before.
+    known: Option<&'a Listed>,
+    listed: Listed,
+    /// From the first page on that is not as it was before.
+    names: Option<HashSet<String>>,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, page: &RawValue) -> Result<(), ListError> {
+        let digest = Digest::of_bytes(page.get().as_bytes());
+        let Listed { pages, items } = &mut self.listed;
+        let before = items.len();
+        let known = self.known.filter(|_| self.names.is_none());
+        let same = known.and_then(|known| {
+            let (_, count) = known.pages.get(pages.len()).filter(|(of, _)| *of == digest)?;
+            known.items.get(before..before + count)
+        });
+        if let Some(same) = same {
+            items.extend_from_slice(same);
+        } else {
+            let names = self.names.get_or_insert_with(|| names(self.list, items));
+            take(self.list, page, names, items)?;
+        }
+        pages.push((digest, items.len() - before));
+        Ok(())
+    }
+}
+
+fn names(list: &List, items: &[Arc<str>]) -> HashSet<String> {
+    let name = |item: &Arc<str>| {
+        let item: &RawValue = serde_json::from_str(item).ok()?;
+        raw::get_str(item, list.key).map(std::borrow::Cow::into_owned)
+    };
+    items.iter().filter_map(name).collect()
 }
 
 /// Takes the items of one page.
@@ -195,6 +272,31 @@ mod tests {
         let items = taken(&TOOLS, &pages).expect("fine");
         let items: Vec<_> = items.iter().map(AsRef::as_ref).collect();
         assert_eq!(items, [r#"{"name":"b", "x":1.0 }"#, r#"{"execution":{},"name":"a"}"#, r#"{"name":"c"}"#]);
+    }
+
+    #[test]
+    fn pages_of_before_are_not_read_again_and_names_stay_unique() {
+        let page = |names: &[&str]| {
+            let items: Vec<_> = names.iter().map(|name| format!(r#"{{"name":"{name}"}}"#)).collect();
+            raw_object(format!(r#"{{"tools":[{}]}}"#, items.join(",")))
+        };
+        let read = |known: Option<&Listed>, pages: &[Box<RawValue>]| {
+            let mut reading = Reading { list: &TOOLS, known, listed: Listed::default(), names: None };
+            pages.iter().try_for_each(|page| reading.take(page))?;
+            Ok::<_, ListError>((reading.listed, reading.names.is_some()))
+        };
+        let (first, second) = (page(&["a", "b"]), page(&["c"]));
+        let (known, fresh) = read(None, &[first.clone(), second.clone()]).expect("fine");
+        assert!(fresh && known.items.len() == 3);
+        let (again, fresh) = read(Some(&known), &[first.clone(), second.clone()]).expect("fine");
+        assert!(!fresh && again == known);
+        assert!(again.items.iter().zip(&known.items).all(|(a, b)| Arc::ptr_eq(a, b)), "the same memory");
+        let (shorter, fresh) = read(Some(&known), &[first.clone()]).expect("fine");
+        assert!(!fresh && shorter.pages != known.pages && shorter.items.len() == 2);
+        let (other, fresh) = read(Some(&known), &[first.clone(), page(&["d"])]).expect("fine");
+        assert!(fresh && other.items.len() == 3 && other.items[2].contains('d'));
+        let twice = read(Some(&known), &[first, page(&["b"])]).err().expect("twice");
+        assert_eq!(twice.to_string(), "`tools/list` lists `b` twice");
     }
 
     #[test]
