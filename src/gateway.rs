@@ -112,6 +112,11 @@ impl Gateway {
         self.tasks.close();
     }
 
+    /// How many connections to servers there are, open or not.
+    pub fn connections(&self) -> usize {
+        self.upstreams.keys().len()
+    }
+
     /// How many resources of servers clients watch.
     pub fn watched(&self) -> usize {
         self.upstreams.watched()

@@ -145,6 +145,8 @@ pub struct Reconciler {
     standing: BTreeMap<Name, trust::Standing>,
     /// Instances that answered, with the version that each is of.
     members: BTreeMap<UpstreamKey, Digest>,
+    /// Connections to instances that are gone, until they are closed and forgotten.
+    left: BTreeSet<UpstreamKey>,
     /// Calls that wait for an instance.
     wakes: Vec<(UpstreamKey, demand::Answer)>,
     /// What the store knows by now that servers list.
@@ -239,6 +241,7 @@ impl Reconciler {
             serving: BTreeMap::new(),
             standing: BTreeMap::new(),
             members: BTreeMap::new(),
+            left: BTreeSet::new(),
             wakes: Vec::new(),
             remembered: BTreeMap::new(),
             idle_until: None,

@@ -21,6 +21,8 @@ pub(super) fn count(published: &Published, endpoint: &Arc<Endpoint>) {
         move || gateway.upgrade().map_or(0, |gateway| count(&gateway))
     };
     let retained = |gateway: &Gateway| gateway.catalogs.retained();
+    let there = |gateway: &Gateway| gateway.connections();
+    metrics.look("server_connections", "Connections to servers that are kept", of(there));
     metrics.look("catalogs_retained", "Catalogs kept for listings under way", of(retained));
     metrics.look("resources_watched", "Resources that clients want to hear of", of(Gateway::watched));
 }

@@ -244,12 +244,28 @@ impl Reconciler {
         for key in useless {
             self.members.remove(&key);
             self.ports.prober.dismiss(&key);
-            let elastic = self.serving.get(&key.server).is_some_and(|serving| serving.key.is_any());
-            if elastic && connected.contains(&key) {
-                let (ports, gone) = (self.ports.clone(), key.clone());
-                self.spawn(Key::Refresh(key), None, |_| Box::pin(job::let_go(ports, gone)));
-            }
+            self.left.insert(key);
             self.stale = true;
+        }
+        self.let_go_left();
+    }
+
+    /// Connections to instances that are gone are closed and forgotten once nothing leads over them: over HTTP
+    /// nothing else ends them.
+    fn let_go_left(&mut self) {
+        let left = std::mem::take(&mut self.left);
+        for key in left {
+            let refresh = Key::Refresh(key.clone());
+            if self.members.contains_key(&key) {
+                // It is there again.
+                continue;
+            }
+            if self.serves(&key) || self.running.contains_key(&refresh) {
+                self.left.insert(key);
+                continue;
+            }
+            let ports = self.ports.clone();
+            self.spawn(refresh, None, |_| Box::pin(job::let_go(ports, key)));
         }
     }
 

@@ -16,6 +16,7 @@ mod update;
 mod volumes;
 mod warm;
 mod warm_daemon;
+mod warm_declared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

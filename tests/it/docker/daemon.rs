@@ -76,6 +76,12 @@ impl Crib {
         self.runtime.block_on(self.engine.kill_container(container, none)).unwrap();
     }
 
+    /// Removes a container behind the daemon's back, running or not.
+    pub(super) fn remove(&self, container: &str) {
+        let force = bollard::query_parameters::RemoveContainerOptionsBuilder::default().force(true).build();
+        self.runtime.block_on(self.engine.remove_container(container, Some(force))).unwrap();
+    }
+
     /// How many volumes there are of owners whose names begin so.
     pub(super) fn volumes(&self, owners: &str) -> usize {
         let none = None::<bollard::query_parameters::ListVolumesOptions>;

@@ -14,14 +14,14 @@ use super::confinement::log;
 use super::*;
 
 const PYTHON: &str = "toolcrib.test/python:3.11";
-const HOST: &str = "api.example.test";
+pub(super) const HOST: &str = "api.example.test";
 
 fn to(places: &[&str]) -> Arc<[Egress]> {
     places.iter().map(|place| Egress::parse(place).unwrap()).collect()
 }
 
 /// A program of Python that may reach these places.
-fn program_run(place: &Place, suffix: &str, places: &[&str], script: &str) -> Run {
+pub(super) fn program_run(place: &Place, suffix: &str, places: &[&str], script: &str) -> Run {
     let mut run = one_run(place.name(suffix), PYTHON, &["python3", "-c", script]);
     run.egress = to(places);
     run
@@ -69,7 +69,7 @@ server.serve_forever()
 ";
 
 /// In a container: says something to a host and port, and what came back.
-const CLIENT: &str = "
+pub(super) const CLIENT: &str = "
 import socket
 def say(host, port, text=b'hello', patience=5):
     try:
@@ -85,7 +85,7 @@ def say(host, port, text=b'hello', patience=5):
 ";
 
 /// Starts the place to reach.
-async fn shouter(place: &Place) -> Shouter {
+pub(super) async fn shouter(place: &Place) -> Shouter {
     // The network is made by whoever needs it first.
     let first = program_run(place, "first", &["nowhere.example.test"], "print('ran')");
     assert_eq!(place.run(first).await.stdout, "ran\n");
@@ -121,13 +121,17 @@ async fn shouter(place: &Place) -> Shouter {
     Shouter { address, id }
 }
 
-struct Shouter {
+pub(super) struct Shouter {
     address: String,
     id: String,
 }
 
 impl Shouter {
-    async fn end(self, place: Place) {
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) async fn end(self, place: Place) {
         remove(&place, &self.id).await;
         place.finish().await;
     }

@@ -34,6 +34,27 @@ fn processes(first: i64) -> Vec<i32> {
 }
 
 #[test]
+fn of_a_container_that_somebody_removed_no_connection_is_kept() {
+    let crib = Crib::new();
+    // Nobody asks it: the engine alone tells that it has gone.
+    crib.env.repo().write("crib.yaml", &MANIFEST.replace("interval: 2s", "interval: 10m")).commit("web");
+    let daemon = crib.daemon();
+    let ready = || names(&daemon).contains(&"web_echo".to_owned()).then_some(());
+    wait_for("the server", STARTED, ready);
+    for round in ["first", "second"] {
+        let before = crib.settled(&daemon, &["web"])["web"][0].clone();
+        crib.remove(&before);
+        wait_for("another container", STARTED, || {
+            (crib.settled(&daemon, &["web"])["web"][0] != before).then_some(())
+        });
+        wait_for("an answer", STARTED, || {
+            (call(&daemon, "web_echo", json!({"text": round}))["isError"] == false).then_some(())
+        });
+        wait_for("one connection", STARTED, || (daemon.metric("server_connections") == 1).then_some(()));
+    }
+}
+
+#[test]
 fn a_container_that_stands_still_is_replaced() {
     let crib = Crib::new();
     crib.env.repo().write("crib.yaml", MANIFEST).commit("web");

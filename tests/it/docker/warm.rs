@@ -32,11 +32,11 @@ fn shell(place: &Place, script: &str) -> Run {
     one_run(place.name("run"), BUSYBOX, &["sh", "-c", script])
 }
 
-async fn prepare(place: &Place, run: &Run, suffix: &str, reuse: bool) -> Box<dyn Prepared> {
+pub(super) async fn prepare(place: &Place, run: &Run, suffix: &str, reuse: bool) -> Box<dyn Prepared> {
     within(place.runner.prepare(ahead(run, place.name(suffix), reuse))).await.unwrap()
 }
 
-async fn said(prepared: &dyn Prepared, run: &Run) -> Output {
+pub(super) async fn said(prepared: &dyn Prepared, run: &Run) -> Output {
     let running = within(prepared.run(run)).await.unwrap().expect("it waits");
     within(output(running)).await
 }

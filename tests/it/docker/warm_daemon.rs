@@ -10,30 +10,30 @@ use crate::support::{Daemon, wait_for};
 
 const CANARY: &str = "canary-16180";
 
-const HEAD: &str =
+pub(super) const HEAD: &str =
     "apiVersion: toolcrib.dev/v1alpha1\nkind: Runner\nmetadata: {name: local}\nspec: {docker: {}}\n";
 
 /// A tool of a shell.
-fn tool(name: &str, script: &str, more: &str) -> String {
+pub(super) fn tool(name: &str, script: &str, more: &str) -> String {
     let script = json!(script);
     format!(
         "---\napiVersion: toolcrib.dev/v1alpha1\nkind: Tool\nmetadata: {{name: {name}}}\nspec:\n  description: Runs.\n  image: 'toolcrib.test/busybox:1'\n  command: [sh, -c, {script}]\n{more}"
     )
 }
 
-fn ids(crib: &Crib, role: &str) -> BTreeSet<String> {
+pub(super) fn ids(crib: &Crib, role: &str) -> BTreeSet<String> {
     crib.of_role(role).into_iter().collect()
 }
 
 /// Waits until so many containers wait, as the daemon says; which.
-fn waiting(crib: &Crib, daemon: &Daemon, count: u64) -> BTreeSet<String> {
+pub(super) fn waiting(crib: &Crib, daemon: &Daemon, count: u64) -> BTreeSet<String> {
     wait_for(&format!("{count} containers that wait"), STARTED, || {
         let there = ids(crib, "warm");
         (daemon.metric("warm_containers") == count && there.len() as u64 == count).then_some(there)
     })
 }
 
-fn commit(crib: &Crib, manifest: &str) {
+pub(super) fn commit(crib: &Crib, manifest: &str) {
     crib.env.repo().write("crib.yaml", manifest).commit("another");
 }
 
