@@ -4,7 +4,7 @@
 //! opened anew, so that a repository that was moved, repacked or cloned again is found again.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use bytes::Bytes;
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, RepositoryOpenFlags};
@@ -38,6 +38,7 @@ pub(super) struct Resolved {
 impl Objects {
     /// `path` is the folder of the repository: bare, with a `.git` folder, or a linked work tree.
     pub(super) fn new(path: impl Into<PathBuf>) -> Self {
+        without_caching();
         Self { path: path.into(), state: Mutex::default() }
     }
 
@@ -135,6 +136,13 @@ pub(super) fn too_large(blob: BlobId, size: u64, max: usize) -> PortError {
 
 pub(super) fn oid(blob: BlobId) -> Oid {
     Oid::from_bytes(&blob.0).unwrap_or(Oid::ZERO_SHA1)
+}
+
+/// libgit2 keeps every commit and tree it read, up to 256 MiB in a process, for as long as a repository is
+/// open. Ours stay open, and what a revision needs of the one before is in its [`Listing`].
+fn without_caching() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| git2::opts::enable_caching(false));
 }
 
 /// Opens exactly this folder: a repository above it is not what was asked for.
