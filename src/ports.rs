@@ -9,7 +9,9 @@ mod prober;
 mod remote;
 mod runner;
 mod secret;
+mod severity;
 mod source;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +36,9 @@ pub use runner::{
     Running,
 };
 pub use secret::{Mask, Material, SecretValue, Secrets};
+pub use severity::{Logs, Severity};
 pub use source::{Lookup, Source};
+pub use telling::{Teller, Told, heard, telling};
 
 /// Policies that are answered elsewhere.
 #[async_trait]

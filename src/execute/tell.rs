@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::output::partial;
-use crate::ports::CallEvent;
+use crate::ports::{self, CallEvent};
 
 /// How often something is told when nothing happens, so that clients and proxies do not give up.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -18,7 +17,7 @@ const MAX_LINE: usize = 200;
 
 pub(super) struct Teller {
     tool: String,
-    events: Option<mpsc::Sender<CallEvent>>,
+    events: Option<ports::Teller>,
     started: Instant,
     heartbeat: Duration,
     last_progress: Option<Instant>,
@@ -27,7 +26,7 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(tool: &str, events: Option<mpsc::Sender<CallEvent>>) -> Self {
+    pub(super) fn new(tool: &str, events: Option<ports::Teller>) -> Self {
         Self {
             tool: tool.to_owned(),
             events,
@@ -66,8 +65,7 @@ impl Teller {
         }
         let data = json!({"stream": stream, "text": text});
         let params = json!({"level": level, "logger": self.tool, "data": data});
-        // A full channel drops messages about the course, never the result.
-        let _dropped = events.try_send(CallEvent::Log(params.to_string().into()));
+        events.tell(CallEvent::Log(params.to_string().into()));
         let due = self.last_progress.is_none_or(|last| last.elapsed() >= PROGRESS);
         let line = text.lines().rfind(|line| !line.trim().is_empty());
         if let Some(line) = line.filter(|_| due) {
@@ -80,8 +78,7 @@ impl Teller {
     fn progress(&self, message: String) {
         if let Some(events) = &self.events {
             let progress = self.started.elapsed().as_secs_f64();
-            let _dropped =
-                events.try_send(CallEvent::Progress { progress, total: None, message: Some(message) });
+            events.tell(CallEvent::Progress { progress, total: None, message: Some(message) });
         }
     }
 }
@@ -89,6 +86,7 @@ impl Teller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::telling;
 
     fn text(event: CallEvent) -> String {
         match event {
@@ -100,16 +98,12 @@ mod tests {
 
     #[tokio::test]
     async fn tells_of_output_once_a_second_and_of_whole_characters() {
-        let (sender, mut events) = mpsc::channel(16);
+        let (sender, mut events) = telling();
         let mut teller = Teller::new("clock", Some(sender));
         teller.printed("stdout", b"ti\xc3");
         teller.printed("stderr", b"\xa9");
         teller.printed("stdout", b"\xa9ck\n");
-        drop(teller);
-        let mut told = Vec::new();
-        while let Some(event) = events.recv().await {
-            told.push(text(event));
-        }
+        let told: Vec<String> = std::iter::from_fn(|| events.now()).map(text).collect();
         let log = |level: &str, stream: &str, text: &str| {
             format!(
                 r#"{{"level":"{level}","logger":"clock","data":{{"stream":"{stream}","text":"{text}"}}}}"#
@@ -126,10 +120,10 @@ mod tests {
 
     #[tokio::test]
     async fn tells_that_it_waits() {
-        let (sender, mut events) = mpsc::channel(16);
+        let (sender, mut events) = telling();
         let mut teller = Teller::new("clock", Some(sender));
         teller.heartbeat = Duration::from_millis(1);
-        let heard = teller.while_waiting("starting", events.recv()).await;
-        assert_eq!(text(heard.unwrap()), "starting, 0 s");
+        let heard = teller.while_waiting("starting", events.next()).await;
+        assert_eq!(text(heard), "starting, 0 s");
     }
 }

@@ -290,8 +290,7 @@ impl Call<'_> {
                 let params = edited(params)?;
                 let lease = self.lease(main).await?;
                 let method = named(&self.request.method);
-                let hears = (self.context.events.is_some(), self.context.level);
-                Talk::begin(lease, (method, params, self.as_task), hears, offered(self.request))
+                Talk::begin(lease, (method, params, self.as_task), self.context, offered(self.request))
             }
         };
         let answers = raw::get(self.params, "inputResponses");

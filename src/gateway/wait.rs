@@ -47,8 +47,7 @@ async fn told_every<T>(
                 waited += pause;
                 pause = again;
                 let message = format!("{what}, {} s", waited.as_secs());
-                // A full channel drops what is told, never a result.
-                let _ = events.try_send(CallEvent::Waiting { message });
+                events.tell(CallEvent::Waiting { message });
             }
         }
     }
@@ -56,21 +55,20 @@ async fn told_every<T>(
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
+    use crate::ports::telling;
 
     #[tokio::test]
     async fn only_long_waits_are_told() {
-        let (sender, mut events) = mpsc::channel(16);
-        let context = CallContext { events: Some(sender), ..CallContext::default() };
+        let (teller, mut events) = telling();
+        let context = CallContext { events: Some(teller), ..CallContext::default() };
         told(&context, "waiting", std::future::ready(())).await;
-        assert!(events.try_recv().is_err());
+        assert!(events.now().is_none());
         let soon = [Duration::from_millis(1); 2];
-        let heard = async { (events.recv().await, events.recv().await) };
+        let heard = async { (events.next().await, events.next().await) };
         let (first, second) = told_every(soon, &context, "waiting", heard).await;
         for event in [first, second] {
-            assert!(matches!(event, Some(CallEvent::Waiting { message }) if message == "waiting, 0 s"));
+            assert!(matches!(event, CallEvent::Waiting { message } if message == "waiting, 0 s"));
         }
     }
 }

@@ -45,14 +45,14 @@ pub use self::post::{Answer, PostError, Poster};
 pub use self::registry::Upstreams;
 pub use self::watched::{Updated, Watch};
 
-use self::compose::compose;
+use self::compose::{Wishes, compose};
 use self::held::InFlight;
 use self::http::headers::Mirrored;
 use self::inbox::{Events, Inbox};
 use self::link::Link;
 use self::mirror::Mirrors;
 use super::wire::{self, Era, ErrorObject};
-use crate::ports::{CallContext, Channel, Greeting, Handshake};
+use crate::ports::{CallContext, Channel, Greeting, Handshake, Severity};
 
 /// How long a closed connection's tasks may take to end: what they wait for are the last bytes of a
 /// peer that may be gone.
@@ -146,8 +146,10 @@ pub struct Upstream {
     mirrors: ArcSwap<Mirrors>,
     /// Resources that a modern server is to tell of.
     listened: watch::Sender<BTreeSet<Arc<str>>>,
-    /// The lowest level that a legacy server was told in which session, as [`level`] counts.
-    level: Mutex<Option<(u64, usize)>>,
+    /// Whether the server says that it logs.
+    logs: bool,
+    /// The lowest level that a legacy server was told, and in which session.
+    level: Mutex<Option<(u64, Severity)>>,
     in_flight: AtomicUsize,
     idle: Notify,
 }
@@ -210,6 +212,7 @@ impl Upstream {
             link,
             tasks,
             era: era::era_of(&handshake.protocol),
+            logs: era::logs(&handshake),
             handshake,
             mirrors: ArcSwap::default(),
             listened: watch::Sender::default(),
@@ -268,14 +271,14 @@ impl Upstream {
         let params = Some(params).filter(|params| params.given().get() != "null");
         let _in_flight = InFlight::enter(self);
         let answer = async {
-            if let Some(told) = self.set_level(context.level) {
+            if let Some(told) = self.set_level(context.logs) {
                 told.await;
             }
             match self.exchange(method, params, context).await {
                 Err(Failure::SessionLost(lost)) => {
                     Box::pin(self.link.renew(&lost, &self.inbox)).await?;
                     // The new session has not heard it.
-                    if let Some(told) = self.set_level(context.level) {
+                    if let Some(told) = self.set_level(context.logs) {
                         told.await;
                     }
                     self.exchange(method, params, context).await
@@ -315,9 +318,12 @@ impl Upstream {
     ) -> Result<Box<RawValue>, Failure> {
         let id = self.inbox.next_id();
         let events = Events::of(context);
-        let progress = events.as_ref().is_some_and(Events::hears);
-        let capabilities = context.capabilities.as_deref().unwrap_or("{}");
-        let body = compose(self.era, id, method, params, progress, capabilities)
+        let wishes = Wishes {
+            progress: context.progress,
+            capabilities: context.capabilities.as_deref().unwrap_or("{}"),
+            logs: context.logs.filter(|_| self.logs),
+        };
+        let body = compose(self.era, id, method, params, &wishes)
             .map_err(|error| Failure::Answered(ErrorObject::new(error.code(), error.to_string())))?;
         let mirrored = match (&self.link, self.era) {
             (Link::Http(_), Era::Modern) => self.mirrored(method, params),

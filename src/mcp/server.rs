@@ -38,7 +38,7 @@ pub use body::Payload;
 pub use handler::{About, Changes, Handler};
 pub use quota::{Excess, Held, OnExcess, Quotas};
 pub use reply::Reply;
-pub use request::{Level, Meta, Method, Request, SessionOf};
+pub use request::{Meta, Method, Request, SessionOf};
 pub use scope::{Scope, Unserved};
 
 /// Bytes of one request: what the SDKs take, and several times what a model can write.

@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::{Logs, Teller};
+
 /// What goes on beside a call: hearing of its end, telling of its course.
 #[derive(Clone, Default)]
 pub struct CallContext {
     /// Cancelled when the client went away or said so.
     pub cancel: CancellationToken,
-    /// Where progress and log messages go; none when nobody listens. Bounded: a full channel drops
-    /// messages of progress, never the result.
-    pub events: Option<tokio::sync::mpsc::Sender<CallEvent>>,
+    /// Where progress and log messages go; none when nobody listens.
+    pub events: Option<Teller>,
+    /// Whether the client wants to hear of progress: of log messages alone it hears without.
+    pub progress: bool,
     /// Where requests of the server to the client go; none when nobody can be asked.
     pub requests: Option<tokio::sync::mpsc::Sender<ClientRequest>>,
     /// What the client offers to servers: the raw JSON of its capabilities. None: nothing.
     pub capabilities: Option<Arc<str>>,
-    /// The lowest severity of log messages (RFC 5424) that the client asked for, if it did.
-    pub level: Option<&'static str>,
+    /// Which log messages the client wants. None: none.
+    pub logs: Option<Logs>,
 }
 
 /// A request of a server to the client whose call it works on: for a completion of a model, for what

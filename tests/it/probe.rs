@@ -18,11 +18,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use toolcrib::live::{InstanceId, UpstreamKey};
 use toolcrib::mcp::client::{CallError, Params, Upstream, Upstreams};
-use toolcrib::ports::{CallContext, CallEvent, Channel, Greeting, Offer, Prober as _};
+use toolcrib::ports::{CallContext, CallEvent, Channel, Greeting, Offer, Prober as _, telling};
 use toolcrib::probe::Probe;
 use toolcrib::resource::Name;
 
@@ -186,13 +185,12 @@ async fn a_modern_server_is_subscribed_to() {
 }
 
 async fn counts(bench: &Bench, case: &str) {
-    let (events, mut heard) = mpsc::channel(64);
-    let context = CallContext { events: Some(events), ..CallContext::default() };
+    let (teller, mut heard) = telling();
+    let context = CallContext { events: Some(teller), progress: true, ..CallContext::default() };
     let counted = bench.call("count", json!({"to": 3}), &context).await.expect("answered");
     assert_eq!(counted["content"][0]["text"], "done", "{case}");
-    drop(context);
     let mut progress = Vec::new();
-    while let Some(event) = heard.recv().await {
+    while let Some(event) = heard.now() {
         if let CallEvent::Progress { progress: at, total, message } = event {
             progress.push((at, total, message));
         }

@@ -21,20 +21,20 @@ use super::core_task;
 use super::seal::LIFE;
 use crate::mcp::client::{CallError, Params};
 use crate::mcp::wire::{ErrorObject, code, raw};
-use crate::ports::{CallContext, CallEvent, ClientRequest};
+use crate::ports::{CallContext, ClientRequest, Told, heard, telling};
 
 /// Calls held open, by all and for one user: each holds a connection.
 const MAX_HELD: usize = 512;
 const MAX_HELD_OF_ONE: usize = 32;
 /// Requests that a server makes at the same time are asked together; this long is waited for more.
 const GATHER: Duration = Duration::from_millis(15);
-/// Messages about a call, and requests of it, that wait to be looked at.
-const EVENTS: usize = 64;
+/// Requests of a call that wait to be looked at.
+const REQUESTS: usize = 64;
 
 /// A call under way.
 pub(super) struct Talk {
     call: BoxFuture<'static, Result<Box<RawValue>, CallError>>,
-    events: Option<mpsc::Receiver<CallEvent>>,
+    events: Option<Told>,
     requests: mpsc::Receiver<ClientRequest>,
     /// What was asked and is not answered.
     pending: Vec<ClientRequest>,
@@ -55,18 +55,19 @@ impl Talk {
     pub(super) fn begin(
         lease: Lease,
         (method, params, as_task): (&'static str, Box<RawValue>, bool),
-        (hears, level): (bool, Option<&'static str>),
+        begun_for: &CallContext,
         offered: Arc<str>,
     ) -> Self {
         let cancel = CancellationToken::new();
-        let (told, events) = mpsc::channel(EVENTS);
-        let (asks, requests) = mpsc::channel(EVENTS);
+        let (teller, told) = begun_for.events.is_some().then(telling).unzip();
+        let (asks, requests) = mpsc::channel(REQUESTS);
         let context = CallContext {
             cancel: cancel.clone(),
-            events: hears.then_some(told),
+            events: teller,
+            progress: begun_for.progress,
             requests: Some(asks),
             capabilities: None,
-            level,
+            logs: begun_for.logs,
         };
         let call = async move {
             // Time without the client is counted where the call is carried on.
@@ -79,7 +80,7 @@ impl Talk {
         };
         Self {
             call: Box::pin(call),
-            events: hears.then_some(events),
+            events: told,
             requests,
             pending: Vec::new(),
             offered,
@@ -108,10 +109,9 @@ impl Talk {
             // Cancel-safe: receiving loses nothing, and the call is polled by reference.
             tokio::select! {
                 biased;
-                Some(event) = hear(&mut self.events) => {
+                event = heard(&mut self.events) => {
                     if let Some(events) = &context.events {
-                        // A full channel drops what is told, never a result.
-                        let _ = events.try_send(event);
+                        events.tell(event);
                     }
                 }
                 Some(request) = self.requests.recv() => {
@@ -158,13 +158,6 @@ impl Talk {
             Some(capability) => Err(super::missing(capability)),
             None => outcome,
         }
-    }
-}
-
-async fn hear(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
-    match events {
-        Some(events) => events.recv().await,
-        None => None,
     }
 }
 

@@ -3,22 +3,35 @@
 use super::params::Params;
 use crate::mcp::wire::raw;
 use crate::mcp::wire::{self, Era, meta};
+use crate::ports::Logs;
 
 /// What we say of ourselves.
 pub(super) const CLIENT_INFO: &str =
     concat!("{\"name\":\"toolcrib\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
+/// What the client of a request wants, and can be asked. Legacy servers were told in the handshake, or are
+/// told in messages of their own.
+pub(super) struct Wishes<'a> {
+    pub(super) progress: bool,
+    /// Raw JSON.
+    pub(super) capabilities: &'a str,
+    pub(super) logs: Option<Logs>,
+}
+
+impl Wishes<'_> {
+    /// Of requests of our own.
+    pub(super) const NONE: Wishes<'static> = Wishes { progress: false, capabilities: "{}", logs: None };
+}
+
 /// A request with the `_meta` that a server of that era wants: modern servers are told version and
 /// client in each request, legacy ones must not see those keys. Our own id is the progress token; the
-/// client's token stays with us. `capabilities`: what the client of this request can be asked, as
-/// raw JSON; a legacy server was told in the handshake.
+/// client's token stays with us.
 pub(super) fn compose(
     era: Era,
     id: u64,
     method: &str,
     params: Option<Params<'_>>,
-    progress: bool,
-    capabilities: &str,
+    wishes: &Wishes<'_>,
 ) -> Result<String, wire::WireError> {
     const TOKEN: &str = "progressToken";
     const FOREIGN: [&str; 5] =
@@ -26,16 +39,19 @@ pub(super) fn compose(
     let modern = [
         (meta::PROTOCOL_VERSION, "\"2026-07-28\""),
         (meta::CLIENT_INFO, CLIENT_INFO),
-        (meta::CLIENT_CAPABILITIES, capabilities),
+        (meta::CLIENT_CAPABILITIES, wishes.capabilities),
     ];
     let id = wire::Id::number(id);
-    let mut entries = Vec::with_capacity(4);
+    let mut entries = Vec::with_capacity(5);
     let mut remove: &[&str] = &[TOKEN];
     match era {
-        Era::Modern => entries.extend(modern),
+        Era::Modern => {
+            entries.extend(modern);
+            entries.extend(wishes.logs.map(|logs| (meta::LOG_LEVEL, logs.lowest().as_json())));
+        }
         Era::Legacy => remove = &FOREIGN,
     }
-    if progress {
+    if wishes.progress {
         entries.push((TOKEN, id.as_json()));
     }
     let Some(params) = params else {

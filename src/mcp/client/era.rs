@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::compose::{CLIENT_INFO, compose};
+use super::compose::{CLIENT_INFO, Wishes, compose};
 use super::http::Http;
 use super::http::headers::{Mirrored, Spoken};
 use super::http_sse::{HttpSse, Session};
@@ -73,6 +73,12 @@ impl From<Failure> for GreetError {
 }
 
 /// The era that [`crate::ports::Offer::protocol`] names.
+pub(super) fn logs(handshake: &Handshake) -> bool {
+    let capabilities = handshake.capabilities.as_deref();
+    let capabilities: Option<&RawValue> = capabilities.and_then(|text| serde_json::from_str(text).ok());
+    capabilities.is_some_and(|all| raw::get(all, "logging").is_some())
+}
+
 pub(super) fn era_of(protocol: &str) -> Era {
     if protocol.starts_with("modern") { Era::Modern } else { Era::Legacy }
 }
@@ -331,7 +337,7 @@ fn supported(error: &ErrorObject) -> Vec<String> {
 fn discover(inbox: &Inbox) -> Outgoing<'static> {
     let id = inbox.next_id();
     // No parameters of anybody's are edited here, so this cannot fail.
-    let body = compose(Era::Modern, id, "server/discover", None, false, "{}").unwrap_or_default();
+    let body = compose(Era::Modern, id, "server/discover", None, &Wishes::NONE).unwrap_or_default();
     Outgoing {
         id,
         body,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::mcp::wire::{self, ErrorObject, Id, Message, WireError, code, raw};
-use crate::ports::{CallContext, CallEvent, ClientAnswer, ClientLine, ClientRequest};
+use crate::ports::{CallContext, CallEvent, ClientAnswer, ClientLine, ClientRequest, Teller};
 
 /// Notices kept for a slow listener; one that falls behind further lists again anyway.
 const NOTICES: usize = 64;
@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_mins(10);
 #[derive(Clone, Default)]
 pub(super) struct Events {
     /// Progress and log messages.
-    heard: Option<mpsc::Sender<CallEvent>>,
+    heard: Option<Teller>,
     /// Requests to the client.
     asked: Option<mpsc::Sender<ClientRequest>>,
 }
@@ -39,20 +39,14 @@ pub(super) struct Events {
 impl Events {
     /// None when nobody listens.
     pub(super) fn of(context: &CallContext) -> Option<Self> {
-        let CallContext { events, requests, cancel: _, capabilities: _, level: _ } = context;
+        let CallContext { events, requests, cancel: _, progress: _, capabilities: _, logs: _ } = context;
         let there = events.is_some() || requests.is_some();
         there.then(|| Self { heard: events.clone(), asked: requests.clone() })
     }
 
-    /// Whether progress is heard.
-    pub(super) fn hears(&self) -> bool {
-        self.heard.is_some()
-    }
-
-    /// A full channel drops what is told, never a result.
     fn tell(&self, event: CallEvent) {
         if let Some(heard) = &self.heard {
-            let _ = heard.try_send(event);
+            heard.tell(event);
         }
     }
 }

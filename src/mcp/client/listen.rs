@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::compose::compose;
+use super::compose::{Wishes, compose};
 use super::http::Http;
 use super::http::headers::Mirrored;
 use super::inbox::Inbox;
@@ -104,7 +104,7 @@ async fn subscribe(
             continue;
         };
         let id = inbox.next_id();
-        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(Params::of(&filter)), false, "{}") else {
+        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(Params::of(&filter)), &Wishes::NONE) else {
             return;
         };
         let mirrored = Mirrored::of(LISTEN, Some(Params::of(&filter)));

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStrea
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::ports::CallEvent;
+use crate::ports::{CallEvent, telling};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -94,8 +94,8 @@ async fn answers_reach_their_calls_in_any_order_and_byte_for_byte() {
 #[tokio::test]
 async fn progress_and_logs_reach_the_call_they_belong_to() {
     let (upstream, mut peer) = modern().await;
-    let (events, mut heard) = mpsc::channel(8);
-    let context = CallContext { events: Some(events), ..CallContext::default() };
+    let (teller, mut heard) = telling();
+    let context = CallContext { events: Some(teller), progress: true, ..CallContext::default() };
     let server = async {
         let request = peer.hear().await;
         let token = &request["params"]["_meta"]["progressToken"];
@@ -112,11 +112,11 @@ async fn progress_and_logs_reach_the_call_they_belong_to() {
     };
     let (outcome, ()) = tokio::join!(call(&upstream, &context), server);
     outcome.expect("answered");
-    let Some(CallEvent::Progress { progress, total, message }) = heard.recv().await else {
+    let Some(CallEvent::Progress { progress, total, message }) = heard.now() else {
         panic!("progress comes first")
     };
     assert_eq!((progress, total, message.as_deref()), (1.0, Some(2.0), Some("half")));
-    let Some(CallEvent::Log(log)) = heard.recv().await else { panic!("then the log") };
+    let Some(CallEvent::Log(log)) = heard.now() else { panic!("then the log") };
     assert_eq!(&*log, r#"{"level":"info", "data":1}"#);
 }
 

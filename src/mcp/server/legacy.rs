@@ -7,15 +7,13 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::request::{Level, Method, Request, SessionOf};
-use super::respond::{Call, MAX_EVENTS, Outcome, Progress, Running};
+use super::request::{Method, Request, SessionOf};
+use super::respond::{Call, Outcome, Progress, Running};
 use super::session::{CallInFlight, Session, lock};
 use super::{Asked, Endpoint, Excess, Payload, Refusal, Reply, accepted, headers, listen, reply, respond};
 use crate::mcp::wire::{self, Id, code, raw};
-use crate::ports::{CallContext, ClientLine};
+use crate::ports::{CallContext, ClientLine, Logs, Severity, telling};
 
-/// What a client hears that never said what it wants to hear: the server may choose.
-const UNSAID: Level = Level::Debug;
 /// Requests to a client about one call that may wait to be sent.
 const MAX_ASKED: usize = 16;
 /// What a client says it can be asked is kept as long as its session; nobody needs more.
@@ -38,16 +36,9 @@ pub(super) async fn request(
         _ => {}
     }
     let streams = headers::accepts_events(&asked.headers);
-    let (sender, receiver) = if streams {
-        let (sender, receiver) = mpsc::channel(MAX_EVENTS);
-        (Some(sender), Some(receiver))
-    } else {
-        (None, None)
-    };
-    let level = session.level();
-    if level.is_some() || request.method.may_ask() {
-        tell_level(&mut request, level.unwrap_or(UNSAID));
-    }
+    let (teller, told) = streams.then(telling).unzip();
+    // Before it said so, the server may choose: everything.
+    let logs = Some(session.level().map_or(Logs::Unsaid, Logs::From));
     let used = || {
         let message = "a request of this `id` is still being answered: each needs its own";
         Refusal::bad(&request.id, code::INVALID_REQUEST, message)
@@ -65,35 +56,24 @@ pub(super) async fn request(
     let request = Arc::new(request);
     let context = CallContext {
         cancel: in_flight.cancel.clone(),
-        events: sender,
+        events: teller,
+        progress: request.meta.progress_token.is_some(),
         requests: asks,
-        level: level.map(Level::as_str),
+        logs,
         capabilities: None,
     };
     let call = call(Arc::clone(endpoint), Arc::clone(&request), in_flight, context).boxed();
     let outcome = Running::detachable(call, &endpoint.detached);
-    // Before it said so, the server may choose: everything.
-    let level = level.or(Some(UNSAID));
     Ok(respond::answer(Call {
         request,
         outcome,
-        events: receiver,
+        events: told,
         asked,
-        level,
+        logs,
         streams,
         progress: Progress::default(),
     })
     .await)
-}
-
-/// A server of 2026-07-28 is told the level in each request. Others do not get to see it.
-fn tell_level(request: &mut Request, level: Level) {
-    let level = wire::quote(level.as_str());
-    let told = raw::edit_meta(request.params.as_deref(), &[(wire::meta::LOG_LEVEL, &level)], &[]);
-    // What cannot be edited is refused where it is read.
-    if let Ok(params) = told.map_err(drop).and_then(|text| raw::into_raw(text.into_owned()).map_err(drop)) {
-        request.params = Some(params);
-    }
 }
 
 /// Losing the connection does not end it; the client's word, or the end of its session, does.
@@ -150,7 +130,7 @@ fn initialize(endpoint: &Endpoint, asked: &Asked, request: &Request) -> Result<R
 
 fn set_level(session: &Session, request: &Request) -> Result<Reply, wire::ErrorObject> {
     let given = request.params.as_deref().and_then(|params| raw::get_str(params, "level"));
-    match given.as_deref().and_then(Level::parse) {
+    match given.as_deref().and_then(Severity::parse) {
         Some(level) => {
             session.set_level(level);
             Ok(Reply::Empty)

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use http::{Response, StatusCode};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::request::{Level, Method, Request};
-use super::respond::{Call, MAX_EVENTS, Progress, Running};
+use super::request::{Method, Request};
+use super::respond::{Call, Progress, Running};
 use super::{Asked, Endpoint, Excess, Payload, Refusal, headers, listen, reply, respond};
 use crate::mcp::wire::{Era, code, raw};
-use crate::ports::CallContext;
+use crate::ports::{CallContext, Logs, Severity, Teller, telling};
 
 pub(super) async fn request(
     endpoint: &Arc<Endpoint>,
@@ -55,24 +54,19 @@ pub(super) async fn request(
         }
         _ => {}
     }
-    let level = log_level(&request)?;
-    let hears = streams && (level.is_some() || request.meta.progress_token.is_some());
-    let (sender, receiver) = if hears {
-        let (sender, receiver) = mpsc::channel(MAX_EVENTS);
-        (Some(sender), Some(receiver))
-    } else {
-        (None, None)
-    };
+    let logs = log_level(&request)?.map(Logs::From);
+    let hears = streams && (logs.is_some() || request.meta.progress_token.is_some());
+    let (teller, told) = hears.then(telling).unzip();
     let request = Arc::new(request);
     let outcome = Running::attached(
-        call(Arc::clone(endpoint), Arc::clone(&request), sender, level.map(Level::as_str)).boxed(),
+        call(Arc::clone(endpoint), Arc::clone(&request), teller, logs).boxed(),
     );
     Ok(respond::answer(Call {
         request,
         outcome,
-        events: receiver,
+        events: told,
         asked: None,
-        level,
+        logs,
         streams,
         progress: Progress::default(),
     })
@@ -83,18 +77,19 @@ pub(super) async fn request(
 async fn call(
     endpoint: Arc<Endpoint>,
     request: Arc<Request>,
-    events: Option<mpsc::Sender<crate::ports::CallEvent>>,
-    level: Option<&'static str>,
+    events: Option<Teller>,
+    logs: Option<Logs>,
 ) -> respond::Outcome {
     let cancel = CancellationToken::new();
     let _ends = cancel.clone().drop_guard();
-    let context = CallContext { cancel, events, level, ..CallContext::default() };
+    let progress = request.meta.progress_token.is_some();
+    let context = CallContext { cancel, events, progress, logs, ..CallContext::default() };
     Some(endpoint.handler.request(&request, &context).await)
 }
 
-fn log_level(request: &Request) -> Result<Option<Level>, Refusal> {
+fn log_level(request: &Request) -> Result<Option<Severity>, Refusal> {
     let Some(given) = &request.meta.log_level else { return Ok(None) };
-    let level = raw::text_of(given).and_then(|text| Level::parse(&text));
+    let level = raw::text_of(given).and_then(|text| Severity::parse(&text));
     let unknown = || Refusal::bad(&request.id, code::INVALID_PARAMS, "`logLevel` is no level of RFC 5424");
     level.map(Some).ok_or_else(unknown)
 }

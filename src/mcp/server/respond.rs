@@ -14,18 +14,16 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
 
-use super::request::{Level, Request};
+use super::request::Request;
 use super::session::Session;
 use super::sse::Told as _;
 use super::{Payload, Reply, reply, sse};
 use crate::mcp::wire::{self, Era, ErrorObject, code, raw};
-use crate::ports::{CallEvent, ClientRequest};
+use crate::ports::{CallEvent, ClientRequest, Logs, Severity, Told, heard};
 
 /// A result that takes longer is sent as an event, so that comments can keep the connection open
 /// until then.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Messages about one call that wait to be sent. A client that reads slowly misses some of them.
-pub(super) const MAX_EVENTS: usize = 64;
 /// Calls that may go on without a client.
 const MAX_DETACHED: usize = 1000;
 
@@ -37,11 +35,11 @@ pub(super) struct Call {
     pub(super) request: Arc<Request>,
     pub(super) outcome: Running,
     /// There when the client can hear of it.
-    pub(super) events: Option<mpsc::Receiver<CallEvent>>,
+    pub(super) events: Option<Told>,
     /// There when the client can be asked: its session, and what is asked.
     pub(super) asked: Option<(Arc<Session>, mpsc::Receiver<ClientRequest>)>,
-    /// Lowest severity of log messages the client wants.
-    pub(super) level: Option<Level>,
+    /// Which log messages the client wants; none: none.
+    pub(super) logs: Option<Logs>,
     /// Whether the client reads events at all.
     pub(super) streams: bool,
     /// Where the progress that is told stands.
@@ -164,7 +162,7 @@ pub(super) async fn answer(mut call: Call) -> Response<Payload> {
         // Cancel-safe: receiving and waiting lose nothing, and the call is polled by reference.
         tokio::select! {
             biased;
-            Some(event) = hear(&mut call.events) => {
+            event = heard(&mut call.events) => {
                 if let Some(first) = call.notification(&event) {
                     return Telling::begin(call, first).into_response();
                 }
@@ -181,7 +179,7 @@ pub(super) async fn answer(mut call: Call) -> Response<Payload> {
 /// The outcome came first, unless something was said in the same moment.
 fn last(mut call: Call, outcome: Outcome) -> Response<Payload> {
     let mut said = Vec::new();
-    while let Some(Ok(event)) = call.events.as_mut().map(mpsc::Receiver::try_recv) {
+    while let Some(event) = call.events.as_mut().and_then(Told::now) {
         said.extend(call.notification(&event));
     }
     let mut said = said.into_iter();
@@ -192,13 +190,6 @@ fn last(mut call: Call, outcome: Outcome) -> Response<Payload> {
     }
     telling.end(outcome);
     telling.into_response()
-}
-
-async fn hear(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
-    match events {
-        Some(events) => events.recv().await,
-        None => None,
-    }
 }
 
 /// The next request to the client, as an event. One that cannot be sent refuses itself.
@@ -262,7 +253,7 @@ impl sse::Told for Telling {
         // Cancel-safe: as in `answer`.
         tokio::select! {
             biased;
-            Some(event) = hear(&mut self.call.events) => self.tell(&event),
+            event = heard(&mut self.call.events) => self.tell(&event),
             Some(question) = ask(&mut self.call.asked) => self.queue.push(question),
             outcome = &mut self.call.outcome => self.end(outcome),
             () = self.queue.quiet() => {}
@@ -287,7 +278,7 @@ impl Telling {
 
     /// What was said before the end is told before the response.
     fn end(&mut self, outcome: Outcome) {
-        while let Some(Ok(event)) = self.call.events.as_mut().map(mpsc::Receiver::try_recv) {
+        while let Some(event) = self.call.events.as_mut().and_then(Told::now) {
             self.tell(&event);
         }
         self.queue.end();
@@ -314,9 +305,9 @@ impl Call {
                 progressed(token, self.progress.waiting(), None, Some(message))
             }
             CallEvent::Log(params) => {
-                let wanted = self.level?;
+                let wanted = self.logs?.lowest();
                 let raw: &serde_json::value::RawValue = serde_json::from_str(params).ok()?;
-                let severity = raw::get_str(raw, "level").and_then(|text| Level::parse(&text))?;
+                let severity = raw::get_str(raw, "level").and_then(|text| Severity::parse(&text))?;
                 if severity < wanted {
                     return None;
                 }

@@ -11,12 +11,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::request::Level;
 use super::{Asked, Changes, Held, Scope};
 use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id};
 use crate::policy::Principal;
-use crate::ports::{ClientAnswer, ClientLine, ClientRequest};
+use crate::ports::{ClientAnswer, ClientLine, ClientRequest, Severity};
 
 /// The bounds of [`Sessions`].
 pub(super) struct Limits {
@@ -66,7 +65,7 @@ pub(super) struct Session {
     pub(super) heard: Mutex<Changes>,
     /// Seconds after the start of [`Sessions`].
     used: AtomicU64,
-    level: Mutex<Option<Level>>,
+    level: Mutex<Option<Severity>>,
     calls: Mutex<HashMap<Id, CancellationToken>>,
     asked: Mutex<Pending>,
     /// Resources it wants to hear changes of.
@@ -206,11 +205,11 @@ impl Session {
     }
 
     /// Lowest severity of log messages the client wants, once it said so.
-    pub(super) fn level(&self) -> Option<Level> {
+    pub(super) fn level(&self) -> Option<Severity> {
         *lock(&self.level)
     }
 
-    pub(super) fn set_level(&self, level: Level) {
+    pub(super) fn set_level(&self, level: Severity) {
         *lock(&self.level) = Some(level);
     }
 

@@ -52,26 +52,24 @@ impl Handler for Fixture {
                         total: Some(2.5),
                         message: Some(message.to_owned()),
                     };
-                    let _ = events.send(progress(1.0, "one\n")).await;
-                    let _ = events.send(CallEvent::Log(r#"{"level":"debug","data":"low"}"#.into())).await;
-                    let _ = events.send(CallEvent::Log(r#"{"level":"error","data":"high"}"#.into())).await;
-                    let _ = events.send(progress(2.0, "two")).await;
+                    events.tell(progress(1.0, "one\n"));
+                    events.tell(CallEvent::Log(r#"{"level":"debug","data":"low"}"#.into()));
+                    events.tell(CallEvent::Log(r#"{"level":"error","data":"high"}"#.into()));
+                    events.tell(progress(2.0, "two"));
                 }
                 Ok(Reply::Whole("{\"content\":[]}".into()))
             }
             (Method::ToolsCall, Some("stuck")) => {
                 let _dropped = NotifyOnDrop(Arc::clone(&self.cancelled));
                 if let Some(events) = &context.events {
-                    let _ =
-                        events.send(CallEvent::Progress { progress: 1.0, total: None, message: None }).await;
+                    events.tell(CallEvent::Progress { progress: 1.0, total: None, message: None });
                 }
                 context.cancel.cancelled().await;
                 Err(ErrorObject::new(1, "cancelled"))
             }
             (Method::ToolsCall, Some("long")) => {
                 if let Some(events) = &context.events {
-                    let _ =
-                        events.send(CallEvent::Progress { progress: 1.0, total: None, message: None }).await;
+                    events.tell(CallEvent::Progress { progress: 1.0, total: None, message: None });
                 }
                 self.go.notified().await;
                 self.done.notify_one();

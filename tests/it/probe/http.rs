@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use toolcrib::mcp::client::{CallError, Params, Upstream};
-use toolcrib::ports::{CallContext, Channel, Greeting};
+use toolcrib::ports::{CallContext, Channel, Greeting, Logs, Severity};
 
 use super::{LONG, params};
 
@@ -171,7 +171,7 @@ async fn a_session_in_the_place_of_a_lost_one_hears_the_log_level_before_the_rep
     })
     .await;
     let upstream = connect(url).await;
-    let context = CallContext { level: Some("warning"), ..CallContext::default() };
+    let context = CallContext { logs: Some(Logs::From(Severity::Warning)), ..CallContext::default() };
     upstream
         .call("tools/call", Params::of(&params("t", &json!({}))), LONG, &context)
         .await

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 use toolcrib::catalog::ReadyTool;
 use toolcrib::desired::{Digests, Limits, Tool, argv};
 use toolcrib::execute::Executor;
 use toolcrib::manifest::{Place, RepoPath};
 use toolcrib::ports::{
     CallContext, CallEvent, Executed, PortError, PortResult, Runner, Runners, SecretValue, Secrets, ToolCall,
-    ToolExecutor as _,
+    ToolExecutor as _, telling,
 };
 use toolcrib::resource::{Digest, EnvValue, Kind, Name, ResourceId, SecretRef};
 
@@ -225,12 +224,12 @@ async fn time_output_and_patience_are_bounded() {
 async fn a_cancelled_call_ends_and_what_it_printed_was_told() {
     let calls = Calls::new();
     let alive = calls.bench.alive();
-    let (sender, mut events) = mpsc::channel(16);
-    let cx = CallContext { events: Some(sender), ..CallContext::default() };
+    let (teller, mut events) = telling();
+    let cx = CallContext { events: Some(teller), ..CallContext::default() };
     let cancel = cx.cancel.clone();
     let call = calls.call_in(calls.tool("exec 3>alive; echo $TOKEN begun; sleep 1000"), json!({}), &cx);
     let listen = async {
-        let Some(CallEvent::Log(log)) = events.recv().await else { panic!("it tells what it prints") };
+        let CallEvent::Log(log) = events.next().await else { panic!("it tells what it prints") };
         cancel.cancel();
         log
     };

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::live::{InstanceId, UpstreamKey};
-use crate::ports::{Channel, Greeting};
+use crate::ports::{Channel, Greeting, Logs, Severity};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -128,7 +128,7 @@ async fn the_session_after_a_lost_one_is_told_what_the_lost_one_was() {
     let subscription = json!({"uri": "note://1"});
     assert_eq!(next("resources/subscribe").await, (1, subscription.clone()));
 
-    let context = CallContext { level: Some("info"), ..CallContext::default() };
+    let context = CallContext { logs: Some(Logs::From(Severity::Info)), ..CallContext::default() };
     let params = raw::into_raw("{}".to_owned()).expect("JSON");
     upstream.call("tools/call", Params::of(&params), LONG, &context).await.expect("answered");
     assert_eq!(next("logging/setLevel").await, (1, json!({"level": "info"})));
