@@ -21,6 +21,7 @@ mod why;
 mod world;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +130,9 @@ pub async fn run(
         tasks.spawn(Arc::clone(tls).follow(ended.clone()));
         tasks.spawn(access::tell(Arc::clone(&world.published), tls.state(), ended.clone()));
     }
-    let mcp = http::Listener::encrypted(mcp, tls);
+    // They outlive what is ended below: instances that a call started are looked after there.
+    let lanes = Arc::new(http::Lanes::start(lanes())?);
+    let mcp = http::Listener::encrypted(mcp, tls).on(Arc::clone(&lanes));
     tasks.spawn(serve_when_filled(
         &world.published,
         http::serve(mcp, http::guard(routes, allowed), ended.clone()),
@@ -168,8 +171,14 @@ pub async fn run(
     world.pool.shutdown(GRACE).await;
     tasks.close();
     drop(tokio::time::timeout(GRACE, tasks.wait()).await);
+    drop(lanes);
     world.store.put(world::CLEAN, b"yes")?;
     Ok(())
+}
+
+/// As many as can run at a time.
+fn lanes() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Says what is followed, and where it will be served.

@@ -15,6 +15,7 @@ pub mod opa;
 pub mod presented;
 mod quiet;
 pub mod index;
+mod lanes;
 pub mod registry;
 mod room;
 mod stamp;
@@ -44,6 +45,7 @@ pub use axum::Router;
 pub use axum::body::Body;
 pub use axum::routing::any;
 pub use guard::{Allowed, Guarded, guard};
+pub use lanes::Lanes;
 pub use presented::Presented;
 pub use tls::Tls;
 
@@ -112,18 +114,26 @@ fn raise_file_limit() {
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<Arc<Tls>>,
+    lanes: Option<Arc<Lanes>>,
 }
 
 impl From<TcpListener> for Listener {
     fn from(tcp: TcpListener) -> Self {
-        Self { tcp, tls: None }
+        Self { tcp, tls: None, lanes: None }
     }
 }
 
 impl Listener {
     /// Encrypted, where there is a certificate.
     pub fn encrypted(tcp: TcpListener, tls: Option<Arc<Tls>>) -> Self {
-        Self { tcp, tls }
+        Self { tcp, tls, lanes: None }
+    }
+
+    /// Serves its connections there, instead of where it accepts them.
+    #[must_use]
+    pub fn on(mut self, lanes: Arc<Lanes>) -> Self {
+        self.lanes = Some(lanes);
+        self
     }
 }
 
@@ -138,7 +148,7 @@ pub async fn serve(listener: impl Into<Listener>, answer: impl Answer, shutdown:
 
 async fn serve_at_most(most: usize, listener: Listener, answer: impl Answer, shutdown: CancellationToken) {
     let answer = Arc::new(answer);
-    let Listener { tcp: listener, tls } = listener;
+    let Listener { tcp: listener, tls, lanes } = listener;
     let room = Room::new(most);
     let mut connections = JoinSet::new();
     loop {
@@ -154,7 +164,11 @@ async fn serve_at_most(most: usize, listener: Listener, answer: impl Answer, shu
             () = shutdown.cancelled() => break,
             Some(permit) = room.permit() => {
                 let seat = Arc::new(room.seat(permit, &shutdown));
-                connections.spawn(connection(stream, tls.clone(), Arc::clone(&answer), seat));
+                let (tls, answer) = (tls.clone(), Arc::clone(&answer));
+                match &lanes {
+                    Some(lanes) => lanes.serve(stream, &mut connections, |stream| connection(stream, tls, answer, seat)),
+                    None => drop(connections.spawn(connection(stream, tls, answer, seat))),
+                }
             }
         }
     }

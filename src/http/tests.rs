@@ -1,9 +1,13 @@
 //! What a listener takes and how it ends, over real connections.
 
+use std::num::NonZeroUsize;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
 use super::*;
+
+const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 struct World {
     address: SocketAddr,
@@ -19,6 +23,11 @@ fn world() -> World {
 }
 
 fn world_of(most: usize) -> World {
+    world_on(most, None)
+}
+
+/// `/lane` says which thread serves the connection.
+fn world_on(most: usize, lanes: Option<&Arc<Lanes>>) -> World {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (begins, goes) = (Arc::clone(&begun), Arc::clone(&go));
     let wait = move || {
@@ -30,12 +39,19 @@ fn world_of(most: usize) -> World {
         }
     };
     let router = Router::new().route("/wait", any(wait)).route("/", any(async || "here"));
+    let lane = || std::thread::current().name().unwrap_or_default().to_owned();
+    let router = router.route("/lane", any(async move || lane()));
     let listener = bind(([127, 0, 0, 1], 0).into(), false).unwrap();
     let address = listener.local_addr().unwrap();
     let router = guard(router, Allowed::new(address, None));
     let shutdown = CancellationToken::new();
     let mut serving = JoinSet::new();
-    serving.spawn(serve_at_most(most, listener.into(), router, shutdown.clone()));
+    let listener = Listener::from(listener);
+    let listener = match lanes {
+        Some(lanes) => listener.on(Arc::clone(lanes)),
+        None => listener,
+    };
+    serving.spawn(serve_at_most(most, listener, router, shutdown.clone()));
     World { address, shutdown, serving, begun, go }
 }
 
@@ -64,7 +80,13 @@ async fn nothing_listens_off_loopback() {
 
 #[tokio::test]
 async fn requests_under_way_end_well_and_idle_connections_at_once() {
-    let mut world = world();
+    let lanes = Arc::new(Lanes::start(TWO).unwrap());
+    for lanes in [None, Some(&lanes)] {
+        ends_well(world_on(MAX_CONNECTIONS, lanes)).await;
+    }
+}
+
+async fn ends_well(mut world: World) {
     let mut idle = TcpStream::connect(world.address).await.unwrap();
     say(&mut idle, "/", world.address, "").await;
     let mut head = [0; 15];
@@ -79,6 +101,42 @@ async fn requests_under_way_end_well_and_idle_connections_at_once() {
     assert!(rest(&mut busy).await.ends_with("waited"));
     world.serving.join_next().await.unwrap().unwrap();
     assert!(TcpStream::connect(world.address).await.is_err());
+}
+
+/// Asks which thread serves, which each time has to be one of the lanes.
+async fn lane(stream: &mut TcpStream, address: SocketAddr) -> char {
+    say(stream, "/lane", address, "").await;
+    let mut text = Vec::new();
+    while !text.windows(13).any(|part| part == b"connections-0" || part == b"connections-1") {
+        assert!(stream.read_buf(&mut text).await.unwrap() > 0, "{}", String::from_utf8_lossy(&text));
+    }
+    char::from(*text.last().unwrap())
+}
+
+#[tokio::test]
+async fn connections_are_shared_among_lanes_and_stay_there() {
+    let lanes = Arc::new(Lanes::start(TWO).unwrap());
+    let world = world_on(MAX_CONNECTIONS, Some(&lanes));
+    let mut open = Vec::new();
+    for _ in 0..6 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let first = lane(&mut stream, world.address).await;
+        open.push((stream, first));
+    }
+    assert_eq!(open.iter().filter(|(_, lane)| *lane == '0').count(), 3, "each has as many as the other");
+    for (stream, first) in &mut open {
+        assert_eq!(lane(stream, world.address).await, *first);
+    }
+    // The next two come where others went.
+    open.retain(|(_, lane)| *lane == '0');
+    while lanes.load().iter().sum::<usize>() > 3 {
+        tokio::task::yield_now().await;
+    }
+    let mut next = TcpStream::connect(world.address).await.unwrap();
+    assert_eq!(lane(&mut next, world.address).await, '1');
+    // With the lanes their connections end.
+    drop((world, lanes));
+    assert_eq!(rest(&mut next).await, "");
 }
 
 #[tokio::test]

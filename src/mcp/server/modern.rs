@@ -58,9 +58,7 @@ pub(super) async fn request(
     let hears = streams && (logs.is_some() || request.meta.progress_token.is_some());
     let (teller, told) = hears.then(telling).unzip();
     let request = Arc::new(request);
-    let outcome = Running::attached(
-        call(Arc::clone(endpoint), Arc::clone(&request), teller, logs).boxed(),
-    );
+    let outcome = Running::attached(call(Arc::clone(endpoint), Arc::clone(&request), teller, logs).boxed());
     Ok(respond::answer(Call {
         request,
         outcome,

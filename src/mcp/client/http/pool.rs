@@ -20,6 +20,7 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::runtime::{self, Handle};
 use tokio::time::Instant;
 use tower_service::Service as _;
 
@@ -55,9 +56,16 @@ struct Idle {
 #[derive(Default)]
 struct Waiting {
     /// The one that was used last comes last, and is used next.
-    connections: Vec<(Instant, Box<Connection>)>,
+    connections: Vec<Kept>,
     /// Whether somebody closes those that are kept for too long.
     watched: bool,
+}
+
+/// A connection is used on the runtime that watches its socket: elsewhere each answer would wake two threads.
+struct Kept {
+    on: runtime::Id,
+    since: Instant,
+    connection: Box<Connection>,
 }
 
 /// Boxed wherever it is handed on: it has hundreds of bytes.
@@ -124,12 +132,7 @@ impl Pool {
     /// The connection that was used last, if it is still there.
     async fn kept(&self) -> Option<Box<Connection>> {
         loop {
-            let (since, mut connection) = self.idle.waiting().connections.pop()?;
-            // Those before it were idle for longer.
-            if since.elapsed() >= self.idle.limit {
-                self.idle.waiting().connections.clear();
-                return None;
-            }
+            let mut connection = self.idle.take()?;
             let ended = poll_fn(|context| Poll::Ready(connection.drive(context)));
             if ended.await.is_pending() && connection.sender.is_ready() {
                 return Some(connection);
@@ -218,14 +221,23 @@ impl Idle {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The connection of this runtime that was used last.
+    fn take(&self) -> Option<Box<Connection>> {
+        let here = Handle::current().id();
+        let mut waiting = self.waiting();
+        let at = waiting.connections.iter().rposition(|kept| kept.on == here)?;
+        let kept = waiting.connections.remove(at);
+        (kept.since.elapsed() < self.limit).then_some(kept.connection)
+    }
+
     fn keep(self: &Arc<Self>, connection: Box<Connection>) {
         // Without a runtime nobody would close it.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else { return };
         let mut waiting = self.waiting();
         if connection.driver.is_none() || waiting.connections.len() >= MAX_IDLE {
             return;
         }
-        waiting.connections.push((Instant::now(), connection));
+        waiting.connections.push(Kept { on: runtime.id(), since: Instant::now(), connection });
         if !std::mem::replace(&mut waiting.watched, true) {
             runtime.spawn(close_late(Arc::downgrade(self), self.limit));
         }
@@ -238,7 +250,7 @@ async fn close_late(idle: Weak<Idle>, limit: Duration) {
         tokio::time::sleep(limit).await;
         let Some(idle) = idle.upgrade() else { return };
         let mut waiting = idle.waiting();
-        waiting.connections.retain(|(since, _)| since.elapsed() < limit);
+        waiting.connections.retain(|kept| kept.since.elapsed() < limit);
         if waiting.connections.is_empty() {
             waiting.watched = false;
             return;
@@ -255,11 +267,11 @@ mod tests {
 
     const LONG: Duration = Duration::from_mins(1);
 
-    async fn pool() -> (TcpListener, Pool) {
+    async fn pool() -> (TcpListener, Arc<Pool>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let url = format!("http://{}/mcp", listener.local_addr().expect("bound"));
         let pool = Pool::new(&url.parse().expect("a URL"), LONG, LONG).expect("a host");
-        (listener, pool)
+        (listener, Arc::new(pool))
     }
 
     /// Reads a request and answers it.
@@ -306,6 +318,33 @@ mod tests {
                 pool.idle.keep(open);
                 tokio::task::yield_now().await;
             }
+            assert_eq!(text(asked(&pool).await).await, "pong");
+        };
+        tokio::join!(server, client);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_not_used_on_another_runtime() {
+        let (listener, pool) = pool().await;
+        let server = async {
+            let (mut first, _) = listener.accept().await.expect("a connection");
+            answer(&mut first, WHOLE).await;
+            let (mut second, _) = listener.accept().await.expect("another connection");
+            answer(&mut second, WHOLE).await;
+            answer(&mut first, WHOLE).await;
+        };
+        let client = async {
+            assert_eq!(text(asked(&pool).await).await, "pong");
+            tokio::task::spawn_blocking({
+                let pool = Arc::clone(&pool);
+                move || {
+                    let other =
+                        runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                    other.block_on(async { assert_eq!(text(asked(&pool).await).await, "pong") });
+                }
+            })
+            .await
+            .expect("no panic");
             assert_eq!(text(asked(&pool).await).await, "pong");
         };
         tokio::join!(server, client);
