@@ -291,7 +291,7 @@ mod tests {
         let (again, fresh) = read(Some(&known), &[first.clone(), second.clone()]).expect("fine");
         assert!(!fresh && again == known);
         assert!(again.items.iter().zip(&known.items).all(|(a, b)| Arc::ptr_eq(a, b)), "the same memory");
-        let (shorter, fresh) = read(Some(&known), &[first.clone()]).expect("fine");
+        let (shorter, fresh) = read(Some(&known), std::slice::from_ref(&first)).expect("fine");
         assert!(!fresh && shorter.pages != known.pages && shorter.items.len() == 2);
         let (other, fresh) = read(Some(&known), &[first.clone(), page(&["d"])]).expect("fine");
         assert!(fresh && other.items.len() == 3 && other.items[2].contains('d'));
