@@ -212,7 +212,7 @@ impl Upstream {
             link,
             tasks,
             era: era::era_of(&handshake.protocol),
-            logs: era::logs(&handshake),
+            logs: era::capability(&handshake, "logging").is_some(),
             handshake,
             mirrors: ArcSwap::default(),
             listened: watch::Sender::default(),

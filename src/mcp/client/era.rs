@@ -72,13 +72,13 @@ impl From<Failure> for GreetError {
     }
 }
 
-/// The era that [`crate::ports::Offer::protocol`] names.
-pub(super) fn logs(handshake: &Handshake) -> bool {
-    let capabilities = handshake.capabilities.as_deref();
-    let capabilities: Option<&RawValue> = capabilities.and_then(|text| serde_json::from_str(text).ok());
-    capabilities.is_some_and(|all| raw::get(all, "logging").is_some())
+/// What a server says of one of its capabilities; none when it does not have it.
+pub(super) fn capability<'a>(handshake: &'a Handshake, name: &str) -> Option<&'a RawValue> {
+    let all: &RawValue = serde_json::from_str(handshake.capabilities.as_deref()?).ok()?;
+    raw::get(all, name)
 }
 
+/// The era that [`crate::ports::Offer::protocol`] names.
 pub(super) fn era_of(protocol: &str) -> Era {
     if protocol.starts_with("modern") { Era::Modern } else { Era::Legacy }
 }

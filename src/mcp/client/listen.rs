@@ -14,8 +14,9 @@ use super::http::Http;
 use super::http::headers::Mirrored;
 use super::inbox::Inbox;
 use super::link::Link;
-use super::{Failure, Outgoing, Params, Upstream};
+use super::{Failure, Outgoing, Params, Upstream, era};
 use crate::mcp::wire::{Era, quote, raw};
+use crate::ports::Handshake;
 
 /// Between the end of a stream and the next attempt: from the first to the last. Servers that restart
 /// are back soon; those that are gone are noticed by their runner.
@@ -37,7 +38,7 @@ impl Upstream {
                 self.spawn(inbox, |inbox| async move { follow_session(&http, &inbox).await });
             }
             (link, Era::Modern) => {
-                let lists = self.handshake.capabilities.as_deref().map_or_else(Vec::new, lists);
+                let lists = lists(&self.handshake);
                 if lists.is_empty() && !self.tells_of_resources() {
                     return;
                 }
@@ -68,10 +69,9 @@ impl Upstream {
 }
 
 /// The lists whose changes the server says it tells.
-fn lists(capabilities: &str) -> Vec<&'static str> {
-    let Ok(capabilities) = serde_json::from_str::<&RawValue>(capabilities) else { return Vec::new() };
+fn lists(handshake: &Handshake) -> Vec<&'static str> {
     let tells = |list: &&str| {
-        let told = raw::get(capabilities, list).and_then(|list| raw::get(list, "listChanged"));
+        let told = era::capability(handshake, list).and_then(|list| raw::get(list, "listChanged"));
         told.is_some_and(|told| told.get() == "true")
     };
     ["tools", "prompts", "resources"].into_iter().filter(tells).collect()

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
-use super::{Params, Upstream, Upstreams};
+use super::{Params, Upstream, Upstreams, era};
 use crate::mcp::wire::{Era, quote, raw};
 use crate::ports::CallContext;
 use crate::resource::Name;
@@ -182,11 +182,8 @@ fn uri_of(params: &str) -> Option<Arc<str>> {
 impl Upstream {
     /// Whether it says that it tells of changes of resources.
     pub fn tells_of_resources(&self) -> bool {
-        let capabilities = self.handshake.capabilities.as_deref();
-        let capabilities: Option<&RawValue> = capabilities.and_then(|text| serde_json::from_str(text).ok());
-        let subscribe = capabilities
-            .and_then(|all| raw::get(all, "resources"))
-            .and_then(|resources| raw::get(resources, "subscribe"));
+        let resources = era::capability(&self.handshake, "resources");
+        let subscribe = resources.and_then(|resources| raw::get(resources, "subscribe"));
         subscribe.is_some_and(|subscribe| subscribe.get() == "true")
     }
 
