@@ -257,7 +257,8 @@ impl Upstream {
     }
 
     /// Sends a request and waits for its result. `params` are the JSON object of the client's
-    /// parameters; what the protocol wants in `_meta` towards this server is put in here.
+    /// parameters; what the protocol wants in `_meta` towards this server is put in here. Over HTTP nothing
+    /// else may notice that the server is down: whoever looks after it is told.
     ///
     /// # Errors
     /// When there is no result; the server has been told where the protocol has a way.
@@ -267,6 +268,30 @@ impl Upstream {
         params: Params<'_>,
         timeout: Duration,
         context: &CallContext,
+    ) -> Result<Box<RawValue>, CallError> {
+        self.ask(method, params, timeout, context, || self.inbox.tell_changed()).await
+    }
+
+    /// The same for who looks after the server, and would be told to look again what it just saw.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn look(
+        &self,
+        method: &str,
+        params: Params<'_>,
+        timeout: Duration,
+    ) -> Result<Box<RawValue>, CallError> {
+        self.ask(method, params, timeout, &CallContext::default(), || ()).await
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        params: Params<'_>,
+        timeout: Duration,
+        context: &CallContext,
+        unreached: impl FnOnce(),
     ) -> Result<Box<RawValue>, CallError> {
         let params = Some(params).filter(|params| params.given().get() != "null");
         let _in_flight = InFlight::enter(self);
@@ -289,9 +314,8 @@ impl Upstream {
         tokio::select! {
             // Cancel-safe: dropping the exchange tells the server and forgets the id.
             outcome = answer => outcome.map_err(|failure| {
-                // Over HTTP nothing else may notice that the server is down.
                 if matches!(failure, Failure::Unreached(_)) {
-                    self.inbox.tell_changed();
+                    unreached();
                 }
                 CallError::from(failure)
             }),

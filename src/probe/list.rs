@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::mcp::client::{CallError, Params, Upstream};
 use crate::mcp::wire::{code, quote, raw};
-use crate::ports::{CallContext, Offer};
+use crate::ports::Offer;
 use crate::resource::Digest;
 
 /// Pages of one list. Servers in use send 50 to 1,000 items a page.
@@ -140,8 +140,7 @@ async fn listed(
     let mut params = raw_object("{}".to_owned());
     for _ in 0..PAGES {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let context = CallContext::default();
-        let page = match Box::pin(upstream.call(method, Params::of(&params), left, &context)).await {
+        let page = match Box::pin(upstream.look(method, Params::of(&params), left)).await {
             Ok(page) => page,
             // The capability was said, or not denied, but there is no such list.
             Err(CallError::Server(error))

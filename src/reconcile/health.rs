@@ -20,6 +20,8 @@ use crate::ports::PortError;
 /// How often a server over HTTP without `health` is asked: as often as one that is down is asked whether it is
 /// back.
 const QUIET: Duration = Duration::from_secs(30);
+/// After its first failure; each one doubles it, up to [`QUIET`].
+const SOON: Duration = Duration::from_millis(250);
 /// Of such a server no number of failures means more than that it is down.
 const NEVER: u32 = u32::MAX;
 
@@ -84,10 +86,15 @@ impl Checks {
         std::mem::take(&mut check.failures) > 0
     }
 
-    /// One did not. After as many in a row as were declared, it counts as unwell, once.
-    pub(super) fn failed(&mut self, key: &UpstreamKey, error: &str) -> Verdict {
+    /// One did not. After as many in a row as were declared, it counts as unwell, once. One that declares
+    /// nothing is asked again soon, and then less and less often.
+    pub(super) fn failed(&mut self, key: &UpstreamKey, error: &str, now: Duration) -> Verdict {
         let Some(check) = self.0.get_mut(key) else { return Verdict::Again };
-        check.failures += 1;
+        check.failures = check.failures.saturating_add(1);
+        if check.how.failures == NEVER {
+            let pause = SOON.saturating_mul(1 << (check.failures - 1).min(16));
+            check.due = check.due.min(now + pause);
+        }
         error.clone_into(&mut check.error);
         if check.failures < check.how.failures {
             return Verdict::Again;
@@ -142,7 +149,7 @@ impl Reconciler {
     /// A server did not say what it offers.
     pub(super) fn did_not_answer(&mut self, key: &UpstreamKey, error: &PortError) {
         self.stale = true;
-        let text = match self.checks.failed(key, &error.chain()) {
+        let text = match self.checks.failed(key, &error.chain(), self.ports.clock.now()) {
             Verdict::Again => {
                 tracing::warn!(server = %key.server, error = %error.chain(), "the server did not list again; what is served stays");
                 return self.look();
@@ -219,17 +226,36 @@ mod tests {
         let mut checks = Checks::default();
         checks.follow(BTreeMap::from([(key("1"), HOW)]), at(0));
         for _ in 0..2 {
-            assert_eq!(checks.failed(&key("1"), "no answer"), Verdict::Again);
+            assert_eq!(checks.failed(&key("1"), "no answer", at(0)), Verdict::Again);
         }
         assert_eq!(checks.doubt(&key("1")).unwrap(), "2 of 3 health checks in a row failed: no answer");
         assert!(checks.answered(&key("1")) && !checks.answered(&key("1")));
         assert_eq!(checks.doubt(&key("1")), None);
         for _ in 0..2 {
-            assert_eq!(checks.failed(&key("1"), "no answer"), Verdict::Again);
+            assert_eq!(checks.failed(&key("1"), "no answer", at(0)), Verdict::Again);
         }
         let unwell = Verdict::Unwell("3 health checks in a row failed, the last one: late".to_owned());
-        assert_eq!(checks.failed(&key("1"), "late"), unwell);
+        assert_eq!(checks.failed(&key("1"), "late", at(0)), unwell);
         // Told once: what comes after is of an instance that is given up.
-        assert_eq!(checks.failed(&key("1"), "late"), Verdict::Again);
+        assert_eq!(checks.failed(&key("1"), "late", at(0)), Verdict::Again);
+    }
+
+    #[test]
+    fn one_that_declares_nothing_is_asked_again_soon_and_then_less_often() {
+        let quiet = HealthCheck { interval: QUIET, failures: NEVER, ..HOW };
+        let mut checks = Checks::default();
+        checks.follow(BTreeMap::from([(key("1"), quiet), (key("2"), HOW)]), at(0));
+        let pauses = (1..=12).map(|n| {
+            let now = at(1_000 * n);
+            assert_eq!(checks.due(now).len(), 2);
+            assert_eq!(checks.failed(&key("1"), "refused", now), Verdict::Again);
+            (checks.0[&key("1")].due - now).as_millis()
+        });
+        let pauses: Vec<u128> = pauses.collect();
+        assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 30000, 30000]);
+        // A declared interval is kept, whatever made it be asked in between.
+        let before = checks.0[&key("2")].due;
+        checks.failed(&key("2"), "refused", at(12_001));
+        assert_eq!(checks.0[&key("2")].due, before);
     }
 }

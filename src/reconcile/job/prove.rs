@@ -9,12 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Done, FAILED_GRACE, Failed, Proven, located, recall, remember};
 use crate::desired::{Location, Program, Server, Workload};
-use crate::live::{Instance, InstanceId, UpstreamKey};
+use crate::live::{Instance, InstanceId, InstanceState, UpstreamKey};
 use crate::manifest::Snapshot;
-use crate::ports::{Channel, Greeting, Handshake, Identity, Material, PortError, PortResult, SecretValue};
+use crate::ports::{
+    Channel, Greeting, Handshake, Identity, Material, PortError, PortResult, Runner, SecretValue,
+};
 use crate::reconcile::{Ports, rehearse};
 use crate::resource::Digest;
 use crate::resource::server::Transport;
+
+/// How often it is looked whether an instance that is to answer is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Starts an instance and proves it healthy; takes it away again when it is not.
 pub async fn start(
@@ -92,6 +97,23 @@ fn handshake_key(instance: &str) -> String {
     format!("handshake/{instance}")
 }
 
+/// Waits until an instance is seen to have ended, and says so. A runner that cannot be asked says nothing.
+async fn ended(runner: &dyn Runner, instance: &InstanceId) -> PortError {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Ok(seen) = runner.observe().await else { continue };
+        let text = match seen.iter().find(|seen| seen.id == *instance).map(|seen| &seen.state) {
+            None => "the instance was removed before it answered".to_owned(),
+            Some(InstanceState::Exited { code: Some(code) }) => {
+                format!("the instance ended with code {code} before it answered")
+            }
+            Some(InstanceState::Exited { code: None }) => "the instance ended before it answered".to_owned(),
+            Some(_) => continue,
+        };
+        return PortError::retry(text);
+    }
+}
+
 async fn prove(
     ports: &Ports,
     server: &Arc<Server>,
@@ -111,7 +133,13 @@ async fn prove(
         (None, None) => Greeting::Unknown,
     };
     let channel = runner.connect(&instance.id).await?;
-    let offer = ports.prober.probe(&key, channel, greeting, server.startup_timeout, cancel).await?;
+    // Over HTTP nobody answers for an instance that has ended; a stream is closed with it.
+    let ends = !matches!(channel, Channel::Stdio { .. });
+    let offer = tokio::select! {
+        // Cancel-safe: a connection that is given up closes itself.
+        offer = ports.prober.probe(&key, channel, greeting, server.startup_timeout, cancel) => offer?,
+        error = ended(&*runner, &instance.id), if ends => return Err(error),
+    };
     remember(ports, &protocol_key(server.digests.workload), offer.protocol.as_bytes());
     if let Ok(handshake) = serde_json::to_vec(&offer.handshake()) {
         remember(ports, &handshake_key(&instance.name), &handshake);

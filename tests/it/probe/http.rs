@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Response};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use toolcrib::mcp::client::{CallError, Params, Upstream};
@@ -214,6 +215,41 @@ async fn a_connection_is_used_again() {
         call(&upstream, "t").await.expect("answered");
     }
     assert!(peers.lock().expect("alone").len() <= 2, "{peers:?}");
+}
+
+#[tokio::test]
+async fn whoever_looks_after_a_server_is_told_by_calls_that_it_is_gone_and_not_by_its_own_look() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/mcp", listener.local_addr().expect("bound"));
+    // It says once what it is, and is gone.
+    let server = async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"}") {
+            assert!(stream.read_buf(&mut asked).await.expect("a request") > 0);
+        }
+        let found = json!({"jsonrpc": "2.0", "id": 1, "result":
+            {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}})
+        .to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        let answer = format!("{head}content-length: {}\r\n\r\n{found}", found.len());
+        stream.write_all(answer.as_bytes()).await.expect("somebody reads");
+    };
+    let told = Arc::new(AtomicUsize::new(0));
+    let tells = Arc::clone(&told);
+    let connecting = Upstream::connect(Channel::Http { url }, Greeting::Unknown, LONG, move || {
+        tells.fetch_add(1, Ordering::Relaxed);
+    });
+    let (upstream, ()) = tokio::join!(connecting, server);
+    let upstream = upstream.unwrap_or_else(|error| panic!("{error}"));
+    let empty = params("t", &json!({}));
+    for _ in 0..3 {
+        let error = upstream.look("tools/list", Params::of(&empty), LONG).await.expect_err("it is gone");
+        assert!(matches!(error, CallError::Gone(_)), "{error}");
+    }
+    assert_eq!(told.load(Ordering::Relaxed), 0, "or it would look without end");
+    call(&upstream, "t").await.expect_err("it is gone");
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
