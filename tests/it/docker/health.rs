@@ -5,7 +5,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::daemon::{Crib, STARTED};
-use crate::follow::{call, names, text};
+use crate::follow::{call, names, text, wait_for_reason};
 use crate::support::wait_for;
 
 const MANIFEST: &str = r#"
@@ -72,4 +72,23 @@ fn a_container_that_stands_still_is_replaced() {
     assert_eq!(text(&call(&daemon, "web_echo", json!({"text": "again"}))), "again");
     let log = daemon.log();
     assert!(log.contains("unhealthy: 2 health checks in a row failed"), "{log}");
+}
+
+#[test]
+fn a_container_that_ends_before_it_answers_is_not_waited_for() {
+    let crib = Crib::new();
+    let ends = MANIFEST.replace(
+        "{image: \"toolcrib.test/fastmcp:1\"}",
+        "{image: {ref: \"toolcrib.test/busybox:1\", command: [sh, -c, echo no licence >&2; exit 7]}}",
+    );
+    // Longer than the test waits.
+    crib.env
+        .repo()
+        .write("crib.yaml", &ends.replace("startupTimeout: 3m", "startupTimeout: 30m"))
+        .commit("web");
+    let daemon = crib.daemon();
+    let message = wait_for_reason(&crib.env, &daemon, "Server/web", "StartFailed");
+    assert!(message.contains("the instance ended with code 7 before it answered"), "{message}");
+    let said = crib.env.run(&["logs", "web", "--admin", daemon.admin_address()]);
+    assert!(said.stdout.contains("no licence"), "{}", said.all());
 }
