@@ -249,7 +249,7 @@ mod tests {
             let now = at(1_000 * n);
             assert_eq!(checks.due(now).len(), 2);
             assert_eq!(checks.failed(&key("1"), "refused", now), Verdict::Again);
-            (checks.0[&key("1")].due - now).as_millis()
+            checks.0[&key("1")].due.checked_sub(now).unwrap().as_millis()
         });
         let pauses: Vec<u128> = pauses.collect();
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000, 30000, 30000]);
