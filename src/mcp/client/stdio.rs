@@ -3,6 +3,7 @@
 //! Invariant: only the writer task writes, so that a call that is dropped leaves no half line behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -20,6 +21,10 @@ const QUEUE: usize = 256;
 /// Lines in a row that are no messages, after which this is no MCP server. Banners of frameworks and
 /// stray prints stay far below.
 const GARBAGE: usize = 100;
+
+/// How long a server that takes no input any more may go on saying what it has to say. One that has
+/// ended is at its end at once, so that its end is what is told, whichever of its pipes is met first.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(super) struct Stdio {
     inbox: Arc<Inbox>,
@@ -107,6 +112,7 @@ async fn write(
             () = inbox.closed().cancelled() => break,
         };
         if let Err(error) = outcome {
+            let _ = tokio::time::timeout(LAST_WORDS, inbox.closed().cancelled()).await;
             inbox.fail(&format!("the server does not take its input any more: {error}"));
             break;
         }

@@ -253,6 +253,18 @@ async fn the_end_of_a_server_ends_its_calls_and_is_told_once() {
     tokio::join!(server, client);
 }
 
+/// A pipe to a server that has ended breaks, and one from it ends: which is met first is chance.
+#[tokio::test]
+async fn a_server_that_has_ended_is_told_by_its_end_and_not_by_its_input() {
+    let (reader, output) = tokio::io::simplex(64);
+    let (input, writer) = tokio::io::simplex(64);
+    let channel = Channel::Stdio { reader: Box::new(reader), writer: Box::new(writer) };
+    drop((input, output));
+    let error = Upstream::connect(channel, Greeting::Known("legacy 2025-06-18"), LONG, || {}).await;
+    let Err(error) = error.map(drop) else { panic!("nobody is there") };
+    assert!(error.to_string().contains("it ended"), "{error}");
+}
+
 #[tokio::test]
 async fn draining_lets_calls_finish_and_then_closes_the_input() {
     let (upstream, mut peer) = modern().await;
