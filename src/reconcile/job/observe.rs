@@ -14,7 +14,7 @@ use crate::reconcile::Ports;
 use crate::resource::Name;
 
 /// An engine answers a listing in milliseconds; past this it counts as unknown.
-const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What to ask the runners.
 pub struct Watched {

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::observe::OBSERVE_LIMIT;
 use super::{Done, FAILED_GRACE, Failed, Proven, located, recall, remember};
 use crate::desired::{Location, Program, Server, Workload};
 use crate::live::{Instance, InstanceId, InstanceState, UpstreamKey};
@@ -97,21 +99,28 @@ fn handshake_key(instance: &str) -> String {
     format!("handshake/{instance}")
 }
 
-/// Waits until an instance is seen to have ended, and says so. A runner that cannot be asked says nothing.
+/// Waits until an instance is seen to have ended, and says so.
 async fn ended(runner: &dyn Runner, instance: &InstanceId) -> PortError {
     loop {
         tokio::time::sleep(LOOK).await;
-        let Ok(seen) = runner.observe().await else { continue };
-        let text = match seen.iter().find(|seen| seen.id == *instance).map(|seen| &seen.state) {
-            None => "the instance was removed before it answered".to_owned(),
-            Some(InstanceState::Exited { code: Some(code) }) => {
-                format!("the instance ended with code {code} before it answered")
-            }
-            Some(InstanceState::Exited { code: None }) => "the instance ended before it answered".to_owned(),
-            Some(_) => continue,
-        };
-        return PortError::retry(text);
+        if let Some(error) = has_ended(runner, instance).await {
+            return error;
+        }
     }
+}
+
+/// How an instance ended, if it has. A runner that cannot be asked says nothing.
+async fn has_ended(runner: &dyn Runner, instance: &InstanceId) -> Option<PortError> {
+    let seen = timeout(OBSERVE_LIMIT, runner.observe()).await.ok()?.ok()?;
+    let text = match seen.iter().find(|seen| seen.id == *instance).map(|seen| &seen.state) {
+        None => "the instance was removed before it answered".to_owned(),
+        Some(InstanceState::Exited { code: Some(code) }) => {
+            format!("the instance ended with code {code} before it answered")
+        }
+        Some(InstanceState::Exited { code: None }) => "the instance ended before it answered".to_owned(),
+        Some(_) => return None,
+    };
+    Some(PortError::retry(text))
 }
 
 async fn prove(
@@ -132,7 +141,11 @@ async fn prove(
         (None, Some(protocol)) => Greeting::Known(protocol),
         (None, None) => Greeting::Unknown,
     };
-    let channel = runner.connect(&instance.id).await?;
+    let channel = match runner.connect(&instance.id).await {
+        Ok(channel) => channel,
+        // What has ended has no address either: its end says more.
+        Err(error) => return Err(has_ended(&*runner, &instance.id).await.unwrap_or(error)),
+    };
     // Over HTTP nobody answers for an instance that has ended; a stream is closed with it.
     let ends = !matches!(channel, Channel::Stdio { .. });
     let offer = tokio::select! {
