@@ -2,6 +2,8 @@
 //!
 //! Sources: RFC 9728 (whom a server names), RFC 8414 and `OpenID` Connect Discovery (where that is asked).
 
+use std::time::Duration;
+
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use serde::Deserialize;
@@ -15,6 +17,9 @@ use crate::resource::remote::UserOAuth;
 
 /// Bytes of one answer: metadata and tokens have some KiB.
 const MAX_ANSWER: usize = 64 << 10;
+/// How long finding an authorization server may take in all, while a user waits: several documents of
+/// two machines.
+const DISCOVERY: Duration = Duration::from_secs(20);
 /// How clients show their secret where nothing else is said (RFC 8414, section 2).
 pub(super) const BASIC: &str = "client_secret_basic";
 
@@ -69,8 +74,15 @@ struct Metadata {
 }
 
 impl Grants {
-    /// Finds the provider of a server, as declared or as the server names it.
+    /// Finds the provider of a server, as declared or as the server names it, in [`DISCOVERY`].
     pub(super) async fn discover(&self, wanted: &Wanted, user: &UserOAuth) -> Result<Endpoints, String> {
+        let found = tokio::time::timeout(DISCOVERY, self.find(wanted, user)).await;
+        found.unwrap_or_else(|_| {
+            Err(format!("its authorization server was not found within {} s", DISCOVERY.as_secs()))
+        })
+    }
+
+    async fn find(&self, wanted: &Wanted, user: &UserOAuth) -> Result<Endpoints, String> {
         if let Some(declared) = &user.provider {
             return Ok(Endpoints {
                 issuer: declared.issuer.clone(),
