@@ -24,6 +24,7 @@
           version = manifest.version;
           src = self;
           cargoLock.lockFile = ./Cargo.lock;
+          buildType = "dist";
           # OpenSSL and libgit2 are compiled from source.
           nativeBuildInputs = [
             pkgs.perl
