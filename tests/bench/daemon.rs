@@ -1,7 +1,7 @@
 //! The built daemon, started as a user starts it.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,12 @@ use crate::client::{Client, Era, json_of};
 
 /// How long anything may take to come up before the measurement is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The program that is measured.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("TOOLCRIB_BENCH_BINARY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_toolcrib")), PathBuf::from)
+}
 
 /// A running daemon.
 pub(crate) struct Daemon {
@@ -24,7 +30,7 @@ impl Daemon {
     pub(crate) fn start(repo: &Path, tools: usize) -> Self {
         let (mcp, admin) = (free_address(), free_address());
         let state = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toolcrib"));
+        let mut command = Command::new(program());
         command.arg("run").arg("--repo").arg(repo).arg("--state").arg(state.path());
         command.args(["--listen", &mcp.to_string(), "--admin", &admin.to_string()]);
         let log = std::fs::File::create(state.path().join("log")).unwrap();
@@ -77,10 +83,8 @@ impl Daemon {
     }
 
     /// Ends it as an operator does, and waits for that.
-    pub(crate) fn end(mut self) {
-        let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn end(self) {
+        drop(self);
     }
 
     /// Resident memory in KiB.
@@ -93,6 +97,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM);
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

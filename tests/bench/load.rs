@@ -138,16 +138,35 @@ fn contains(body: &[u8], said: &str) -> bool {
 
 pub(crate) fn measure(report: &mut Report) {
     for (servers, tools) in [(1, 10), (8, 10), (1, 1_000), (1, 10_000)] {
-        if report.takes(tools) {
-            Case::new(servers, tools).measure(report);
+        let figures: Vec<_> = figures(servers, tools)
+            .map(|(era, clients)| (era, clients, name(clients, servers, tools, era)))
+            .filter(|(_, _, name)| report.wants(name))
+            .collect();
+        if !figures.is_empty() && report.takes(tools) {
+            let case = Case::new(servers, tools);
+            for (era, clients, name) in figures {
+                case.compare(report, era, clients, &name);
+            }
         }
     }
+}
+
+/// Eras and numbers of clients. With one server and few tools all is told; else what changes with servers
+/// and tools.
+fn figures(servers: usize, tools: usize) -> impl Iterator<Item = (Era, usize)> {
+    let full = servers == 1 && tools == 10;
+    let eras: &[Era] = if full { &[Era::Modern, Era::Legacy] } else { &[Era::Modern] };
+    let clients: &[usize] = if full { &[1, 8, 32] } else { &[1, 32] };
+    eras.iter().flat_map(|&era| clients.iter().map(move |&clients| (era, clients)))
+}
+
+fn name(clients: usize, servers: usize, tools: usize, era: Era) -> String {
+    format!("{clients} clients, {servers} servers, {tools} tools, {}: calls a second", era.version())
 }
 
 /// Servers behind one daemon.
 struct Case {
     servers: usize,
-    tools: usize,
     backends: Vec<Backend>,
     daemon: Daemon,
     _fixture: Fixture,
@@ -168,7 +187,7 @@ impl Case {
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
         let fixture = Fixture::new(0, &files);
         let daemon = Daemon::start(fixture.path(), servers * tools);
-        Self { servers, tools, backends, daemon, _fixture: fixture }
+        Self { servers, backends, daemon, _fixture: fixture }
     }
 
     fn direct(&self, era: Era) -> Way {
@@ -195,19 +214,7 @@ impl Case {
         }
     }
 
-    fn measure(&self, report: &mut Report) {
-        // With one server and few tools all is told; else what changes with servers and tools.
-        let full = self.servers == 1 && self.tools == 10;
-        let eras: &[Era] = if full { &[Era::Modern, Era::Legacy] } else { &[Era::Modern] };
-        let clients: &[usize] = if full { &[1, 8, 32] } else { &[1, 32] };
-        for &era in eras {
-            for &clients in clients {
-                self.compare(report, era, clients);
-            }
-        }
-    }
-
-    fn compare(&self, report: &mut Report, era: Era, clients: usize) {
+    fn compare(&self, report: &mut Report, era: Era, clients: usize, name: &str) {
         let ways = [self.direct(era), self.through(era)];
         let mut turns = [Vec::new(), Vec::new()];
         for _ in 0..TURNS {
@@ -217,15 +224,9 @@ impl Case {
         }
         let [direct, ours] = turns.map(|turns| Way::median(&turns));
         let share = ours.rate / direct.rate;
-        let what = format!(
-            "{clients} clients, {} servers, {} tools, {}: calls a second",
-            self.servers,
-            self.tools,
-            era.version()
-        );
         let goal = clients == 32;
         report.row(
-            &what,
+            name,
             if goal { ">= 0.40 x direct" } else { "" },
             format!("{:.0}", ours.rate),
             format!(

@@ -1,7 +1,8 @@
 //! Figures against the goals of the design, each with a ratio to a baseline of the same run.
 //!
-//! `cargo bench` prints the table; `cargo bench -- NAME` only what begins with NAME;
-//! `--small` leaves out the largest repositories. Other gateways are measured beside ours when
+//! `cargo bench` prints the table; `cargo bench -- NAME` only what begins with NAME, and of the figures of
+//! `load` with `-- load "32 clients, 8"` only those that begin so; `--small` leaves out the largest
+//! repositories. `TOOLCRIB_BENCH_BINARY` names another build of the program to be measured. Other gateways are measured beside ours when
 //! `TOOLCRIB_BENCH_PEERS` names the folder in which `peers/run` installed them. Figures that were measured
 //! are kept in `README.md`.
 #![expect(
@@ -39,8 +40,9 @@ fn main() {
     if arguments.first().is_some_and(|first| first == backend::ARGUMENT) {
         return backend::serve(&arguments[1..]);
     }
-    let wanted = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
-    let mut report = Report::new(arguments.iter().any(|argument| argument == "--small"));
+    let mut names = arguments.iter().filter(|argument| !argument.starts_with('-')).cloned();
+    let (wanted, only) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+    let mut report = Report::new(arguments.iter().any(|argument| argument == "--small"), only);
     for (name, measure) in [
         ("passes", passes::measure as fn(&mut Report)),
         ("validate", validate::measure),

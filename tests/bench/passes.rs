@@ -111,7 +111,7 @@ pub(crate) fn yaml_alone(count: usize) -> Duration {
 pub(crate) fn network(state: &std::path::Path) -> Network {
     Network {
         state: state.to_owned(),
-        program: env!("CARGO_BIN_EXE_toolcrib").into(),
+        program: crate::daemon::program(),
         known_hosts: None,
         ca_file: None,
         proxy: None,

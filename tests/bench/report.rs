@@ -17,6 +17,8 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     /// Leave out what takes long to set up.
     small: bool,
+    /// What the name of a figure begins with, of those that are wanted; empty for all.
+    only: String,
 }
 
 /// Durations of the same thing, many times.
@@ -48,8 +50,13 @@ impl Samples {
 }
 
 impl Report {
-    pub(crate) fn new(small: bool) -> Self {
-        Self { rows: Vec::new(), small }
+    pub(crate) fn new(small: bool, only: String) -> Self {
+        Self { rows: Vec::new(), small, only }
+    }
+
+    /// Whether a figure of this name is wanted.
+    pub(crate) fn wants(&self, what: &str) -> bool {
+        what.starts_with(&self.only)
     }
 
     /// Whether a repository of so many resources is measured.

@@ -50,7 +50,7 @@ pub(crate) fn measure(report: &mut Report) {
 
 /// How long the command takes, and the most memory it was seen to have, in KiB.
 fn command(fixture: &Fixture, count: usize) -> (Duration, u64) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_toolcrib"));
+    let mut command = Command::new(crate::daemon::program());
     command.args(["validate", "--ref", "main", "--output", "json", "--repo"]).arg(fixture.path());
     let file = tempfile::NamedTempFile::new().unwrap();
     let start = Instant::now();
