@@ -25,6 +25,7 @@ mod fuzz;
 mod git;
 mod import;
 mod init;
+mod layout;
 mod lock;
 mod policy;
 mod probe;
