@@ -8,7 +8,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -157,16 +156,17 @@ pub(crate) struct Daemon {
     pub(crate) admin: String,
     /// The first line it printed.
     pub(crate) banner: serde_json::Value,
-    log: Arc<Mutex<String>>,
+    /// Its standard error. A file, since what was written to a pipe is there only when somebody has read it.
+    log: tempfile::NamedTempFile,
 }
 
 impl Daemon {
     /// Waits for the banner of a `run --output json`.
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let stderr = log.reopen().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let lines = lines_of(child.stdout.take().unwrap());
-        gather(child.stderr.take().unwrap(), &log);
         let mut daemon =
             Self { child, mcp: String::new(), admin: String::new(), banner: serde_json::Value::Null, log };
         let Ok(line) = lines.recv_timeout(READY) else {
@@ -229,7 +229,7 @@ impl Daemon {
 
     /// Everything on standard error until now.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        String::from_utf8_lossy(&std::fs::read(self.log.path()).unwrap()).into_owned()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -244,11 +244,9 @@ impl Daemon {
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(mut self) -> (ExitStatus, String) {
         self.signal(Signal::SIGTERM);
-        let log = Arc::clone(&self.log);
         let child = &mut self.child;
         let ended = wait_for("the daemon to end", ENDED, || child.try_wait().unwrap());
-        let text = log.lock().unwrap().clone();
-        (ended, text)
+        (ended, self.log())
     }
 
     /// SIGKILL: no time for anything.
@@ -317,15 +315,4 @@ fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
-}
-
-fn gather(stream: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
-    let log = Arc::clone(log);
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let mut log = log.lock().unwrap();
-            log.push_str(&line);
-            log.push('\n');
-        }
-    });
 }
