@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, TestEnv, wait_for};
+use crate::support::{Daemon, TestEnv, seen_within, wait_for};
 
 /// Until a change is seen: the machine is shared, Python starts slowly.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
@@ -118,15 +118,11 @@ pub(crate) fn names(daemon: &Daemon) -> Vec<String> {
 #[track_caller]
 pub(crate) fn wait_for_names(daemon: &Daemon, expected: &[&str]) {
     let mut last = Vec::new();
-    let until = std::time::Instant::now() + SOON;
-    while std::time::Instant::now() < until {
+    let seen = seen_within(SOON, || {
         last = names(daemon);
-        if last == expected {
-            return;
-        }
-        std::thread::yield_now();
-    }
-    panic!("published: {last:?}, expected: {expected:?}\n{}", daemon.log());
+        (last == expected).then_some(())
+    });
+    assert!(seen.is_some(), "published: {last:?}, expected: {expected:?}\n{}", daemon.log());
 }
 
 pub(crate) fn call(daemon: &Daemon, tool: &str, arguments: Value) -> Value {

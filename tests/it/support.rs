@@ -295,13 +295,18 @@ pub(crate) fn raise_file_limit() {
 /// Looks until there is something to see.
 ///
 /// Panics with `what` when there is nothing within `limit`.
-pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    seen_within(limit, look).unwrap_or_else(|| panic!("waited {limit:?} for {what}"))
+}
+
+/// The same, for those who say themselves what was not there. Between two looks others have their turn.
+pub(crate) fn seen_within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + limit;
     loop {
-        if let Some(seen) = look() {
+        let seen = look();
+        if seen.is_some() || Instant::now() >= until {
             return seen;
         }
-        assert!(Instant::now() < until, "waited {limit:?} for {what}");
         std::thread::sleep(LOOK);
     }
 }
