@@ -154,7 +154,7 @@ impl Runner for ProcessRunner {
     }
 
     async fn logs(&self, instance: &InstanceId) -> PortResult<String> {
-        self.servers.logs(instance)
+        self.servers.logs(instance).await
     }
 
     async fn run(&self, run: Run) -> PortResult<Running> {

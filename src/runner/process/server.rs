@@ -1,12 +1,14 @@
 //! Servers as processes: started, listed, connected to once, stopped.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::launch::{Launcher, Request};
 use super::ring::Ring;
@@ -19,6 +21,8 @@ use crate::secret::Redactor;
 
 /// Bytes read from standard error at once.
 const CHUNK: usize = 8 << 10;
+/// What a pipe holds: who asks for the log does not wait for what is written after that.
+const PIPE: usize = 64 << 10;
 /// How long the last output of an ended server is waited for.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -35,6 +39,8 @@ struct Server {
     /// Taken by the one connection a pair of pipes can have.
     pipes: Mutex<Option<(ChildStdin, ChildStdout)>>,
     log: Arc<Mutex<Ring>>,
+    /// Those who keep its streams, each until its stream ends.
+    keepers: Vec<mpsc::UnboundedSender<oneshot::Sender<()>>>,
     stop: watch::Sender<Option<Duration>>,
     /// The exit code, once it has ended and nothing of it is left.
     exit: watch::Receiver<Option<i64>>,
@@ -88,13 +94,20 @@ impl Servers {
         let id = InstanceId(format!("{}-{}", started.group, started.start));
         let (stdin, stdout, stderr) =
             (started.child.stdin.take(), started.child.stdout.take(), started.child.stderr.take());
-        let mut kept = Vec::from_iter(stderr.map(|stream| launcher.tasks().spawn(keep(stream, log.clone()))));
+        let (mut kept, mut keepers) = (Vec::new(), Vec::new());
+        if let Some(stream) = stderr {
+            let (keeper, asked) = mpsc::unbounded_channel();
+            keepers.push(keeper);
+            kept.push(launcher.tasks().spawn(keep(stream, asked, log.clone())));
+        }
         let mut pipes = None;
         if speaks_stdio {
             pipes = stdin.zip(stdout);
-        } else {
+        } else if let Some(stream) = stdout {
             // A server over HTTP says what it has to say on either.
-            kept.extend(stdout.map(|stream| launcher.tasks().spawn(keep(stream, log.clone()))));
+            let (keeper, asked) = mpsc::unbounded_channel();
+            keepers.push(keeper);
+            kept.push(launcher.tasks().spawn(keep(stream, asked, log.clone())));
         }
         let (stop, stopped) = watch::channel(None);
         let (exited, exit) = watch::channel(None);
@@ -105,6 +118,7 @@ impl Servers {
             transport: workload.transport.clone(),
             pipes: Mutex::new(pipes),
             log,
+            keepers,
             stop,
             exit,
         });
@@ -156,8 +170,18 @@ impl Servers {
         self.map().remove(id);
     }
 
-    pub(super) fn logs(&self, id: &InstanceId) -> PortResult<String> {
-        Ok(self.get(id)?.log())
+    /// Everything that was written before this was asked: who hears of a server's end by its pipes may be
+    /// faster than who keeps its last words.
+    pub(super) async fn logs(&self, id: &InstanceId) -> PortResult<String> {
+        let server = self.get(id)?;
+        for keeper in &server.keepers {
+            let (answer, answered) = oneshot::channel();
+            if keeper.send(answer).is_ok() {
+                // An error means that the stream has ended, and all of it is kept.
+                let _kept = answered.await;
+            }
+        }
+        Ok(server.log())
     }
 
     pub(super) async fn changed(&self) {
@@ -189,13 +213,42 @@ impl Server {
     }
 }
 
-/// Keeps the end of a stream in the log.
-async fn keep(mut stream: impl AsyncRead + Unpin, log: Arc<Mutex<Ring>>) {
+/// Keeps the end of a stream in the log, and answers whoever asks when all that was written before is kept.
+async fn keep(
+    mut stream: impl AsyncRead + AsFd + Unpin,
+    mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+    log: Arc<Mutex<Ring>>,
+) {
     let mut chunk = vec![0; CHUNK];
-    while let Ok(read @ 1..) = stream.read(&mut chunk).await {
-        log.lock().unwrap_or_else(PoisonError::into_inner).write(&chunk[..read]);
+    let mut due = 0_usize;
+    let mut waiting: Option<oneshot::Sender<()>> = None;
+    loop {
+        if let Some(answer) = waiting.take_if(|_| due == 0 || !holds(&stream)) {
+            // Nobody waits any more when the asker was cancelled.
+            let _unheard = answer.send(());
+        }
+        tokio::select! {
+            // Cancel-safe: nothing is taken from the stream unless it is returned.
+            read = stream.read(&mut chunk) => {
+                let Ok(read @ 1..) = read else { break };
+                log.lock().unwrap_or_else(PoisonError::into_inner).write(&chunk[..read]);
+                due = due.saturating_sub(read);
+            }
+            // Cancel-safe: `recv` loses nothing.
+            Some(answer) = asked.recv(), if waiting.is_none() => {
+                waiting = Some(answer);
+                due = PIPE;
+            }
+        }
     }
     log.lock().unwrap_or_else(PoisonError::into_inner).finish();
+}
+
+/// Whether something was written that is not read yet, or the end is there to be read. What the runtime has
+/// heard of is not enough: it hears a little later.
+fn holds(stream: &impl AsFd) -> bool {
+    let mut looked = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    poll(&mut looked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Where a server of this machine listens.

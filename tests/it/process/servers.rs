@@ -13,7 +13,7 @@ use toolcrib::resource::{Digest, Kind, Name, ResourceId};
 
 use super::bench::Bench;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_mins(1);
 
 async fn start(
     bench: &Bench,
@@ -92,6 +92,23 @@ async fn a_server_that_crashes_leaves_its_last_words_without_secrets() {
     let error = bench.runner.connect(&instance.id).await.err().unwrap();
     assert_eq!(error.operation, "`weather-0-x` has exited with code 3");
     assert_eq!(error.detail.as_deref(), Some("token [secret] is wrong\n"));
+}
+
+/// Whoever hears that a server has ended asks for its log in the same moment.
+#[tokio::test]
+async fn what_was_written_before_the_log_is_asked_for_is_in_it() {
+    let bench = Bench::new();
+    for end in ["", "exec cat"] {
+        let script = format!("echo last words >&2; echo told; {end}");
+        let instance = start(&bench, &script, Transport::Stdio, Material::default()).await.ok().unwrap();
+        let Ok(Channel::Stdio { reader, writer: _writer }) = bench.runner.connect(&instance.id).await else {
+            panic!("a stdio server has pipes")
+        };
+        let mut lines = BufReader::new(reader).lines();
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("told"));
+        assert_eq!(bench.runner.logs(&instance.id).await.ok().unwrap(), "last words\n", "{end:?}");
+        bench.runner.stop(&instance.id, Duration::ZERO).await.ok().unwrap();
+    }
 }
 
 #[tokio::test]
