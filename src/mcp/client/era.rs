@@ -135,8 +135,10 @@ async fn negotiate_stdio(stdio: &Stdio, inbox: &Inbox) -> Result<Handshake, Gree
         };
     }
     let mut initialize = std::pin::pin!(initialize_stdio(stdio, inbox));
-    // Whichever is answered first decides; the other one is waited for when that was a no.
+    // Whichever is answered first decides; the other one is waited for when that was a no. A server of both
+    // eras that was slow to start answers them together: it is greeted the modern way every time.
     tokio::select! {
+        biased;
         verdict = &mut discover => match verdict? {
             Verdict::Modern(handshake) => Ok(handshake),
             Verdict::Legacy => initialize.await.map_err(after_modern),
