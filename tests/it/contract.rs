@@ -1,11 +1,10 @@
 //! Contract tests: a version is published when it answers as its manifest says, and not before.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::follow::{call, names, server, text, wait_for_names, wait_for_reason};
+use crate::follow::{SOON, call, names, server, text, wait_for_names, wait_for_reason};
 use crate::support::{TestEnv, wait_for};
 
 const RUNNER: &str =
@@ -106,8 +105,10 @@ fn a_tool_is_published_when_it_answers_as_expected_and_tested_once() {
     // What is right is served, also after a restart, without another test.
     write("welcome", "welcome");
     repo.commit("right");
-    wait_for_reason(&env, &daemon, "Tool/say", "Served");
-    assert_eq!(text(&call(&daemon, "say", json!({"to": "you"}))), "welcome you\n");
+    // The version before is served until this one is.
+    wait_for("the right version", SOON, || {
+        (text(&call(&daemon, "say", json!({"to": "you"}))) == "welcome you\n").then_some(())
+    });
     let after = runs(&seen);
     drop(daemon);
     let daemon = env.daemon(&[]);
@@ -157,7 +158,7 @@ fn a_server_is_served_when_it_answers_as_expected() {
         let status = env.run(&["status", "--admin", daemon.admin_address(), "--output", "json"]).json();
         status["resources"]["Server/greeter"]["instances"].clone()
     };
-    let before = wait_for("the instance before to end", Duration::from_secs(20), || {
+    let before = wait_for("the instance before to end", SOON, || {
         Some(instance()).filter(|all| all.as_array().is_some_and(|all| all.len() == 1))
     });
     write("hallo", "servus");

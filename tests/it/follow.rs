@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::support::{Daemon, TestEnv, seen_within, wait_for};
 
 /// Until a change is seen: the machine is shared, Python starts slowly.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(3);
 
 /// A process runner and a tool that says `word`.
 pub(crate) fn greeter(word: &str) -> String {
