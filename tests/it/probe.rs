@@ -25,6 +25,8 @@ use toolcrib::ports::{CallContext, CallEvent, Channel, Greeting, Offer, Prober a
 use toolcrib::probe::Probe;
 use toolcrib::resource::Name;
 
+use crate::support::Port;
+
 /// Python takes seconds to start on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
 
@@ -60,6 +62,8 @@ struct Bench {
     key: UpstreamKey,
     offer: Offer,
     _child: Child,
+    /// Where it listens.
+    _port: Option<Port>,
 }
 
 impl Bench {
@@ -77,20 +81,21 @@ impl Bench {
     }
 
     /// `command` listens on `port`.
-    async fn http(mut command: Command, port: u16, greeting: Greeting<'_>) -> Self {
+    async fn http(mut command: Command, port: Port, greeting: Greeting<'_>) -> Self {
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("it starts");
-        Self::probed(child, Channel::Http { url: format!("http://127.0.0.1:{port}/mcp") }, greeting).await
+        let url = format!("http://{}/mcp", port.address);
+        Self { _port: Some(port), ..Self::probed(child, Channel::Http { url }, greeting).await }
     }
 
     async fn of(script: &str, http: bool, greeting: Greeting<'_>) -> Self {
         if http {
-            let port = free_port();
-            return Self::http(fixture(script, Some(port)), port, greeting).await;
+            let port = Port::new();
+            return Self::http(fixture(script, Some(port.number())), port, greeting).await;
         }
         Self::stdio(fixture(script, None), greeting).await
     }
@@ -103,7 +108,7 @@ impl Bench {
         let cancel = CancellationToken::new();
         let offer = probe.probe(&key, channel, greeting, LONG, &cancel).await;
         let offer = offer.unwrap_or_else(|error| panic!("{}", error.chain()));
-        Self { probe, upstreams, key, offer, _child: child }
+        Self { probe, upstreams, key, offer, _child: child, _port: None }
     }
 
     fn upstream(&self) -> Arc<Upstream> {
@@ -124,12 +129,6 @@ impl Bench {
 
 fn params(tool: &str, arguments: &Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(&json!({"name": tool, "arguments": arguments})).expect("JSON")
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 #[tokio::test]
@@ -232,9 +231,9 @@ async fn grows(bench: &Bench, tools: usize, case: &str) {
 
 #[tokio::test]
 async fn the_reference_server_of_typescript_is_listed_and_called() {
-    let port = free_port();
+    let port = Port::new();
     let mut http = everything("streamableHttp");
-    http.env("PORT", port.to_string());
+    http.env("PORT", port.number().to_string());
     for bench in [
         Bench::stdio(everything("stdio"), Greeting::Unknown).await,
         Bench::http(http, port, Greeting::Unknown).await,

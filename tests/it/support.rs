@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -272,6 +273,27 @@ impl Drop for Daemon {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A port of this machine, held so that nobody else is given it, whether somebody listens there or not.
+///
+/// Its socket never listens: those who do, and let an address be used again as servers do, have it beside it.
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    _held: tokio::net::TcpSocket,
+}
+
+impl Port {
+    pub(crate) fn new() -> Self {
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self { address: held.local_addr().unwrap(), _held: held }
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.address.port()
     }
 }
 

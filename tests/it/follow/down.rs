@@ -12,7 +12,7 @@ use serde_json::json;
 use super::clients::Listener;
 use super::{SOON, call, greeter, names, resource, server, text, wait_for_names};
 use crate::hostile::upstream::Upstream;
-use crate::support::{Daemon, TestEnv, wait_for};
+use crate::support::{Daemon, Port, TestEnv, wait_for};
 
 /// A server over stdio with one tool that says its process id. It does not start while `gate` is not there.
 fn script(gate: &str) -> String {
@@ -100,7 +100,8 @@ async fn what_a_server_lists_stays_or_goes_while_it_is_down_as_it_declares() {
 #[test]
 fn a_server_elsewhere_that_does_not_answer_is_down_until_it_does() {
     let env = TestEnv::new();
-    let (kept, shy) = (Upstream::start(1, 1), Upstream::start(1, 1));
+    let (kept_at, shy_at) = (Port::new(), Port::new());
+    let (kept, shy) = (Upstream::start_at(kept_at.address, 1, 1), Upstream::start_at(shy_at.address, 1, 1));
     let declared =
         [greeter("hello"), kept.declared("kept", ""), shy.declared("shy", "  tools: {whenDown: hidden}")];
     env.repo().write("crib.yaml", &declared.concat()).commit("servers");
@@ -108,7 +109,6 @@ fn a_server_elsewhere_that_does_not_answer_is_down_until_it_does() {
     let all = ["greet", "kept_t0000", "shy_t0000"];
     wait_for_names(&daemon, &all);
 
-    let (kept_at, shy_at) = (kept.address, shy.address);
     drop((kept, shy));
     wait_for_answer(&daemon, "kept_t0000", "server `kept` cannot be reached");
     // The call that could not be sent is what tells: then it is left out.
@@ -119,7 +119,7 @@ fn a_server_elsewhere_that_does_not_answer_is_down_until_it_does() {
     let shown = resource(&env, &daemon, "Server/shy").to_string();
     assert!(shown.contains("whenDown: hidden"), "{shown}");
 
-    let _back = (Upstream::start_at(kept_at, 1, 1), Upstream::start_at(shy_at, 1, 1));
+    let _back = (Upstream::start_at(kept_at.address, 1, 1), Upstream::start_at(shy_at.address, 1, 1));
     wait_for_names(&daemon, &all);
     for tool in &all[1..] {
         let said = call(&daemon, tool, json!({"text": "back"}));
@@ -130,16 +130,16 @@ fn a_server_elsewhere_that_does_not_answer_is_down_until_it_does() {
 #[test]
 fn a_server_that_goes_away_while_nobody_calls_it_is_noticed() {
     let env = TestEnv::new();
-    let quiet = Upstream::start(1, 1);
+    let at = Port::new();
+    let quiet = Upstream::start_at(at.address, 1, 1);
     let declared = [greeter("hello"), quiet.declared("quiet", "  tools: {whenDown: hidden}")];
     env.repo().write("crib.yaml", &declared.concat()).commit("servers");
     let daemon = env.daemon(&[]);
     let all = ["greet", "quiet_t0000"];
     wait_for_names(&daemon, &all);
-    let at = quiet.address;
     drop(quiet);
     // Lists are answered from memory, so that asking for them tells the daemon nothing.
     wait_for("it to be hidden", SOON * 2, || (names(&daemon) == all[..1]).then_some(()));
-    let _back = Upstream::start_at(at, 1, 1);
+    let _back = Upstream::start_at(at.address, 1, 1);
     wait_for_names(&daemon, &all);
 }

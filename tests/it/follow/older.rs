@@ -7,15 +7,11 @@ use serde_json::{Value, json};
 
 use super::clients::venv;
 use super::{SOON, call, greeter, resource, server, text, wait_for_names};
-use crate::support::{Daemon, TestEnv, wait_for};
+use crate::support::{Daemon, Port, TestEnv, wait_for};
 
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/older/server.py");
 const NAMES: &[&str] =
     &["greet", "older_ask", "older_count", "older_echo", "older_sample", "older_wait", "older_word"];
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
 
 /// A server that somebody else runs, until it is dropped.
 struct Far {
@@ -25,9 +21,12 @@ struct Far {
 
 impl Far {
     /// Returns when it listens.
-    fn start(port: u16, word: &str) -> Self {
+    fn start(port: &Port, word: &str) -> Self {
         let mut command = Command::new(venv("python"));
-        command.args(["-u", SERVER, &port.to_string(), word]).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(["-u", SERVER, &port.number().to_string(), word])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let said = BufReader::new(child.stderr.take().unwrap());
         let mut far = Self { child, said };
@@ -105,7 +104,8 @@ fn works(daemon: &Daemon) {
 #[test]
 fn a_declared_server_over_events_serves_clients_of_both_eras() {
     let env = TestEnv::new();
-    let port = free_port();
+    let held = Port::new();
+    let port = held.number();
     let more = format!("  transport: {{type: sse, port: {port}}}\n  sessions: perClient");
     let declared = server("older", &[&venv("python"), "-u", SERVER, &port.to_string()], &more);
     env.repo().write("crib.yaml", &(greeter("hello") + &declared)).commit("older");
@@ -117,9 +117,9 @@ fn a_declared_server_over_events_serves_clients_of_both_eras() {
 #[test]
 fn an_address_that_takes_no_post_is_tried_as_a_stream_of_events_and_survives_a_restart() {
     let env = TestEnv::new();
-    let port = free_port();
-    let mut far = Far::start(port, "first");
-    let url = format!("http://127.0.0.1:{port}/sse");
+    let port = Port::new();
+    let mut far = Far::start(&port, "first");
+    let url = format!("http://{}/sse", port.address);
     env.repo().write("crib.yaml", &(greeter("hello") + &at(&url))).commit("older");
     let daemon = env.daemon(&[]);
     wait_for_names(&daemon, NAMES);
@@ -137,7 +137,7 @@ fn an_address_that_takes_no_post_is_tried_as_a_stream_of_events_and_survives_a_r
     assert!(away["isError"] == true && text(&away).contains("cannot be reached"), "{away}");
     assert_eq!(text(&call(&daemon, "greet", json!({"name": "others"}))), "hello others\n");
 
-    let _far = Far::start(port, "second");
+    let _far = Far::start(&port, "second");
     wait_for("the server to be there again", SOON, || {
         let said = call(&daemon, "older_word", json!({}));
         (said["isError"] != true).then(|| assert_eq!(text(&said), "second"))
@@ -149,9 +149,9 @@ fn an_address_that_takes_no_post_is_tried_as_a_stream_of_events_and_survives_a_r
 #[test]
 fn an_address_that_speaks_neither_way_is_told_with_what_it_answered() {
     let env = TestEnv::new();
-    let port = free_port();
-    let _far = Far::start(port, "first");
-    let url = format!("http://127.0.0.1:{port}/elsewhere");
+    let port = Port::new();
+    let _far = Far::start(&port, "first");
+    let url = format!("http://{}/elsewhere", port.address);
     env.repo().write("crib.yaml", &(greeter("hello") + &at(&url))).commit("nowhere");
     let daemon = env.daemon(&[]);
     let shown = wait_for("the reason", SOON, || {

@@ -9,17 +9,17 @@ use serde_json::json;
 
 use super::clients::{Listener, modern};
 use super::{SOON, greeter, text};
-use crate::support::{Daemon, TestEnv};
+use crate::support::{Daemon, Port, TestEnv};
 
 fn greet(name: &str) -> CallToolRequestParams {
     let arguments = json!({"name": name}).as_object().cloned().unwrap_or_default();
     CallToolRequestParams::new("greet").with_arguments(arguments)
 }
 
-/// A daemon at an address, or at any.
-async fn daemon(env: &Arc<TestEnv>, listen: Option<String>) -> Daemon {
-    let env = Arc::clone(env);
-    let start = move || env.daemon_at(listen.as_deref().unwrap_or("127.0.0.1:0"), &[]);
+/// A daemon at an address.
+async fn daemon(env: &Arc<TestEnv>, port: &Port) -> Daemon {
+    let (env, listen) = (Arc::clone(env), port.address.to_string());
+    let start = move || env.daemon_at(&listen, &[]);
     tokio::task::spawn_blocking(start).await.unwrap()
 }
 
@@ -30,8 +30,8 @@ async fn a_client_over_stdio_goes_on_when_the_daemon_restarts() {
         let is_modern = matches!(lifecycle, ClientLifecycleMode::Discover { .. });
         let env = Arc::new(TestEnv::new());
         env.repo().write("tools.yaml", &greeter("hello")).commit("hello");
-        let first = daemon(&env, None).await;
-        let address = first.mcp.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
+        let port = Port::new();
+        let first = daemon(&env, &port).await;
         let command = env.command(&["stdio", "--url", &first.mcp]);
         let transport = TokioChildProcess::new(tokio::process::Command::from(command)).unwrap();
         let listener = Listener::default();
@@ -52,7 +52,7 @@ async fn a_client_over_stdio_goes_on_when_the_daemon_restarts() {
             let peer = client.peer().clone();
             async move { peer.list_tools(None).await }
         });
-        let second = daemon(&env, Some(address)).await;
+        let second = daemon(&env, &port).await;
         let listed = tokio::time::timeout(SOON, asked).await.expect("an answer").unwrap().unwrap();
         assert_eq!(listed.tools.len(), 1, "{era}");
         let result = serde_json::to_value(client.call_tool(greet("Ada")).await.unwrap()).unwrap();

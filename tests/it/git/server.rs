@@ -12,6 +12,8 @@ use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode, header};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::support::Port;
+
 /// What the HTTP server does besides serving.
 pub(crate) struct Http {
     pub(crate) address: SocketAddr,
@@ -111,6 +113,7 @@ async fn backend(serving: &Serving, path: &str, request: Request) -> Response<ax
 /// An ssh server that lets one key in.
 pub(crate) struct Ssh {
     pub(crate) port: u16,
+    _held: Port,
     folder: tempfile::TempDir,
     child: Child,
 }
@@ -125,8 +128,8 @@ impl Ssh {
             assert!(keygen.status().unwrap().success());
         }
         std::fs::copy(at("client.pub"), at("authorized")).unwrap();
-        // Freed before sshd takes it: nobody else is likely to be faster.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let held = Port::new();
+        let port = held.number();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
              StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n\
@@ -140,8 +143,9 @@ impl Ssh {
         let mut sshd = Command::new("/usr/sbin/sshd");
         sshd.args(["-D", "-e", "-f"]).arg(at("config")).stderr(Stdio::null());
         let child = sshd.spawn().expect("openssh-server is installed by tests/run");
-        let ssh = Self { port, folder, child };
-        for _ in 0..500 {
+        let ssh = Self { port, _held: held, folder, child };
+        // A minute, on a machine that does much else.
+        for _ in 0..6_000 {
             if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return ssh;
             }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::upstream::Upstream;
 use super::wire::{Asked, PATIENCE, Wire};
 use crate::git::repo::git;
-use crate::support::{Daemon, TestEnv};
+use crate::support::{Daemon, Port, TestEnv};
 
 /// Builds without optimisation are too slow for all of them. Still so many that the first catalog must have
 /// made room for others, however fast they came.
@@ -282,8 +282,9 @@ fn a_server_that_is_dead_is_felt_by_nobody_else() {
         )
     };
     // One takes connections and says nothing, one refuses them.
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let tools = stable.declared("stable", "") + &dead("hanging", address) + &dead("refusing", refusing);
+    let refusing = Port::new();
+    let tools =
+        stable.declared("stable", "") + &dead("hanging", address) + &dead("refusing", refusing.address);
     env.repo().write("tools.yaml", &tools).commit("first");
     let daemon = env.daemon(&[]);
     let host = daemon.mcp.trim_start_matches("http://").trim_end_matches("/mcp");

@@ -23,7 +23,7 @@ impl Upstream {
         Self::start_at("127.0.0.1:0".parse().unwrap(), count, letters)
     }
 
-    /// The same at an address where another one was before.
+    /// The same at an address that is held, where another one may have been before.
     pub(crate) fn start_at(at: SocketAddr, count: usize, letters: usize) -> Self {
         let tool = |n: usize| {
             json!({

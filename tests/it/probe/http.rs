@@ -18,6 +18,7 @@ use toolcrib::mcp::client::{CallError, Params, Upstream};
 use toolcrib::ports::{CallContext, Channel, Greeting, Logs, Severity};
 
 use super::{LONG, params};
+use crate::support::Port;
 
 /// One request as a server sees it.
 struct Asked {
@@ -392,11 +393,11 @@ async fn a_legacy_server_is_told_of_a_cancelled_call() {
 
 #[tokio::test]
 async fn a_server_that_listens_late_is_waited_for_and_one_that_never_does_is_told_of() {
-    let port = super::free_port();
-    let url = format!("http://127.0.0.1:{port}/mcp");
+    let port = Port::new();
+    let url = format!("http://{}/mcp", port.address);
     let late = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port");
+        let listener = TcpListener::bind(port.address).await.expect("the port");
         let app = Router::new().fallback(|body: Bytes| async move {
             let message: Value = serde_json::from_slice(&body).expect("JSON");
             let result = json!({"supportedVersions": ["2026-07-28"], "capabilities": {}});
@@ -407,10 +408,11 @@ async fn a_server_that_listens_late_is_waited_for_and_one_that_never_does_is_tol
     let (upstream, ()) = tokio::join!(connect(url), late);
     assert_eq!(upstream.handshake().protocol, "modern 2026-07-28");
 
-    let url = format!("http://127.0.0.1:{}/mcp", super::free_port());
-    let never = Duration::from_millis(100);
+    let nobody = Port::new();
+    let url = format!("http://{}/mcp", nobody.address);
+    let never = Duration::from_secs(1);
     let refused = Upstream::connect(Channel::Http { url }, Greeting::Unknown, never, || {}).await;
     let Err(error) = refused else { panic!("nobody listens") };
-    assert!(error.to_string().contains("within 100.0ms, at last: "), "{error}");
+    assert!(error.to_string().contains("within 1.0s, at last: "), "{error}");
     assert!(error.to_string().contains("Connection refused"), "{error}");
 }

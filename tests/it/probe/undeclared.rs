@@ -10,7 +10,8 @@ use toolcrib::probe::undeclared::{Attempt, at, started};
 use toolcrib::resource::Name;
 use toolcrib::runner::process::{Config, ProcessRunner};
 
-use super::{LONG, fixture, free_port};
+use super::{LONG, fixture};
+use crate::support::Port;
 
 struct Noon;
 
@@ -22,7 +23,8 @@ impl Clock for Noon {
 
 #[tokio::test]
 async fn an_address_is_asked_on_the_usual_paths() {
-    let port = free_port();
+    let held = Port::new();
+    let port = held.number();
     let _server = fixture("server.py", Some(port))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -36,8 +38,9 @@ async fn an_address_is_asked_on_the_usual_paths() {
     assert_eq!(record.url, Some(format!("{url}/mcp")));
     assert_eq!((record.tools.len(), record.timestamp.to_string().as_str()), (4, "43200"));
 
-    let nobody = format!("http://127.0.0.1:{}/mcp", free_port());
-    let error = at(&nobody, &Noon, Duration::from_millis(300), &cancel).await.expect_err("nobody is there");
+    let unused = Port::new();
+    let nobody = format!("http://{}/mcp", unused.address);
+    let error = at(&nobody, &Noon, Duration::from_secs(1), &cancel).await.expect_err("nobody is there");
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
 }
 
@@ -56,7 +59,7 @@ async fn a_command_is_asked_over_stdio_then_http_and_leaves_nothing() {
         kind: "process",
         clock: &Noon,
         // Half of it passes in silence before the server over HTTP is asked there.
-        deadline: LONG / 2,
+        deadline: LONG,
         cancel: &cancel,
     };
     let free =

@@ -130,8 +130,8 @@ async fn a_stubborn_server_is_stopped_after_its_grace() {
 #[tokio::test]
 async fn an_http_server_needs_its_port_for_itself() {
     let bench = Bench::new();
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let held = crate::support::Port::new();
+    let (listener, port) = (std::net::TcpListener::bind(held.address).unwrap(), held.number());
     let http = || Transport::StreamableHttp { port, path: "/mcp".to_owned() };
     let error = start(&bench, "exec sleep 1000", http(), Material::default()).await.err().unwrap();
     assert_eq!(error.operation, format!("port {port} is taken on this machine"));
