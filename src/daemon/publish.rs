@@ -64,13 +64,16 @@ impl Publisher for Published {
     }
 
     fn publish(&self, catalog: Arc<Catalog>, policies: Arc<PolicySet>, runners: &DeclaredRunners) {
-        self.metrics.published(&catalog.revision.to_string(), catalog.generation, counts(&catalog));
+        let (revision, generation) = (catalog.revision.to_string(), catalog.generation);
+        let entries = counts(&catalog);
         self.gateway.set_rules(Arc::new(Rules {
             policies,
             runners: runners.clone(),
             judge: Some(Arc::clone(&self.judge)),
         }));
         self.gateway.catalogs.swap(catalog);
+        // Not before it is so.
+        self.metrics.published(&revision, generation, entries);
         self.gateway.served_since(SystemClock.now());
         self.served.send_replace(true);
     }
