@@ -14,9 +14,9 @@ mod wire;
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, TestEnv};
+use crate::support::{Daemon, TestEnv, wait_for};
 use upstream::Upstream;
-use wire::{Asked, Wire};
+use wire::{Asked, PATIENCE, Wire};
 
 /// A runner, a tool that says what it is told, one with a parameter in a header, one that takes until its
 /// call is cancelled, and toolsets.
@@ -93,6 +93,9 @@ impl World {
         env.repo().write("tools.yaml", &tools).commit("tools");
         let daemon = env.daemon(more);
         let host = daemon.mcp.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
+        // A daemon says that it serves although a server was not there for a while.
+        let tools = || daemon.metric("catalog_entries{kind=\"tool\"}");
+        wait_for("the server elsewhere", PATIENCE, || (tools() > MANY as u64).then_some(()));
         Self { env, daemon, upstream, host }
     }
 

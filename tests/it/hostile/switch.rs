@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::upstream::Upstream;
 use super::wire::{Asked, PATIENCE, Wire};
 use crate::git::repo::git;
-use crate::support::{Daemon, Port, TestEnv};
+use crate::support::{Daemon, Port, TestEnv, wait_for};
 
 /// Builds without optimisation are too slow for all of them. Still so many that the first catalog must have
 /// made room for others, however fast they came.
@@ -230,6 +230,9 @@ fn a_thousand_switches_lose_nothing_mix_nothing_and_everybody_hears_of_the_last(
     let commits = commits(&env, |n| manifest(&many, &stable, n));
     let daemon = env.daemon(&[]);
     let host = daemon.mcp.trim_start_matches("http://").trim_end_matches("/mcp");
+    // A daemon says that it serves although a server was not there for a while.
+    let tools = || daemon.metric("catalog_entries{kind=\"tool\"}");
+    wait_for("the servers elsewhere", PATIENCE, || (tools() > TOOLS as u64).then_some(()));
     let mut client = Client::open(host, Era::Modern);
     assert_eq!(client.list(), marker(0));
     let oldest = client.ask("tools/list", json!({}))["nextCursor"].clone();
@@ -288,6 +291,8 @@ fn a_server_that_is_dead_is_felt_by_nobody_else() {
     env.repo().write("tools.yaml", &tools).commit("first");
     let daemon = env.daemon(&[]);
     let host = daemon.mcp.trim_start_matches("http://").trim_end_matches("/mcp");
+    let tools = || daemon.metric("catalog_entries{kind=\"tool\"}");
+    wait_for("the server that lives", PATIENCE, || (tools() == 3).then_some(()));
     for era in [Era::Modern, Era::Legacy] {
         let mut client = Client::open(host, era);
         let began = Instant::now();
