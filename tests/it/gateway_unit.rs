@@ -25,6 +25,9 @@ use toolcrib::mcp::server::Endpoint;
 use toolcrib::ports::{CallContext, Executed, ToolCall, ToolExecutor};
 use toolcrib::resource::{Digest, Kind, Name, ResourceId, Revision};
 
+/// Longer than any of it takes; a wait that is this long has failed.
+const LONG: Duration = Duration::from_mins(1);
+
 /// An endpoint that serves these tools, and answers calls with their arguments.
 pub(crate) fn endpoint(tools: &[ReadyTool]) -> Arc<Endpoint> {
     let (catalog, reports) = compose(&Input { revision: &revision(1), servers: &[], tools, previous: None });
@@ -37,6 +40,7 @@ pub(crate) fn endpoint(tools: &[ReadyTool]) -> Arc<Endpoint> {
 /// Answers with the arguments; `wait` takes until the call is cancelled.
 #[derive(Default)]
 struct Echo {
+    begun: Notify,
     cancelled: Arc<Notify>,
 }
 
@@ -54,6 +58,7 @@ impl ToolExecutor for Echo {
         let arguments = call.arguments;
         if arguments.contains_key("wait") {
             let _dropped = Dropped(Arc::clone(&self.cancelled));
+            self.begun.notify_one();
             context.cancel.cancelled().await;
         }
         let text = Value::Object(arguments.clone()).to_string();
@@ -225,7 +230,7 @@ async fn a_client_of_either_era_lists_calls_and_hears_of_changes() {
         if era == Era::Legacy {
             world.publish(2, &[tool("greet", 2), tool("extra", 1)]);
         }
-        tokio::time::timeout(Duration::from_secs(20), changed).await.expect("heard of it");
+        tokio::time::timeout(LONG, changed).await.expect("heard of it");
         let listed: Vec<_> =
             client.list_all_tools().await.unwrap().into_iter().map(|tool| tool.name).collect();
         assert_eq!(listed, ["extra", "greet"], "{era:?}");
@@ -268,7 +273,7 @@ async fn no_call_fails_and_no_listing_is_mixed_while_catalogs_are_swapped() {
         });
     }
     for n in 2..40 {
-        let turn = tokio::time::timeout(Duration::from_mins(1), turns.acquire()).await;
+        let turn = tokio::time::timeout(LONG, turns.acquire()).await;
         turn.expect("the clients go on").unwrap().forget();
         publish(n);
     }
@@ -285,13 +290,12 @@ async fn a_client_that_goes_away_ends_its_call_and_one_with_a_foreign_name_is_re
     let world = World::start();
     world.publish(1, &[tool("greet", 1)]);
     let client = world.client(Era::Modern).await;
-    let stuck =
-        tokio::time::timeout(Duration::from_millis(100), client.call_tool(call("greet", json!({"wait": 1}))));
-    assert!(stuck.await.is_err());
+    tokio::select! {
+        answered = client.call_tool(call("greet", json!({"wait": 1}))) => panic!("{answered:?}"),
+        begun = tokio::time::timeout(LONG, world.executor.begun.notified()) => begun.expect("it begins"),
+    }
     drop(client);
-    tokio::time::timeout(Duration::from_secs(20), world.executor.cancelled.notified())
-        .await
-        .expect("cancelled");
+    tokio::time::timeout(LONG, world.executor.cancelled.notified()).await.expect("cancelled");
 
     let web = reqwest::Client::new();
     for (name, value) in [("host", "evil.example.com"), ("origin", "https://evil.example.com")] {
