@@ -101,10 +101,14 @@ fn post(url: &str, method: &str, name: Option<String>, body: String) -> Value {
         .build()
         .unwrap()
         .block_on(async { request.send().await.unwrap().text().await.unwrap() });
-    // A call that takes a while is answered as a stream, whose last event is the answer.
-    let last = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap_or(&text);
-    let answer: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let answer: Value =
+        serde_json::from_str(message(&text)).unwrap_or_else(|error| panic!("{error}: {text}"));
     if answer["error"].is_null() { answer["result"].clone() } else { answer["error"].clone() }
+}
+
+/// A call that takes a while is answered as a stream, whose last event is the answer.
+fn message(text: &str) -> &str {
+    text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap_or(text)
 }
 
 /// The published names.

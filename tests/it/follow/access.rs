@@ -53,11 +53,8 @@ fn ask_at(url: &str, token: Option<&str>, method: &str, params: Value) -> (u16, 
         let challenge =
             response.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
         let status = response.status().as_u16();
-        (
-            status,
-            challenge.unwrap_or_default(),
-            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-        )
+        let text = response.text().await.unwrap();
+        (status, challenge.unwrap_or_default(), serde_json::from_str(super::message(&text)).unwrap())
     })
 }
 
