@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Daemon, TestEnv, wait_for};
 
 /// The first retry comes after a second.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_mins(2);
 const KEY: &str = "CANARY-REGISTRATION-KEY";
 
 /// The API, and what it keeps. Ended when dropped.

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use crate::git::repo::Repo;
 
 /// Until the first catalog is served: on a busy machine, with a process runner.
-const READY: Duration = Duration::from_mins(1);
+const READY: Duration = Duration::from_mins(3);
 /// Until a daemon has ended by itself: longer than it drains.
 const ENDED: Duration = Duration::from_mins(1);
 /// Between two looks at what is waited for.

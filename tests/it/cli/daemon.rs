@@ -69,7 +69,7 @@ impl Scene {
 }
 
 /// A commit is seen at once; this is for a machine that does much else.
-const SEEN: Duration = Duration::from_secs(20);
+const SEEN: Duration = Duration::from_mins(2);
 
 #[test]
 fn commands_show_and_call_what_a_daemon_serves() {
