@@ -297,15 +297,17 @@ async fn the_era_is_found_out() {
         ("legacy refuses", Ok("legacy 2025-06-18")),
         ("legacy is silent", Ok("legacy 2025-06-18")),
         ("modern is slow", Ok("modern 2026-07-28")),
+        ("both are slow", Ok("modern 2026-07-28")),
         ("legacy by version", Ok("legacy 2025-06-18")),
         ("legacy dies", Err("greeted the legacy way next")),
         ("too new", Err("speaks only 2027-01-01")),
         ("never answers", Err("did not answer the handshake within 3.0s, but wrote 2 lines")),
     ];
     // Side by side, as three of them take as long as a silence does.
-    let deadline = Duration::from_secs(3);
     futures::future::join_all(cases.map(async |(kind, expected)| {
         let (channel, peer) = Peer::pair();
+        // Only one of them is too late.
+        let deadline = if kind == "never answers" { Duration::from_secs(3) } else { LONG };
         let greeted = Upstream::connect(channel, Greeting::Unknown, deadline, || {});
         let (greeted, _peer) = tokio::join!(greeted, behave(kind, peer));
         match (greeted, expected) {
@@ -344,6 +346,13 @@ async fn behave(kind: &str, mut peer: Peer) -> Option<Peer> {
         "modern is slow" => {
             peer.refuse(&initialize, -32022).await;
             peer.answer(&discover, DISCOVERED).await;
+        }
+        // In one piece, as who was asked while it started says it.
+        "both are slow" => {
+            let answer =
+                |id: &Value, result: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+            let modern = answer(&discover["id"], DISCOVERED);
+            peer.say(format!("{modern}\n{}", answer(&initialize["id"], INITIALIZED))).await;
         }
         _ => peer.answer(&initialize, INITIALIZED).await,
     }
