@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::follow::wait_for_names;
 use crate::support::TestEnv;
 
 const DECLARED: &str = "\
@@ -35,6 +36,7 @@ fn definitions_are_the_same_with_and_without_a_daemon() {
     assert_eq!(env.run(&["init"]).code, 0);
     env.repo().commit("tools");
     let daemon = env.daemon(&[]);
+    wait_for_names(&daemon, &["clock_now", "word-count"]);
     let served = env.run(&["export", "--admin", daemon.admin_address(), "--url", &daemon.mcp]);
     let served = served.json();
     let names: Vec<&str> =

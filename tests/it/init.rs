@@ -1,5 +1,6 @@
 //! `init`: what it makes works, as it stands.
 
+use crate::follow::wait_for_names;
 use crate::support::{Daemon, TestEnv};
 
 #[test]
@@ -40,6 +41,7 @@ fn a_new_repository_is_served_at_once() {
     let args = ["run", "--repo", path, "--state", state.to_str().unwrap(), "--output", "json"];
     let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let daemon = Daemon::start(env.command(&[&args[..], &ports[..]].concat()));
+    wait_for_names(&daemon, &["clock_now", "word-count"]);
     let call = |tool: &str, more: &[&str]| {
         let said = env.run(&[&["call", tool, "--url", &daemon.mcp], more].concat());
         assert_eq!(said.code, 0, "{tool}: {}\n{}", said.all(), daemon.log());
