@@ -159,9 +159,10 @@ fn a_server_decides_with_the_same_question() {
 #[test]
 fn no_decision_is_a_refusal() {
     let (env, opa) = (TestEnv::new(), Opa::start());
-    let daemon = daemon(&env, ", timeout: 300ms", &opa.url);
+    // Long enough for all that answer.
+    let daemon = daemon(&env, ", timeout: 3s", &opa.url);
     let moods = [
-        (Mood::Silent, "no answer within 300 ms"),
+        (Mood::Silent, "no answer within 3000 ms"),
         (
             Mood::Say(500, r#"{"code": "internal_error", "message": "store is closed"}"#.to_owned()),
             "status 500: store is closed",
