@@ -322,7 +322,7 @@ impl Heard {
                 self.text.push_str(std::str::from_utf8(&chunk).unwrap());
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), heard).await.expect("a message")
+        tokio::time::timeout(SERVED, heard).await.expect("a message")
     }
 }
 
