@@ -306,7 +306,7 @@ pub(crate) fn tls() {
 /// Tests with many connections need as many open files, here and in the daemons they start.
 pub(crate) fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    const WANTED: u64 = 14_000;
+    const WANTED: u64 = 20_000;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if soft < WANTED {
         let raised = setrlimit(Resource::RLIMIT_NOFILE, WANTED, hard.max(WANTED));
