@@ -252,14 +252,16 @@ async fn who_reads_nothing_is_given_up_and_who_reads_slowly_is_not() {
 
 #[tokio::test]
 async fn the_last_answer_arrives_although_more_was_sent() {
-    let (mut ours, mut theirs) = pair(stream::LIMITS).await;
+    // Longer than all of it takes to come, also on a busy machine: it is over when they close.
+    let limits = stream::Limits { linger: Duration::from_secs(30), ..stream::LIMITS };
+    let (mut ours, mut theirs) = pair(limits).await;
     let (ended, said) = tokio::join!(
         async {
             ours.write_all(b"413").await.unwrap();
             ours.shutdown().await.unwrap();
             drop(ours);
         },
-        async {
+        async move {
             // All of it is sent before anything is read.
             theirs.write_all(&vec![0; 6 << 20]).await.unwrap();
             let mut said = String::new();
