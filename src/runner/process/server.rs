@@ -40,7 +40,7 @@ struct Server {
     pipes: Mutex<Option<(ChildStdin, ChildStdout)>>,
     log: Arc<Mutex<Ring>>,
     /// Those who keep its streams, each until its stream ends.
-    keepers: Vec<mpsc::UnboundedSender<oneshot::Sender<()>>>,
+    keepers: Vec<mpsc::Sender<oneshot::Sender<()>>>,
     stop: watch::Sender<Option<Duration>>,
     /// The exit code, once it has ended and nothing of it is left.
     exit: watch::Receiver<Option<i64>>,
@@ -96,7 +96,7 @@ impl Servers {
             (started.child.stdin.take(), started.child.stdout.take(), started.child.stderr.take());
         let (mut kept, mut keepers) = (Vec::new(), Vec::new());
         if let Some(stream) = stderr {
-            let (keeper, asked) = mpsc::unbounded_channel();
+            let (keeper, asked) = mpsc::channel(1);
             keepers.push(keeper);
             kept.push(launcher.tasks().spawn(keep(stream, asked, log.clone())));
         }
@@ -105,7 +105,7 @@ impl Servers {
             pipes = stdin.zip(stdout);
         } else if let Some(stream) = stdout {
             // A server over HTTP says what it has to say on either.
-            let (keeper, asked) = mpsc::unbounded_channel();
+            let (keeper, asked) = mpsc::channel(1);
             keepers.push(keeper);
             kept.push(launcher.tasks().spawn(keep(stream, asked, log.clone())));
         }
@@ -176,7 +176,7 @@ impl Servers {
         let server = self.get(id)?;
         for keeper in &server.keepers {
             let (answer, answered) = oneshot::channel();
-            if keeper.send(answer).is_ok() {
+            if keeper.send(answer).await.is_ok() {
                 // An error means that the stream has ended, and all of it is kept.
                 let _kept = answered.await;
             }
@@ -216,7 +216,7 @@ impl Server {
 /// Keeps the end of a stream in the log, and answers whoever asks when all that was written before is kept.
 async fn keep(
     mut stream: impl AsyncRead + AsFd + Unpin,
-    mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
     log: Arc<Mutex<Ring>>,
 ) {
     let mut chunk = vec![0; CHUNK];
