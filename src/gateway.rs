@@ -27,6 +27,7 @@ mod why;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -40,7 +41,7 @@ use crate::http::discovery::Directory;
 use crate::http::{self, Answer, At, Body, Peer};
 use crate::mcp::client::{Updated, Upstreams, Watch};
 use crate::mcp::server::{
-    About, Changes, Endpoint, Handler, Method, OnExcess, Quotas, Reply, Request, Scope, Unserved,
+    About, Changes, Endpoint, Handler, Method, OnExcess, Quotas, Reply, Request, Scope, TaskStates, Unserved,
 };
 use crate::mcp::wire::{ErrorObject, code};
 use crate::policy::Principal;
@@ -278,6 +279,14 @@ impl Handler for Gateway {
 
     fn watch(&self, request: &Request, uri: &str) -> Result<Watch, ErrorObject> {
         relay::watch(self, request, uri)
+    }
+
+    async fn tasks(
+        self: Arc<Self>,
+        request: Request,
+        ids: BTreeSet<String>,
+    ) -> Result<TaskStates, ErrorObject> {
+        task::listen(self, request, ids).await
     }
 
     fn updates(&self) -> broadcast::Receiver<Updated> {

@@ -8,6 +8,7 @@
 //! for again has the record of its call alone.
 
 pub(super) mod id;
+mod listen;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use self::id::{Key, TaskId};
+pub(super) use self::listen::listen;
 use self::open::{Open, Opened};
 use super::audit::{Outcome, Timed};
 use super::limit::Leave;

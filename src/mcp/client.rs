@@ -22,6 +22,7 @@ mod params;
 mod post;
 mod registry;
 mod stdio;
+mod task;
 mod watched;
 
 use std::collections::BTreeSet;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use ::http::HeaderValue;
 use arc_swap::ArcSwap;
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 pub use self::era::GreetError;
@@ -43,6 +44,7 @@ pub use self::inbox::{Notice, Owner};
 pub use self::params::Params;
 pub use self::post::{Answer, PostError, Poster};
 pub use self::registry::Upstreams;
+pub use self::task::{Hearing, TaskNews};
 pub use self::watched::{Updated, Watch};
 
 use self::compose::{Wishes, compose};
@@ -146,6 +148,8 @@ pub struct Upstream {
     mirrors: ArcSwap<Mirrors>,
     /// Resources that a modern server is to tell of.
     listened: watch::Sender<BTreeSet<Arc<str>>>,
+    /// Places for listeners to its tasks.
+    listeners: Arc<Semaphore>,
     /// Whether the server says that it logs.
     logs: bool,
     /// The lowest level that a legacy server was told, and in which session.
@@ -216,6 +220,7 @@ impl Upstream {
             handshake,
             mirrors: ArcSwap::default(),
             listened: watch::Sender::default(),
+            listeners: Arc::new(Semaphore::new(task::MAX_LISTENERS)),
             level: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),

@@ -35,7 +35,7 @@ use super::wire::{self, Message};
 use crate::policy::Principal;
 
 pub use body::Payload;
-pub use handler::{About, Changes, Handler};
+pub use handler::{About, Changes, Handler, TaskStates};
 pub use quota::{Excess, Held, OnExcess, Quotas};
 pub use reply::Reply;
 pub use request::{Meta, Method, Request, SessionOf};

@@ -32,6 +32,13 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Whether both are the same connection.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl Clone for Held {
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.0))

@@ -92,13 +92,15 @@ impl Http {
     /// is closed, which a modern server takes as a cancellation, and a legacy one is told.
     pub(super) async fn exchange(self: &Arc<Self>, request: Outgoing<'_>) -> Result<Box<RawValue>, Failure> {
         let spoken = self.spoken.load();
+        // What is said on a subscription comes on its own stream.
+        let listens = request.events.filter(|_| !request.standing);
         let guard = Guard {
             link: self,
             id: request.id,
             told: !request.cancellable || spoken.as_ref().is_none_or(|spoken| spoken.modern),
-            listens: request.events.is_some(),
+            listens: listens.is_some(),
         };
-        if let Some(events) = request.events {
+        if let Some(events) = listens {
             self.inbox.listen(request.id, events);
         }
         let outcome = self.answer(request, spoken.as_deref()).await;

@@ -15,7 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use crate::mcp::wire::{self, ErrorObject, Id, Message, WireError, code, raw};
+use super::task::{self, Said};
+use crate::mcp::wire::{self, ErrorObject, Id, Message, WireError, code, meta, raw};
 use crate::ports::{CallContext, CallEvent, ClientAnswer, ClientLine, ClientRequest, Teller};
 
 /// Notices kept for a slow listener; one that falls behind further lists again anyway.
@@ -34,6 +35,8 @@ pub(super) struct Events {
     heard: Option<Teller>,
     /// Requests to the client.
     asked: Option<mpsc::Sender<ClientRequest>>,
+    /// What is told of tasks, on a subscription to them.
+    said: Option<Arc<Said>>,
 }
 
 impl Events {
@@ -41,7 +44,12 @@ impl Events {
     pub(super) fn of(context: &CallContext) -> Option<Self> {
         let CallContext { events, requests, cancel: _, progress: _, capabilities: _, logs: _ } = context;
         let there = events.is_some() || requests.is_some();
-        there.then(|| Self { heard: events.clone(), asked: requests.clone() })
+        there.then(|| Self { heard: events.clone(), asked: requests.clone(), said: None })
+    }
+
+    /// Of a subscription to tasks.
+    pub(super) fn of_tasks(said: &Arc<Said>) -> Self {
+        Self { said: Some(Arc::clone(said)), ..Self::default() }
     }
 
     fn tell(&self, event: CallEvent) {
@@ -367,6 +375,14 @@ impl Inbox {
                     return;
                 }
             }
+            task::TOLD | task::ACKNOWLEDGED => {
+                if let Some(params) = params
+                    && let Some(said) = self.said_on(params, own)
+                {
+                    said.note(method, params);
+                }
+                return;
+            }
             method if is_list_changed(method) => (self.changed)(),
             _ => {}
         }
@@ -383,6 +399,16 @@ impl Inbox {
         }
     }
 
+    /// Whoever hears of tasks on the subscription that a message belongs to: the one on whose own stream it
+    /// came, else the one it names.
+    fn said_on(&self, params: &RawValue, own: Option<(u64, Option<&Events>)>) -> Option<Arc<Said>> {
+        if let Some((_, events)) = own {
+            return events?.said.clone();
+        }
+        let id = raw::get_meta(params, meta::SUBSCRIPTION_ID).and_then(Id::from_raw)?.as_u64()?;
+        self.waiting().get(&id)?.events.as_ref()?.said.clone()
+    }
+
     /// Log messages name no call. On a stream that all share they belong to the only call there is,
     /// or to none: a guess could show one client what was meant for another.
     fn events_of_log(&self, own: Option<(u64, Option<&Events>)>) -> Option<Events> {
@@ -390,11 +416,11 @@ impl Inbox {
             return events.cloned();
         }
         let waiting = self.waiting();
-        let mut calls = waiting.values().filter(|waiting| !waiting.standing);
-        match calls.next() {
-            Some(only) if calls.next().is_none() => only.events.clone(),
+        let calls = || waiting.values().filter(|waiting| !waiting.standing);
+        match (calls().next(), calls().nth(1)) {
+            (Some(only), None) => only.events.clone(),
             // All of them are calls of one client.
-            Some(_) if self.owner.is_some() => waiting.values().find_map(|waiting| waiting.events.clone()),
+            (Some(_), Some(_)) if self.owner.is_some() => calls().find_map(|waiting| waiting.events.clone()),
             _ => None,
         }
     }

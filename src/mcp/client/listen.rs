@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::compose::{Wishes, compose};
 use super::http::Http;
 use super::http::headers::Mirrored;
-use super::inbox::Inbox;
+use super::inbox::{Events, Inbox};
 use super::link::Link;
 use super::{Failure, Outgoing, Params, Upstream, era};
 use crate::mcp::wire::{Era, quote, raw};
@@ -57,7 +57,8 @@ impl Upstream {
         }
     }
 
-    fn spawn<F: Future<Output = ()> + Send + 'static>(
+    /// Works at something until the connection is closed.
+    pub(super) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &self,
         inbox: Arc<Inbox>,
         work: impl FnOnce(Arc<Inbox>) -> F,
@@ -103,26 +104,38 @@ async fn subscribe(
             }
             continue;
         };
-        let id = inbox.next_id();
-        let Ok(body) = compose(Era::Modern, id, LISTEN, Some(Params::of(&filter)), &Wishes::NONE) else {
-            return;
-        };
-        let mirrored = Mirrored::of(LISTEN, Some(Params::of(&filter)));
-        let request = Outgoing { id, body, mirrored, events: None, standing: true, cancellable: true };
         tokio::select! {
-            // Cancel-safe: dropping the exchange ends the subscription.
-            outcome = link.exchange(request) => match outcome {
-                // It ended in good order, or the connection broke.
-                Ok(_) | Err(Failure::Gone(_) | Failure::Unreached(_)) => pause.wait().await,
-                // It does not do subscriptions after all; the period and each reconnect are left.
-                Err(_) => return,
-            },
+            // Cancel-safe: dropping it ends the subscription.
+            again = subscription(link, inbox, &filter, &Wishes::NONE, None) => {
+                if !again {
+                    // The period and each reconnect are left.
+                    return;
+                }
+                pause.wait().await;
+            }
             // Cancel-safe: a watch keeps its newest value. Other resources are another subscription.
             changed = resources.changed() => if changed.is_err() { return },
         }
         // Changes in between were not heard.
         inbox.tell_changed();
     }
+}
+
+/// One subscription, until it ends in good order or the connection breaks. False: the server does not do
+/// such subscriptions after all.
+pub(super) async fn subscription(
+    link: &Link,
+    inbox: &Inbox,
+    filter: &RawValue,
+    wishes: &Wishes<'_>,
+    events: Option<&Events>,
+) -> bool {
+    let (id, params) = (inbox.next_id(), Some(Params::of(filter)));
+    let Ok(body) = compose(Era::Modern, id, LISTEN, params, wishes) else { return false };
+    let mirrored = Mirrored::of(LISTEN, params);
+    let request = Outgoing { id, body, mirrored, events, standing: true, cancellable: true };
+    let outcome = link.exchange(request).await;
+    matches!(outcome, Ok(_) | Err(Failure::Gone(_) | Failure::Unreached(_)))
 }
 
 async fn follow_session(http: &Arc<Http>, inbox: &Inbox) {

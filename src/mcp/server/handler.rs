@@ -1,8 +1,11 @@
 //! What the transport asks of whoever knows what the methods mean.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
 
 use super::{Reply, Request, Scope, Unserved};
@@ -37,11 +40,31 @@ pub trait Handler: Send + Sync {
     /// When there is no such resource for this principal, or its server does not tell of changes.
     fn watch(&self, request: &Request, uri: &str) -> Result<Watch, ErrorObject>;
 
+    /// Begins to hear of tasks, by the ids that `request`'s client has for them, until what is returned is
+    /// dropped.
+    ///
+    /// # Errors
+    /// When the client does not say that it takes tasks.
+    async fn tasks(
+        self: Arc<Self>,
+        request: Request,
+        ids: BTreeSet<String>,
+    ) -> Result<TaskStates, ErrorObject>;
+
     /// Resources that changed, of those that anybody watches.
     fn updates(&self) -> broadcast::Receiver<Updated>;
 
     /// The parameters of a tool that clients mirror into headers; none of a tool that is hidden.
     fn param_headers(&self, scope: &Scope, tool: &str, user: &Principal) -> Arc<[ParamHeader]>;
+}
+
+/// Tasks that a client hears of.
+pub struct TaskStates {
+    /// Those of which it does: there are such, for this client, and their servers tell of them.
+    pub ids: BTreeSet<String>,
+    /// Their states: the parameters of notifications, but for what ties them to a subscription. It ends when
+    /// one of them cannot be told of any more.
+    pub states: BoxStream<'static, Box<RawValue>>,
 }
 
 /// How often each list has changed since the daemon started. A watch of it holds only the newest, so

@@ -1,11 +1,13 @@
 //! Streams that tell of changes: `subscriptions/listen`, and the GET of a session.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{BoxStream, StreamExt as _};
 use http::{Response, StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::request::Request;
 use super::session::{Session, lock};
 use super::sse::Told as _;
-use super::{Changes, Endpoint, Held, Payload, Refusal, Scope, sse};
+use super::{Changes, Endpoint, Held, Payload, Refusal, Scope, TaskStates, respond, sse};
 use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id, code, meta, raw};
 use crate::ports::ClientRequest;
@@ -23,6 +25,9 @@ const GAP: Duration = Duration::from_millis(25);
 
 /// Resources that one client may watch.
 pub(super) const MAX_WATCHED: usize = 256;
+
+/// Tasks that one stream may tell of.
+const MAX_TASKS: usize = 64;
 
 /// Bytes of a URI that is watched: each is kept for every client that watches it.
 pub(super) const MAX_URI: usize = 2048;
@@ -39,6 +44,7 @@ struct Filter {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: Vec<String>,
+    task_ids: BTreeSet<String>,
 }
 
 impl Filter {
@@ -47,6 +53,7 @@ impl Filter {
         prompts_list_changed: true,
         resources_list_changed: true,
         resource_subscriptions: Vec::new(),
+        task_ids: BTreeSet::new(),
     };
 
     /// As an object of what is honoured.
@@ -58,13 +65,18 @@ impl Filter {
         ];
         let mut members: Vec<_> =
             wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, key)| (*key, "true")).collect();
-        let uris: Vec<_> = self.resource_subscriptions.iter().map(|uri| wire::quote(uri)).collect();
-        let uris = format!("[{}]", uris.join(","));
-        if !self.resource_subscriptions.is_empty() {
-            members.push(("resourceSubscriptions", &uris));
-        }
+        let uris = array(self.resource_subscriptions.iter());
+        let tasks = array(self.task_ids.iter());
+        members.extend(uris.as_deref().map(|uris| ("resourceSubscriptions", uris)));
+        members.extend(tasks.as_deref().map(|tasks| ("taskIds", tasks)));
         raw::object_of(&members)
     }
+}
+
+/// As JSON, unless it is empty.
+fn array<'a>(texts: impl ExactSizeIterator<Item = &'a String>) -> Option<String> {
+    let texts: Vec<_> = texts.map(|text| wire::quote(text)).collect();
+    (!texts.is_empty()).then(|| format!("[{}]", texts.join(",")))
 }
 
 /// One open stream.
@@ -80,6 +92,8 @@ struct Subscription {
     updates: broadcast::Receiver<Updated>,
     /// Of a modern subscription; those of a session are with it.
     watched: HashMap<String, Watch>,
+    /// States of tasks that are told of.
+    tasks: Option<BoxStream<'static, Box<RawValue>>>,
     queue: sse::Queue,
     told: Option<Instant>,
     shutdown: CancellationToken,
@@ -91,9 +105,9 @@ struct Subscription {
 }
 
 /// Answers `subscriptions/listen`.
-pub(super) fn subscribe(
+pub(super) async fn subscribe(
     endpoint: &Endpoint,
-    request: &Request,
+    request: Request,
     held: Held,
 ) -> Result<Response<Payload>, Refusal> {
     let invalid = || Refusal::bad(&request.id, code::INVALID_PARAMS, "`params.notifications` is no filter");
@@ -109,13 +123,29 @@ pub(super) fn subscribe(
     if filter.resource_subscriptions.iter().any(|uri| uri.len() > MAX_URI) {
         return Err(Refusal::bad(&request.id, code::INVALID_PARAMS, long_uri()));
     }
+    if filter.task_ids.len() > MAX_TASKS {
+        let message = format!("more than {MAX_TASKS} tasks are listened to");
+        return Err(Refusal::bad(&request.id, code::INVALID_PARAMS, message));
+    }
     let mut subscription = Subscription::open(endpoint, &request.scope, filter, Some(&request.id))?;
     subscription.held = held;
     for uri in std::mem::take(&mut subscription.filter.resource_subscriptions) {
         // What is not honoured is not acknowledged.
-        if let Ok(watch) = endpoint.handler.watch(request, &uri) {
+        if let Ok(watch) = endpoint.handler.watch(&request, &uri) {
             subscription.watched.insert(uri.clone(), watch);
             subscription.filter.resource_subscriptions.push(uri);
+        }
+    }
+    let asked = std::mem::take(&mut subscription.filter.task_ids);
+    if !asked.is_empty() {
+        // The request itself is answered with the acknowledgement.
+        let about = Request { params: None, held: Held::default(), ..request.clone() };
+        match Arc::clone(&endpoint.handler).tasks(about, asked).await {
+            Ok(TaskStates { ids, states }) => {
+                subscription.tasks = (!ids.is_empty()).then_some(states);
+                subscription.filter.task_ids = ids;
+            }
+            Err(error) => return Ok(respond::failed(&request, &error)),
         }
     }
     let honoured = subscription.filter.to_json();
@@ -172,6 +202,7 @@ impl Subscription {
             asked: None,
             updates: endpoint.handler.updates(),
             watched: HashMap::new(),
+            tasks: None,
             queue: sse::Queue::new(),
             told: None,
             shutdown: endpoint.shutdown.clone(),
@@ -260,6 +291,16 @@ impl Subscription {
         self.say("notifications/resources/updated", Some(&params));
     }
 
+    /// Tells of a task. None: one of those that were acknowledged cannot be told of any more, so that the
+    /// client has to ask anew.
+    fn tell_task(&mut self, state: Option<&RawValue>) {
+        let (Some(state), Some(id)) = (state, &self.id) else { return self.end() };
+        // Its parameters were objects when they were read.
+        if let Ok(params) = raw::edit_meta(Some(state), &[(meta::SUBSCRIPTION_ID, id.as_json())], &[]) {
+            self.say("notifications/tasks", Some(&params));
+        }
+    }
+
     /// A modern subscription ends with the response to its request.
     fn end(&mut self) {
         self.queue.end();
@@ -305,6 +346,7 @@ impl sse::Told for Subscription {
                 Err(broadcast::error::RecvError::Lagged(_)) => self.all_updated(),
                 Err(broadcast::error::RecvError::Closed) => self.end(),
             },
+            state = task(&mut self.tasks) => self.tell_task(state.as_deref()),
             Some(request) = asked(&mut self.asked) => {
                 // One that cannot be sent refuses itself.
                 if let Some(message) = self.session.as_ref().and_then(|session| session.asking(request)) {
@@ -321,5 +363,13 @@ async fn asked(asked: &mut Option<mpsc::Receiver<ClientRequest>>) -> Option<Clie
     match asked {
         Some(asked) => asked.recv().await,
         None => None,
+    }
+}
+
+/// The next state of a task, where any are told of.
+async fn task(tasks: &mut Option<BoxStream<'static, Box<RawValue>>>) -> Option<Box<RawValue>> {
+    match tasks {
+        Some(tasks) => tasks.next().await,
+        None => std::future::pending().await,
     }
 }

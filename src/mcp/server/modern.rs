@@ -31,7 +31,8 @@ pub(super) async fn request(
         }
         Method::Listen if streams => {
             let held = endpoint.users.hold(&asked.user, Excess::Streams, Some(&request.id))?;
-            return listen::subscribe(endpoint, &request, held);
+            // Rare, and larger than the others.
+            return Box::pin(listen::subscribe(endpoint, request, held)).await;
         }
         Method::Listen => {
             let message = "a subscription is a stream: `Accept` has to name `text/event-stream`";

@@ -4,6 +4,7 @@ mod legacy;
 mod limits;
 mod modern;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,22 @@ impl Handler for Fixture {
     fn watch(&self, _: &Request, uri: &str) -> Result<Watch, ErrorObject> {
         let watch = || self.upstreams.watch(&Name::parse("s").expect("a name"), uri).expect("room");
         if uri == "x://none" { Err(ErrorObject::new(-32602, "none")) } else { Ok(watch()) }
+    }
+
+    /// Tasks are told at once that have another id than `hidden`; with `gone` they end.
+    async fn tasks(
+        self: Arc<Self>,
+        _: Request,
+        mut ids: BTreeSet<String>,
+    ) -> Result<TaskStates, ErrorObject> {
+        ids.remove("hidden");
+        let state = |id: &String| {
+            let state = json!({"taskId": id, "_meta": {"io.modelcontextprotocol/subscriptionId": 9, "x": 1}});
+            serde_json::value::to_raw_value(&state).expect("JSON")
+        };
+        let states: Vec<_> = ids.iter().map(state).collect();
+        let goes_on = futures::stream::iter((!ids.contains("gone")).then_some(futures::stream::pending()));
+        Ok(TaskStates { ids, states: futures::stream::iter(states).chain(goes_on.flatten()).boxed() })
     }
 
     fn updates(&self) -> tokio::sync::broadcast::Receiver<Updated> {
