@@ -1,5 +1,6 @@
 //! Tasks of a scripted server behind a real connection.
 
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -8,7 +9,7 @@ use super::*;
 use crate::catalog::Offered;
 use crate::catalog::tests::{offered, server, tools};
 use crate::mcp::client::Upstream;
-use crate::mcp::server::{Handler as _, Meta, Scope};
+use crate::mcp::server::{Handler as _, Meta, Scope, TaskStates};
 use crate::mcp::wire::Id;
 use crate::policy::Principal;
 use crate::ports::{Channel, Greeting};
@@ -22,7 +23,7 @@ const TAKES: &str = r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"other"
 async fn works(stream: tokio::io::DuplexStream) {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut lines = BufReader::new(reader).lines();
-    let mut updated = false;
+    let (mut updated, mut listening) = (false, None);
     while let Ok(Some(line)) = lines.next_line().await {
         let message: Value = serde_json::from_str(&line).expect("JSON");
         let Some(id) = message.get("id") else { continue };
@@ -30,6 +31,20 @@ async fn works(stream: tokio::io::DuplexStream) {
         let capabilities = &params["_meta"]["io.modelcontextprotocol/clientCapabilities"];
         let takes = *capabilities == json!({"extensions": {TASKS: {}}});
         assert!(takes || *capabilities == json!({}), "a shared server is told of nothing else: {message}");
+        let told = |method: &str, tag: &Value, mut params: Value| {
+            params["_meta"] = json!({"io.modelcontextprotocol/subscriptionId": tag});
+            format!("{}\n", json!({"jsonrpc": "2.0", "method": method, "params": params}))
+        };
+        let ended = json!({"taskId": "own", "status": "completed",
+            "result": {"content": [], "note": "long enough"}});
+        if message["method"] == "subscriptions/listen" {
+            assert!(takes, "{message}");
+            let served = json!({"notifications": params["notifications"]});
+            let acknowledged = told("notifications/subscriptions/acknowledged", id, served);
+            writer.write_all(acknowledged.as_bytes()).await.expect("memory");
+            listening = Some(id.clone());
+            continue;
+        }
         let task = json!({"resultType": "task", "taskId": "own", "status": "working", "extra": [1.5]});
         let answer = match message["method"].as_str().expect("a method") {
             "server/discover" => json!({"result": {"supportedVersions": ["2026-07-28"],
@@ -41,14 +56,15 @@ async fn works(stream: tokio::io::DuplexStream) {
                 updated = true;
                 json!({"result": {}})
             }
-            "tasks/get" if updated => json!({"result": {"taskId": "own", "status": "completed",
-                "result": {"content": [], "note": "long enough"}}}),
+            "tasks/get" if updated => json!({"result": ended}),
             "tasks/get" => json!({"result": {"taskId": "own", "status": "working"}}),
             _ => json!({"result": {}}),
         };
         let mut answer = answer;
         (answer["jsonrpc"], answer["id"]) = (json!("2.0"), id.clone());
-        if writer.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
+        let tag = listening.as_ref().filter(|_| message["method"] == "tasks/update");
+        let more = tag.map_or_else(String::new, |tag| told("notifications/tasks", tag, ended));
+        if writer.write_all(format!("{answer}\n{more}").as_bytes()).await.is_err() {
             return;
         }
     }
@@ -70,15 +86,9 @@ async fn connected(world: &mut World) -> Offered {
 }
 
 /// A request of a modern client that says what it can do.
-async fn ask(
-    world: &World,
-    user: &str,
-    capabilities: &str,
-    method: Method,
-    params: Value,
-) -> Result<Value, ErrorObject> {
+fn request(user: &str, capabilities: &str, method: Method, params: &Value) -> Request {
     let key = if method.is_of_task() { "taskId" } else { "name" };
-    let request = Request {
+    Request {
         era: Era::Modern,
         id: Id::number(1),
         name: params[key].as_str().map(str::to_owned),
@@ -90,7 +100,17 @@ async fn ask(
         session: None,
         held: crate::mcp::server::Held::default(),
         method,
-    };
+    }
+}
+
+async fn ask(
+    world: &World,
+    user: &str,
+    capabilities: &str,
+    method: Method,
+    params: Value,
+) -> Result<Value, ErrorObject> {
+    let request = request(user, capabilities, method, &params);
     match world.gateway.request(&request, &CallContext::default()).await? {
         Reply::Whole(text) => Ok(serde_json::from_str(&text).expect("JSON")),
         other => panic!("{other:?}"),
@@ -213,10 +233,75 @@ async fn a_result_that_is_longer_than_rules_allow_is_not_told_later_either() {
     let offered = connected(&mut world).await;
     world.publish(1, &[offered], &[]);
     world.gateway.set_rules(rules(&[Point::Call], "limits := {\"maxOutput\": 20}"));
-    let about = json!({"taskId": begun(&world).await});
+    let id = begun(&world).await;
+    let about = json!({"taskId": id});
     world.gateway.set_rules(Arc::default());
+    let mut listened = listen(&world, "ada", &[&id]).await;
+    assert_eq!(told(&mut listened).await["status"], "working");
     ask(&world, "ada", TAKES, Method::TasksUpdate, about.clone()).await.expect("taken");
-    let state = ask(&world, "ada", TAKES, Method::TasksGet, about).await.expect("a state");
-    assert_eq!(state["status"], "completed");
-    assert!(!state.to_string().contains("long enough"), "{state}");
+    let asked = ask(&world, "ada", TAKES, Method::TasksGet, about).await.expect("a state");
+    for state in [asked, told(&mut listened).await] {
+        assert_eq!(state["status"], "completed");
+        assert!(!state.to_string().contains("long enough"), "{state}");
+    }
+}
+
+async fn listen(world: &World, user: &str, ids: &[&str]) -> TaskStates {
+    let request = request(user, TAKES, Method::Listen, &json!({}));
+    let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    Arc::clone(&world.gateway).tasks(request, ids).await.expect("it takes tasks")
+}
+
+/// What is told next; null at the end.
+async fn told(listened: &mut TaskStates) -> Value {
+    let state = listened.states.next().await;
+    state.map_or(Value::Null, |state| serde_json::from_str(state.get()).expect("JSON"))
+}
+
+#[tokio::test]
+async fn a_task_is_told_to_who_called_and_listens() {
+    let mut world = World::new();
+    let offered = connected(&mut world).await;
+    world.publish(1, std::slice::from_ref(&offered), &[]);
+    let id = begun(&world).await;
+    assert!(listen(&world, "eve", &[&id]).await.ids.is_empty());
+    let plain = request("ada", "{}", Method::Listen, &json!({}));
+    let refused = Arc::clone(&world.gateway).tasks(plain, [id.clone()].into()).await;
+    assert_eq!(refused.map(|_| ()).expect_err("it takes no tasks").code, code::MISSING_CLIENT_CAPABILITY);
+
+    let mut listened = listen(&world, "ada", &[&id, "own"]).await;
+    assert_eq!(listened.ids, [id.clone()].into());
+    assert_eq!(told(&mut listened).await, json!({"taskId": id, "status": "working"}), "as it is now");
+    ask(&world, "ada", TAKES, Method::TasksUpdate, json!({"taskId": id})).await.expect("taken");
+    let mut state = told(&mut listened).await;
+    state.as_object_mut().expect("an object").remove("_meta");
+    let result = json!({"content": [], "note": "long enough"});
+    assert_eq!(state, json!({"taskId": id, "status": "completed", "result": result}));
+    assert!(futures::poll!(listened.states.next()).is_pending(), "nothing comes after the end");
+    assert_eq!(world.outcomes(), ["s_slow task", "s_slow success"]);
+    // Who listens late hears of the end, and it is recorded once.
+    let mut late = listen(&world, "ada", &[&id]).await;
+    assert_eq!(told(&mut late).await["status"], "completed");
+    assert!(world.outcomes().is_empty());
+}
+
+#[tokio::test]
+async fn a_task_is_not_told_of_when_its_tool_is_hidden_or_its_instance_gone() {
+    for hidden in [true, false] {
+        let mut world = World::new();
+        let offered = connected(&mut world).await;
+        world.publish(1, std::slice::from_ref(&offered), &[]);
+        let id = begun(&world).await;
+        let mut listened = listen(&world, "ada", &[&id]).await;
+        assert_eq!(told(&mut listened).await["status"], "working");
+        if hidden {
+            ask(&world, "ada", TAKES, Method::TasksUpdate, json!({"taskId": id})).await.expect("taken");
+            let hiding = rules(&[Point::List], "visible := false if input.tool.name == \"s_slow\"");
+            world.gateway.set_rules(hiding);
+        } else {
+            world.upstreams.remove(&offered.upstream).expect("connected").close().await;
+        }
+        assert_eq!(told(&mut listened).await, Value::Null);
+        assert!(listen(&world, "ada", &[&id]).await.ids.is_empty());
+    }
 }

@@ -419,3 +419,42 @@ async fn whoever_holds_a_connection_is_waited_for() {
     let (outcome, (), ()) = tokio::join!(client, server, removed.drain(LONG));
     assert_eq!(outcome.expect("answered"), "{}");
 }
+
+#[tokio::test]
+async fn a_listener_hears_of_its_tasks_until_it_is_dropped_or_the_server_does_not_tell() {
+    let (upstream, mut peer) = modern().await;
+    let listener = || upstream.hear(["a".into(), "b".into()].into(), r#"{"extensions":{}}"#.into());
+    let mut hearing = listener().expect("a place");
+    let asked = peer.hear().await;
+    assert_eq!(asked["method"], "subscriptions/listen");
+    assert_eq!(asked["params"]["notifications"], json!({"taskIds": ["a", "b"]}));
+    let meta = &asked["params"]["_meta"];
+    assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({"extensions": {}}));
+    let tell = |id: &Value, method: &str, mut params: Value| {
+        params["_meta"] = json!({"io.modelcontextprotocol/subscriptionId": id});
+        json!({"jsonrpc": "2.0", "method": method, "params": params})
+    };
+    let (own, other) = (&asked["id"], json!("other"));
+    let acknowledged = json!({"notifications": {"taskIds": ["b"]}});
+    peer.say(tell(own, "notifications/subscriptions/acknowledged", acknowledged)).await;
+    let news = hearing.next().await;
+    assert!(matches!(&news, Some(TaskNews::Served(ids)) if ids.iter().eq([&Arc::from("b")])), "{news:?}");
+    peer.say(tell(&other, "notifications/tasks", json!({"taskId": "b", "status": "failed"}))).await;
+    peer.say(tell(own, "notifications/tasks", json!({"taskId": "b", "status": "working"}))).await;
+    let news = hearing.next().await;
+    let Some(TaskNews::State(id, state)) = news else { panic!("{news:?}") };
+    assert!(&*id == "b" && state.get().contains("working"), "{state}");
+    drop(hearing);
+    let cancelled = peer.hear().await;
+    assert_eq!(cancelled["method"], "notifications/cancelled");
+    assert_eq!(&cancelled["params"]["requestId"], own);
+
+    let mut hearing = listener().expect("a place");
+    let asked = peer.hear().await;
+    peer.refuse(&asked, -32601).await;
+    assert!(hearing.next().await.is_none());
+    let listening: Vec<_> = (1..task::MAX_LISTENERS).filter_map(|_| listener()).collect();
+    assert!(listening.len() == task::MAX_LISTENERS - 1 && listener().is_none());
+    drop(hearing);
+    assert!(listener().is_some());
+}

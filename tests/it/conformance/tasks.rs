@@ -33,6 +33,21 @@ fn commit(owned: &Owned, daemon: &Daemon) {
     wait_for("another", SERVED, there);
 }
 
+/// What is recorded of one task: its call, and its end.
+fn records(owned: &Owned, daemon: &Daemon) -> Vec<Value> {
+    let records = || {
+        let said = owned.env.run(&["audit", "--admin", daemon.admin_address(), "--output", "json"]);
+        let records = said.json();
+        let of_it = |record: &&Value| record["tool"] == "confirm_delete";
+        let records: Vec<Value> = records.as_array()?.iter().filter(of_it).cloned().collect();
+        (records.len() == 2).then_some(records)
+    };
+    let mut records = wait_for("two records", SERVED, records);
+    records.sort_by_key(|record| record["outcome"] != "task");
+    assert_eq!((&records[0]["outcome"], &records[1]["outcome"]), (&json!("task"), &json!("success")));
+    records
+}
+
 #[test]
 fn a_task_goes_on_over_commits_and_has_two_records() {
     crate::support::tls();
@@ -61,18 +76,68 @@ fn a_task_goes_on_over_commits_and_has_two_records() {
             }
         });
         assert_eq!(text(&ended["result"]), "f: accept");
-        let records = || {
-            let said = owned.env.run(&["audit", "--admin", daemon.admin_address(), "--output", "json"]);
-            let records = said.json();
-            let of_it = |record: &&Value| record["tool"] == "confirm_delete";
-            let records: Vec<Value> = records.as_array()?.iter().filter(of_it).cloned().collect();
-            (records.len() == 2).then_some(records)
-        };
-        let mut records = wait_for("two records", SERVED, records);
-        records.sort_by_key(|record| record["outcome"] != "task");
-        assert_eq!((&records[0]["outcome"], &records[1]["outcome"]), (&json!("task"), &json!("success")));
+        let records = records(&owned, &daemon);
         assert!(records[0]["task"].is_string() && records[0]["task"] == records[1]["task"], "{records:?}");
         assert!(!id.contains(records[0]["task"].as_str().unwrap()));
+    }
+}
+
+/// Listens to tasks; what is acknowledged comes first.
+async fn listening(url: &str, capabilities: Value, ids: &[&str]) -> Heard {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientCapabilities": capabilities});
+    let body = json!({"jsonrpc": "2.0", "id": "l", "method": "subscriptions/listen",
+        "params": {"_meta": meta, "notifications": {"taskIds": ids}}});
+    let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "subscriptions/listen")];
+    Heard::open(post(url, &headers, &body)).await
+}
+
+/// The next state of a task that is told to who listens to it alone.
+async fn told(heard: &mut Heard, id: &str) -> Value {
+    let said = heard.next(|_| true).await;
+    assert_eq!(said["method"], "notifications/tasks", "{said}");
+    assert_eq!(said["params"]["taskId"], id, "{said}");
+    assert_eq!(said["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "l", "{said}");
+    said["params"].clone()
+}
+
+/// Until the user is asked and has answered, and the task has ended: nobody asks for it.
+async fn listened_to(url: &str) {
+    let params = json!({"name": "confirm_delete", "arguments": {"filename": "f"}});
+    let begun = taking(url, "tools/call", "confirm_delete", params).await;
+    let id = begun["result"]["taskId"].as_str().unwrap();
+    let refused = listening(url, json!({"elicitation": {}}), &[id]).await.response.text().await.unwrap();
+    assert!(refused.contains("-32021"), "{refused}");
+    let mut heard = listening(url, json!({"extensions": {TASKS: {}}}), &[id, "another"]).await;
+    let first = heard.next(|_| true).await;
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(first["params"]["notifications"], json!({"taskIds": [id]}), "{first}");
+    let mut state = told(&mut heard, id).await;
+    while state["status"] == "working" {
+        state = told(&mut heard, id).await;
+    }
+    let key = state["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+    let answer = json!({"inputResponses": {key: {"action": "accept", "content": {"confirm": true}}}});
+    about(url, "tasks/update", id, answer).await;
+    while state["status"] != "completed" {
+        state = told(&mut heard, id).await;
+    }
+    assert_eq!(text(&state["result"]), "f: accept");
+    // Who listens late hears of the end.
+    let mut late = listening(url, json!({"extensions": {TASKS: {}}}), &[id]).await;
+    late.next(|_| true).await;
+    assert_eq!(told(&mut late, id).await["status"], "completed");
+}
+
+#[test]
+fn a_client_that_listens_hears_of_its_task_until_it_ends() {
+    crate::support::tls();
+    let per_client = "  sessions: perClient\n";
+    for (place, sessions) in [(Place::Process, ""), (Place::Process, per_client), (Place::Port, "")] {
+        let (owned, daemon) = serve("modern", place, sessions);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(listened_to(&daemon.mcp));
+        records(&owned, &daemon);
     }
 }
 

@@ -227,6 +227,15 @@ fn modern() -> Vec<Case> {
             PARAMS,
         ),
         (
+            "a subscription to too many tasks",
+            Asked::modern(
+                "subscriptions/listen",
+                json!({"notifications": {"taskIds": (0..65).map(|id| id.to_string()).collect::<Vec<_>>()}}),
+            ),
+            400,
+            PARAMS,
+        ),
+        (
             "a subscription to a long URI",
             Asked::modern(
                 "subscriptions/listen",

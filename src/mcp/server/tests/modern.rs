@@ -248,6 +248,32 @@ async fn a_subscription_tells_what_was_asked_for_and_ends_with_its_response() {
 }
 
 #[tokio::test]
+async fn a_subscription_tells_of_tasks_as_long_as_it_can() {
+    let world = world();
+    let listen = async |ids: &[&str]| {
+        let filter = json!({"taskIds": ids});
+        let response = world.modern("subscriptions/listen", json!({"notifications": filter})).await;
+        BodyStream::new(response.into_body())
+    };
+    let mut none = listen(&["hidden"]).await;
+    assert_eq!(event(&mut none).await.expect("an event")["params"]["notifications"], json!({}));
+    let mut stream = listen(&["hidden", "gone", "a", "a"]).await;
+    let acknowledged = event(&mut stream).await.expect("an event");
+    assert_eq!(acknowledged["params"]["notifications"], json!({"taskIds": ["a", "gone"]}));
+    for id in ["a", "gone"] {
+        let told = event(&mut stream).await.expect("an event");
+        assert_eq!(told["method"], "notifications/tasks");
+        let meta = json!({"io.modelcontextprotocol/subscriptionId": 7, "x": 1});
+        assert_eq!(told["params"], json!({"taskId": id, "_meta": meta}));
+    }
+    let ended = event(&mut stream).await.expect("an event");
+    assert_eq!((&ended["id"], &ended["result"]["resultType"]), (&json!(7), &json!("complete")));
+    assert_eq!(event(&mut stream).await, None);
+    world.shutdown.cancel();
+    assert_eq!(event(&mut none).await.expect("the end")["id"], 7, "without tasks it went on");
+}
+
+#[tokio::test]
 async fn many_changes_are_told_as_one() {
     let world = world();
     let filter = json!({"toolsListChanged": true});
