@@ -90,7 +90,7 @@ mod tests {
 
     fn text(event: CallEvent) -> String {
         match event {
-            CallEvent::Log(params) => params.to_string(),
+            CallEvent::Log(params) | CallEvent::Elicited(params) => params.to_string(),
             CallEvent::Progress { message, .. } => message.unwrap(),
             CallEvent::Waiting { message } => message,
         }

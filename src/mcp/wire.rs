@@ -19,6 +19,9 @@ pub const LEGACY_VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26"
 /// Those of both eras, the newest first.
 pub const VERSIONS: [&str; 5] = [MODERN, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
+/// Says that what a client was asked to do elsewhere is done (2025-11-25).
+pub const ELICITED: &str = "notifications/elicitation/complete";
+
 /// Keys of `_meta` (2026-07-28, `basic`).
 pub mod meta {
     pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";

@@ -39,6 +39,10 @@ pub struct ClientRequest {
 pub trait ClientLine: Send + Sync {
     /// Passes a request to the client. False: it cannot be asked now, and the request is dropped.
     fn ask(&self, request: ClientRequest) -> bool;
+
+    /// Passes a notification to the client, whose parameters are raw JSON; one that cannot be told now
+    /// misses it.
+    fn tell(&self, method: &str, params: &str);
 }
 
 /// The raw JSON of a result, or of an error object.
@@ -53,4 +57,6 @@ pub enum CallEvent {
     Waiting { message: String },
     /// `notifications/message`: raw params.
     Log(Arc<str>),
+    /// `notifications/elicitation/complete` (2025-11-25): raw params.
+    Elicited(Arc<str>),
 }

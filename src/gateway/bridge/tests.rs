@@ -38,6 +38,8 @@ impl crate::ports::ClientLine for Nobody {
     fn ask(&self, _: ClientRequest) -> bool {
         false
     }
+
+    fn tell(&self, _: &str, _: &str) {}
 }
 
 /// Starts servers in this process.

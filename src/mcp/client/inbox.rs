@@ -370,7 +370,7 @@ impl Inbox {
                 return;
             }
             "notifications/message" => {
-                if let (Some(events), Some(params)) = (self.events_of_log(own), params) {
+                if let (Some(events), Some(params)) = (self.events_of_unnamed(own), params) {
                     events.tell(CallEvent::Log(params.get().into()));
                     return;
                 }
@@ -383,12 +383,27 @@ impl Inbox {
                 }
                 return;
             }
+            wire::ELICITED => return self.elicited(params, own),
             method if is_list_changed(method) => (self.changed)(),
             _ => {}
         }
         if self.notices.receiver_count() > 0 {
             let params = params.map(|params| params.get().into());
             let _ = self.notices.send(Notice { method: method.into(), params });
+        }
+    }
+
+    /// What the one client was asked to do elsewhere is done: told on its call under way, or on its line.
+    /// Who shares a connection is asked nothing.
+    fn elicited(&self, params: Option<&RawValue>, own: Option<(u64, Option<&Events>)>) {
+        let (Some(owner), Some(params)) = (&self.owner, params) else { return };
+        match self.events_of_unnamed(own).and_then(|events| events.heard) {
+            Some(call) => call.tell(CallEvent::Elicited(params.get().into())),
+            None => {
+                if let Some(line) = owner.line.as_ref().and_then(Weak::upgrade) {
+                    line.tell(wire::ELICITED, params.get());
+                }
+            }
         }
     }
 
@@ -409,9 +424,9 @@ impl Inbox {
         self.waiting().get(&id)?.events.as_ref()?.said.clone()
     }
 
-    /// Log messages name no call. On a stream that all share they belong to the only call there is,
-    /// or to none: a guess could show one client what was meant for another.
-    fn events_of_log(&self, own: Option<(u64, Option<&Events>)>) -> Option<Events> {
+    /// Log messages and their like name no call. On a stream that all share they belong to the only call
+    /// there is, or to none: a guess could show one client what was meant for another.
+    fn events_of_unnamed(&self, own: Option<(u64, Option<&Events>)>) -> Option<Events> {
         if let Some((_, events)) = own {
             return events.cloned();
         }

@@ -13,12 +13,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::request::Request;
-use super::session::{Session, lock};
+use super::session::{Passed, Session, lock};
 use super::sse::Told as _;
 use super::{Changes, Endpoint, Held, Payload, Refusal, Scope, TaskStates, respond, sse};
 use crate::mcp::client::{Updated, Watch};
 use crate::mcp::wire::{self, Id, code, meta, raw};
-use crate::ports::ClientRequest;
 
 /// Changes closer together than this are told as one: many servers turning ready in a row.
 const GAP: Duration = Duration::from_millis(25);
@@ -87,8 +86,8 @@ struct Subscription {
     /// The request of a modern subscription.
     id: Option<Id>,
     session: Option<Arc<Session>>,
-    /// Requests of servers to the client of the session.
-    asked: Option<mpsc::Receiver<ClientRequest>>,
+    /// What servers send to the client of the session.
+    passed: Option<mpsc::Receiver<Passed>>,
     updates: broadcast::Receiver<Updated>,
     /// Of a modern subscription; those of a session are with it.
     watched: HashMap<String, Watch>,
@@ -162,8 +161,8 @@ pub(super) fn stream(
 ) -> Result<Response<Payload>, Refusal> {
     let mut subscription = Subscription::open(endpoint, &session.scope, Filter::ALL, None)?;
     subscription.held = held;
-    let (replaced, asked) = session.open_stream();
-    (subscription.replaced, subscription.asked) = (replaced, Some(asked));
+    let (replaced, passed) = session.open_stream();
+    (subscription.replaced, subscription.passed) = (replaced, Some(passed));
     // What changed while no stream was open is told on this one.
     subscription.heard = *lock(&session.heard);
     // Earlier versions have no events without data.
@@ -199,7 +198,7 @@ impl Subscription {
             filter,
             id: id.cloned(),
             session: None,
-            asked: None,
+            passed: None,
             updates: endpoint.handler.updates(),
             watched: HashMap::new(),
             tasks: None,
@@ -347,9 +346,13 @@ impl sse::Told for Subscription {
                 Err(broadcast::error::RecvError::Closed) => self.end(),
             },
             state = task(&mut self.tasks) => self.tell_task(state.as_deref()),
-            Some(request) = asked(&mut self.asked) => {
-                // One that cannot be sent refuses itself.
-                if let Some(message) = self.session.as_ref().and_then(|session| session.asking(request)) {
+            Some(passed) = passed(&mut self.passed) => {
+                let message = match passed {
+                    // One that cannot be sent refuses itself.
+                    Passed::Request(request) => self.session.as_ref().and_then(|it| it.asking(request)),
+                    Passed::Notification(message) => Some(message),
+                };
+                if let Some(message) = message {
                     self.queue.push(sse::event([message.as_bytes()]));
                 }
             }
@@ -359,9 +362,9 @@ impl sse::Told for Subscription {
     }
 }
 
-async fn asked(asked: &mut Option<mpsc::Receiver<ClientRequest>>) -> Option<ClientRequest> {
-    match asked {
-        Some(asked) => asked.recv().await,
+async fn passed(passed: &mut Option<mpsc::Receiver<Passed>>) -> Option<Passed> {
+    match passed {
+        Some(passed) => passed.recv().await,
         None => None,
     }
 }

@@ -313,6 +313,9 @@ impl Call {
                 }
                 wire::notification("notifications/message", Some(params))
             }
+            // 2026-07-28 has no such: its clients come back by themselves.
+            CallEvent::Elicited(_) if self.request.era == Era::Modern => return None,
+            CallEvent::Elicited(params) => wire::notification(wire::ELICITED, Some(params)),
         };
         Some(sse::event([text.as_bytes()]))
     }

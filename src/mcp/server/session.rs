@@ -32,8 +32,8 @@ pub(super) const LIMITS: Limits =
 
 /// Requests to one client that may wait for their answers.
 const MAX_ASKED: usize = 64;
-/// Requests that wait until they are written to its stream.
-const MAX_ASKED_ON_STREAM: usize = 16;
+/// Messages of servers that wait until they are written to its stream.
+const MAX_PASSED: usize = 16;
 
 /// How often all sessions are looked through for idle ones.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -73,8 +73,15 @@ pub(super) struct Session {
     /// Changes of resources since its stream ended, or since it first watched one. As many are kept as
     /// for a slow stream; of one that missed more, all that it watches may have changed.
     pub(super) missed: Mutex<Option<broadcast::Receiver<Updated>>>,
-    /// The stream of its GET, and what is asked on it.
-    stream: Mutex<Option<(CancellationToken, mpsc::Sender<ClientRequest>)>>,
+    /// The stream of its GET, and what servers send on it.
+    stream: Mutex<Option<(CancellationToken, mpsc::Sender<Passed>)>>,
+}
+
+/// What servers send to a client while none of its calls is under way.
+pub(super) enum Passed {
+    Request(ClientRequest),
+    /// A whole message.
+    Notification(String),
 }
 
 /// Requests that the client has not answered yet.
@@ -253,11 +260,11 @@ impl Session {
         }
     }
 
-    /// A token that ends with the session, or when the client opens its stream anew; and what is asked on
-    /// the stream.
-    pub(super) fn open_stream(&self) -> (CancellationToken, mpsc::Receiver<ClientRequest>) {
+    /// A token that ends with the session, or when the client opens its stream anew; and what servers send
+    /// on the stream.
+    pub(super) fn open_stream(&self) -> (CancellationToken, mpsc::Receiver<Passed>) {
         let stream = self.ended.child_token();
-        let (sender, receiver) = mpsc::channel(MAX_ASKED_ON_STREAM);
+        let (sender, receiver) = mpsc::channel(MAX_PASSED);
         if let Some((before, _)) = lock(&self.stream).replace((stream.clone(), sender)) {
             before.cancel();
         }
@@ -265,11 +272,22 @@ impl Session {
     }
 }
 
-impl ClientLine for Session {
-    fn ask(&self, request: ClientRequest) -> bool {
+impl Session {
+    /// Puts it on the stream. False: none is open, or it is full.
+    fn pass(&self, passed: Passed) -> bool {
         let stream = lock(&self.stream);
         let open = stream.as_ref().filter(|(stream, _)| !stream.is_cancelled());
-        open.is_some_and(|(_, asks)| asks.try_send(request).is_ok())
+        open.is_some_and(|(_, line)| line.try_send(passed).is_ok())
+    }
+}
+
+impl ClientLine for Session {
+    fn ask(&self, request: ClientRequest) -> bool {
+        self.pass(Passed::Request(request))
+    }
+
+    fn tell(&self, method: &str, params: &str) {
+        self.pass(Passed::Notification(wire::notification(method, Some(params))));
     }
 }
 
