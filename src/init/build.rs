@@ -48,7 +48,7 @@ fn is_laid_out() -> io::Result<bool> {
     Ok(linux && wanted && var("OPT_LEVEL")? != "0")
 }
 
-/// Linux brings in 64 KiB of a program around each page that is touched, and what a daemon uses is a sixth of
+/// Linux maps 64 KiB of a program or more around each page that is touched, and what a daemon uses is a sixth of
 /// the code, all over it: so that it lies together, the linker collects it in a section of its own. What of the
 /// list is not there is no fault.
 fn lay_out(script: &Path) -> io::Result<()> {
@@ -57,7 +57,7 @@ fn lay_out(script: &Path) -> io::Result<()> {
     let (instances, names): (Vec<&str>, Vec<&str>) =
         rust.into_iter().partition(|name| without_hash(name).is_some());
     // Of these many instances are not used. They come last: with other hashes, the used ones are among them.
-    let rest: BTreeSet<&str> = instances.iter().copied().filter_map(without_hash).collect();
+    let unused: BTreeSet<&str> = instances.iter().copied().filter_map(without_hash).collect();
     let mut text = String::from("SECTIONS {\n  .text.daemon : {\n");
     for name in others {
         let _ = writeln!(text, "    *(.text.{name})");
@@ -66,7 +66,7 @@ fn lay_out(script: &Path) -> io::Result<()> {
         // Behind the hash may stand that of a module.
         let _ = writeln!(text, "    *(.text.{instance}*)");
     }
-    for name in names.into_iter().chain(rest) {
+    for name in names.into_iter().chain(unused) {
         let _ = writeln!(text, "    *(.text.{name}17h*)");
     }
     text.push_str("  }\n} INSERT BEFORE .text;\n");
