@@ -256,8 +256,8 @@ async fn the_end_of_a_server_ends_its_calls_and_is_told_once() {
 /// A pipe to a server that has ended breaks, and one from it ends: which is met first is chance.
 #[tokio::test]
 async fn a_server_that_has_ended_is_told_by_its_end_and_not_by_its_input() {
-    let (reader, output) = tokio::io::simplex(64);
-    let (input, writer) = tokio::io::simplex(64);
+    let (reader, output) = tokio::io::duplex(64);
+    let (writer, input) = tokio::io::duplex(64);
     let channel = Channel::Stdio { reader: Box::new(reader), writer: Box::new(writer) };
     drop((input, output));
     let error = Upstream::connect(channel, Greeting::Known("legacy 2025-06-18"), LONG, || {}).await;
