@@ -18,9 +18,10 @@ use serde_json::json;
 
 use crate::backend::Backend;
 use crate::client::{Client, Era, json_of};
-use crate::daemon::{Daemon, free_address, wait_for};
+use crate::daemon::{Daemon, free_address, program, wait_for};
 use crate::fixture::Fixture;
 use crate::load::{Turn, Way};
+use crate::memory::forget;
 use crate::report::{Report, Samples, show};
 
 /// The variable with the folder in which the others are installed.
@@ -52,7 +53,9 @@ impl Peer {
         );
         let file = folder.path().join("proxy.toml");
         std::fs::write(&file, config).unwrap();
-        let mut command = Command::new(root.join("bin/mcp-proxy"));
+        let program = root.join("bin/mcp-proxy");
+        forget(&program);
+        let mut command = Command::new(program);
         command.arg("--config").arg(&file).stdout(Stdio::null());
         Self { child: spawn(&mut command), address, token: None, _folder: folder }.listening()
     }
@@ -173,6 +176,7 @@ pub(crate) fn measure(report: &mut Report) {
         backend.address
     );
     let fixture = Fixture::new(0, &[("server.yaml", &server)]);
+    forget(&program());
     let daemon = Daemon::start(fixture.path(), TOOLS);
     let peers = [
         ("mcp-proxy 0.6.0", Peer::mcp_proxy(root, backend.address)),
