@@ -82,11 +82,6 @@ impl Daemon {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// Ends it as an operator does, and waits for that.
-    pub(crate) fn end(self) {
-        drop(self);
-    }
-
     /// Resident memory in KiB.
     pub(crate) fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -96,14 +91,11 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
+    /// Ends it as an operator does, and waits for that.
     fn drop(&mut self) {
         let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM);
-        let began = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let _ = self.child.kill();
+        // It limits itself how long it drains.
         let _ = self.child.wait();
     }
 }

@@ -177,6 +177,6 @@ pub(crate) fn measure(report: &mut Report) {
     full();
     let used = (0..AGAIN).map(|_| call(&mut client, &again)).collect();
     tell(report, &[bare, removed, own, warm, used].map(Samples::new));
-    daemon.end();
+    drop(daemon);
     engine.wait("warm", &waits, 0);
 }

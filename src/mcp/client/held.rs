@@ -30,9 +30,7 @@ impl Held {
         upstream.enter();
         Self(upstream)
     }
-}
 
-impl Held {
     /// Whether both are the same connection.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

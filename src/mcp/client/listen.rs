@@ -15,7 +15,7 @@ use super::http::headers::Mirrored;
 use super::inbox::{Events, Inbox};
 use super::link::Link;
 use super::{Failure, Outgoing, Params, Upstream, era};
-use crate::mcp::wire::{Era, quote, raw};
+use crate::mcp::wire::{Era, raw};
 use crate::ports::Handshake;
 
 /// Between the end of a stream and the next attempt: from the first to the last. Servers that restart
@@ -82,8 +82,7 @@ fn lists(handshake: &Handshake) -> Vec<&'static str> {
 fn filter(lists: &[&str], resources: &BTreeSet<Arc<str>>) -> Option<Box<RawValue>> {
     let mut members: Vec<_> = lists.iter().map(|list| format!("\"{list}ListChanged\":true")).collect();
     if !resources.is_empty() {
-        let uris: Vec<_> = resources.iter().map(|uri| quote(uri)).collect();
-        members.push(format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
+        members.push(format!("\"resourceSubscriptions\":{}", raw::strings_of(resources)));
     }
     let filter = format!("{{\"notifications\":{{{}}}}}", members.join(","));
     (!members.is_empty()).then(|| raw::into_raw(filter).ok())?

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::inbox::Events;
 use super::listen::{self, Pause};
 use super::{Upstream, compose::Wishes};
-use crate::mcp::wire::{Era, quote, raw};
+use crate::mcp::wire::{Era, raw};
 
 /// Listeners to tasks on one connection: each has a stream of its own.
 pub(super) const MAX_LISTENERS: usize = 256;
@@ -47,8 +47,8 @@ impl Upstream {
     /// with calls. None: too many listen.
     pub fn hear(&self, ids: BTreeSet<Arc<str>>, capabilities: Arc<str>) -> Option<Hearing> {
         let place = Arc::clone(&self.listeners).try_acquire_owned().ok()?;
-        let quoted: Vec<_> = ids.iter().map(|id| quote(id)).collect();
-        let filter = format!("{{\"notifications\":{{\"taskIds\":[{}]}}}}", quoted.join(","));
+        let wanted = raw::object_of(&[("taskIds", &raw::strings_of(&ids))]);
+        let filter = raw::object_of(&[("notifications", &wanted)]);
         let filter = raw::into_raw(filter).ok().filter(|_| self.era == Era::Modern)?;
         let said = Arc::new(Said { ids, news: Mutex::default(), came: Notify::new() });
         let (listens, ended) = (CancellationToken::new(), CancellationToken::new());

@@ -64,18 +64,16 @@ impl Filter {
         ];
         let mut members: Vec<_> =
             wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, key)| (*key, "true")).collect();
-        let uris = array(self.resource_subscriptions.iter());
-        let tasks = array(self.task_ids.iter());
-        members.extend(uris.as_deref().map(|uris| ("resourceSubscriptions", uris)));
-        members.extend(tasks.as_deref().map(|tasks| ("taskIds", tasks)));
+        let uris = raw::strings_of(&self.resource_subscriptions);
+        let tasks = raw::strings_of(&self.task_ids);
+        if !self.resource_subscriptions.is_empty() {
+            members.push(("resourceSubscriptions", &uris));
+        }
+        if !self.task_ids.is_empty() {
+            members.push(("taskIds", &tasks));
+        }
         raw::object_of(&members)
     }
-}
-
-/// As JSON, unless it is empty.
-fn array<'a>(texts: impl ExactSizeIterator<Item = &'a String>) -> Option<String> {
-    let texts: Vec<_> = texts.map(|text| wire::quote(text)).collect();
-    (!texts.is_empty()).then(|| format!("[{}]", texts.join(",")))
 }
 
 /// One open stream.

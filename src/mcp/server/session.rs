@@ -270,9 +270,7 @@ impl Session {
         }
         (stream, receiver)
     }
-}
 
-impl Session {
     /// Puts it on the stream. False: none is open, or it is full.
     fn pass(&self, passed: Passed) -> bool {
         let stream = lock(&self.stream);

@@ -148,6 +148,12 @@ pub fn object_of(entries: &[(&str, &str)]) -> String {
     text
 }
 
+/// An array of strings.
+pub fn strings_of(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let quoted: Vec<_> = texts.into_iter().map(|text| super::quote(text.as_ref())).collect();
+    format!("[{}]", quoted.join(","))
+}
+
 /// Bytes that an object with these members more may have.
 pub(in crate::mcp) fn room(object: &RawValue, entries: &[(&str, &str)]) -> usize {
     object.get().len() + size(entries)
